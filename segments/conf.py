@@ -1,0 +1,79 @@
+"""The settings of this package, read at each access, so that `override_settings` works."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS
+
+
+def exec_connection() -> str:
+    """The database alias on which definitions are evaluated and which owns the views."""
+    return str(_get("SEGMENTS_EXEC_CONNECTION", DEFAULT_DB_ALIAS))
+
+
+def schema() -> str:
+    """The schema of the views that hold the members."""
+    name = _get("SEGMENTS_SCHEMA", "segments")
+    # 63 bytes is the longest name Postgres takes; `_live` must fit in, too.
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z_][a-z0-9_]{0,57}", name):
+        raise ImproperlyConfigured(
+            f"SEGMENTS_SCHEMA is {name!r}; it must be a lower-case name of at most 58 letters, "
+            "digits and underscores."
+        )
+    return name
+
+
+def live_schema() -> str:
+    """The schema of the live views: that of the members with `_live` appended."""
+    return f"{schema()}_live"
+
+
+def reader_roles() -> list[str]:
+    """The database roles that get SELECT on the members of every segment."""
+    roles = _get("SEGMENTS_READER_ROLES", [])
+    if isinstance(roles, str):
+        raise ImproperlyConfigured("SEGMENTS_READER_ROLES must be a list of role names.")
+    return list(roles)
+
+
+def refresh_on_save() -> bool:
+    """Whether saving a changed definition refreshes the segment at once."""
+    return bool(_get("SEGMENTS_REFRESH_ON_SAVE", True))
+
+
+def refresh_every() -> timedelta | None:
+    """The interval of `refresh_segments --due` for segments that do not name their own."""
+    every = _get("SEGMENTS_REFRESH_EVERY", None)
+    return None if every is None else _duration("SEGMENTS_REFRESH_EVERY", every)
+
+
+def statement_timeout() -> timedelta:
+    """How long one statement that evaluates a definition may run; zero: without limit."""
+    return _duration("SEGMENTS_STATEMENT_TIMEOUT", _get("SEGMENTS_STATEMENT_TIMEOUT", 300))
+
+
+def lock_timeout() -> timedelta:
+    """How long to wait for a lock before giving up; zero: without limit."""
+    return _duration("SEGMENTS_LOCK_TIMEOUT", _get("SEGMENTS_LOCK_TIMEOUT", 10))
+
+
+def work_mem() -> str | None:
+    """Postgres' work_mem during a refresh, such as "256MB"; None: the server's own."""
+    value = _get("SEGMENTS_WORK_MEM", None)
+    return None if value is None else str(value)
+
+
+def _get(name: str, default: object) -> Any:
+    return getattr(settings, name, default)
+
+
+def _duration(name: str, value: object) -> timedelta:
+    """Take a timedelta or a number of seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = timedelta(seconds=value)
+    if not isinstance(value, timedelta) or value < timedelta():
+        raise ImproperlyConfigured(f"{name} must be a timedelta or seconds, not {value!r}.")
+    return value

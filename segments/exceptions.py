@@ -1,0 +1,137 @@
+"""What can go wrong with a segment, and the one place where the driver's errors become that."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import django.db
+import psycopg
+
+NEXT_STEPS = {
+    "2BP01": "Change or delete what reads it first.",
+    "25006": "Run this on a connection that may write; a replica cannot.",
+    "40001": "Refreshes need READ COMMITTED: leave the isolation level of this connection at it.",
+    "42P01": "If it is a segment's view that is missing, run: manage.py sync_segments",
+    "42601": "A definition is one SELECT that gives user ids, with no semicolon at its end.",
+    "3F000": "If it is the segments' schema that is missing, run: manage.py sync_segments",
+    "42501": "Grant this right to the database role that owns the segments' views.",
+    "53200": "Work on fewer segments in one transaction: each takes some 20 locks.",
+    "55000": "If it is the view of a segment, refresh it: manage.py refresh_segments",
+    "55P03": "Somebody else works on it; try again, or raise SEGMENTS_LOCK_TIMEOUT.",
+    "57014": "Make the definition cheaper (is an index missing?), or raise "
+    "SEGMENTS_STATEMENT_TIMEOUT.",
+}
+"""What to do next, by SQLSTATE."""
+
+LOCK_STATES = {"55P03", "40P01"}
+"""lock_not_available and deadlock_detected."""
+
+
+class SegmentError(Exception):
+    """Something is wrong with a segment.
+
+    Attributes:
+        slug: The segment that it happened on, if any.
+        field: The field of the segment that is to be changed, if one is.
+        sqlstate: Postgres' five-letter error code, if Postgres refused.
+        line, column: Where in the definition, both from 1, if Postgres said so.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        slug: str | None = None,
+        field: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        self.slug, self.field, self.hint = slug, field, hint
+        self.sqlstate: str | None = None
+        self.line: int | None = None
+        self.column: int | None = None
+        self.excerpt = ""
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        text = f'segment "{self.slug}": {self.message}' if self.slug else self.message
+        if self.line:
+            text += f" (line {self.line}, column {self.column})"
+        if self.excerpt:
+            text += f"\n{self.excerpt}"
+        if self.hint:
+            text += f"\nHint: {self.hint}"
+        return text
+
+
+class SegmentDefinitionError(SegmentError, ValueError):
+    """The definition of the segment is not valid."""
+
+
+class SegmentExecutionError(SegmentError):
+    """Postgres could not evaluate or change the segment."""
+
+
+class SegmentLockedError(SegmentExecutionError):
+    """Somebody else is changing or refreshing the segment."""
+
+
+@contextmanager
+def translated(
+    kind: type[SegmentError],
+    slug: str | None = None,
+    *,
+    field: str | None = None,
+    source: str = "",
+    offset: int = 0,
+) -> Iterator[None]:
+    """Turn the driver's errors into `kind`; a lock that was not had becomes SegmentLockedError.
+
+    Args:
+        kind: What to raise.
+        slug: The segment that is being worked on.
+        field: The field of the segment that holds `source`.
+        source: The text its author wrote, to point into.
+        offset: How many characters stand before `source` in the statement that is sent.
+    """
+    try:
+        yield
+    except (django.db.Error, psycopg.Error) as error:
+        raise from_driver(error, kind, slug, field, source, offset) from error
+
+
+def from_driver(
+    error: Exception,
+    kind: type[SegmentError],
+    slug: str | None = None,
+    field: str | None = None,
+    source: str = "",
+    offset: int = 0,
+) -> SegmentError:
+    """Return the `SegmentError` that says what the driver's error says; see `translated`."""
+    cause = error.__cause__ if isinstance(error, django.db.Error) else error
+    if not isinstance(cause, psycopg.Error):
+        return kind(str(error), slug=slug, field=field)
+    if cause.sqlstate in LOCK_STATES:
+        kind = SegmentLockedError
+    message = cause.diag.message_primary or str(cause)
+    if cause.diag.message_detail:
+        message += f"\n{cause.diag.message_detail}"
+    result = kind(message, slug=slug, field=field)
+    result.hint = NEXT_STEPS.get(cause.sqlstate or "") or cause.diag.message_hint
+    result.sqlstate = cause.sqlstate
+    if cause.diag.statement_position:
+        _locate(result, source, int(cause.diag.statement_position) - offset - 1)
+    return result
+
+
+def _locate(error: SegmentError, source: str, index: int) -> None:
+    """Set line, column and excerpt for a position, if it lies in the source."""
+    if not 0 <= index <= len(source):
+        return
+    before = source[:index]
+    error.line = before.count("\n") + 1
+    error.column = index - (before.rfind("\n") + 1) + 1
+    line = source.split("\n")[error.line - 1].replace("\t", " ").rstrip("\r")
+    # A long line is shown around the place alone.
+    start = max(0, error.column - 61)
+    error.excerpt = f"  {line[start : start + 100]}\n  {' ' * (error.column - 1 - start)}^"

@@ -1,0 +1,187 @@
+"""What saving and deleting a segment means to its views.
+
+A segment's views change under its lock, which comes before any lock on its row. While the alias of
+`SEGMENTS_EXEC_CONNECTION` is the one a row is saved on, both change in one transaction; else the
+views follow once the row is committed.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Value
+from django.db.models.functions import Replace
+
+from segments import conf
+from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, translated
+from segments.models import Segment
+from segments.refresh import Clock, populate
+from segments.source import compile_segment
+from segments.sql import names, session, static_ids, views
+
+DEFINING = ("definition", "model_id", "manager_name", "manager_method")
+"""The fields that say who is in a segment, besides its static ids."""
+
+STATE = ("members_count", "refreshed_at", "status", "last_error", "failures")
+"""The fields that refreshes store on a row."""
+
+LABELLING = ("slug", "name", "description")
+"""The fields that the comments on its views repeat."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What saving a row means to its views."""
+
+    created: bool
+    redefined: bool
+    relabelled: bool
+    old_slug: str
+
+
+@contextmanager
+def saving(segment: Segment, using: str) -> Iterator[None]:
+    """Bring static ids and views in step with a row that is saved inside; see `Segment.save`."""
+    names.check_slug(segment.slug)
+    together = using == conf.exec_connection()
+    if not together:
+        validate(segment)
+    with session.limited(using, segment.slug) as connection:
+        rows = Segment.objects.using(using)
+        before = None
+        if segment.pk is not None:
+            with translated(SegmentExecutionError, segment.slug):
+                session.lock(connection, segment.pk)
+            before = rows.filter(pk=segment.pk).first()
+        _check_clash(segment, using)
+        # A refresh may have moved on since this instance was loaded; none can while it is saved.
+        copy_state(before or Segment(), segment)
+        yield
+        ids = segment.unsaved_static_ids
+        if ids is not None:
+            static_ids.replace(connection, segment.slug, segment.pk, ids)
+        row = rows.get(pk=segment.pk)
+        change = Change(
+            created=before is None,
+            redefined=ids is not None or _differ(before, row, DEFINING),
+            relabelled=_differ(before, row, LABELLING),
+            old_slug=before.slug if before else row.slug,
+        )
+        if together:
+            _follow(connection, row, change)
+        else:
+            transaction.on_commit(partial(_follow_later, row.pk, change), using=using)
+        copy_state(rows.get(pk=segment.pk), segment)
+
+
+def deleting(instance: Segment, using: str, **kwargs: object) -> None:
+    """Drop the views of a segment whose row is about to be deleted; a `pre_delete` receiver.
+
+    Raises:
+        SegmentExecutionError: naming the segments and views that read it.
+    """
+    if using == conf.exec_connection():
+        _drop(instance.pk, instance.slug)
+    else:
+        transaction.on_commit(partial(_drop, instance.pk, instance.slug), using=using)
+
+
+def validate(segment: Segment) -> None:
+    """Run what defines a segment once, in a transaction that is rolled back.
+
+    Does nothing where a saved segment is still defined as it was. Takes no lock on the segment's
+    views. Costs the evaluation of the definition, up to `SEGMENTS_STATEMENT_TIMEOUT`.
+
+    Raises:
+        SegmentDefinitionError, SegmentExecutionError: with what is wrong, and `field` set.
+    """
+    alias, ids = conf.exec_connection(), segment.unsaved_static_ids
+    before = Segment.objects.using(alias).filter(pk=segment.pk).first()
+    if before and ids is None and not _differ(before, segment, DEFINING):
+        return
+    field = "manager_method" if segment.kind == "manager" else "definition"
+    with (
+        translated(SegmentExecutionError, segment.slug, field=field),
+        session.limited(alias, segment.slug, undo=True) as connection,
+    ):
+        if ids is not None:
+            static_ids.check(connection, segment.slug, ids)
+        compiled = compile_segment(connection, segment)
+        views.ensure_schemas(connection)
+        trial = views.create_trial(connection, segment.slug, compiled)
+        _check_circle(connection, segment.slug, trial)
+
+
+def copy_state(source: Segment, target: Segment) -> None:
+    """Copy what refreshes store on a row."""
+    for name in STATE:
+        setattr(target, name, getattr(source, name))
+
+
+def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> None:
+    """Change the views of a segment after its row."""
+    clock = Clock()
+    with translated(SegmentExecutionError, row.slug):
+        session.lock(connection, row.pk)
+        if change.relabelled and not change.created:
+            views.rename(connection, change.old_slug, row.slug)
+            views.comment_members(connection, row.label)
+        if change.created or change.redefined:
+            views.ensure(connection, row.label, compile_segment(connection, row))
+            _check_circle(connection, row.slug, names.view_name(row.slug))
+            if change.created or conf.refresh_on_save():
+                populate(connection, row, clock)
+
+
+def _follow_later(key: int, change: Change) -> None:
+    """Change the views of a segment whose row was saved on another alias, and is committed."""
+    alias = conf.exec_connection()
+    row = Segment.objects.using(alias).filter(pk=key).first()
+    if row is not None:
+        with session.limited(alias, row.slug) as connection:
+            _follow(connection, row, change)
+
+
+def _drop(key: int, slug: str) -> None:
+    alias = conf.exec_connection()
+    with (
+        translated(SegmentExecutionError, slug),
+        session.limited(alias, slug) as connection,
+    ):
+        session.lock(connection, key)
+        views.drop(connection, slug)
+
+
+def _check_clash(segment: Segment, using: str) -> None:
+    """Refuse a slug that another segment has, hyphens and underscores being the same."""
+    others = Segment.objects.using(using).exclude(pk=segment.pk)
+    name = names.view_name(segment.slug)
+    other = others.alias(view=Replace("slug", Value("-"), Value("_"))).filter(view=name).first()
+    if other:
+        raise SegmentDefinitionError(
+            f'the segment "{other.slug}" has the view {name} already',
+            slug=segment.slug,
+            field="slug",
+        )
+
+
+def _check_circle(connection: BaseDatabaseWrapper, slug: str, start: str) -> None:
+    """Refuse a segment that reads itself, by whatever way."""
+    graph, own = views.reads(connection), names.view_name(slug)
+    paths = [[own, name] for name in sorted(graph.get(start, ()))]
+    seen: set[str] = set()
+    for path in paths:  # Breadth first: the list grows while it is read.
+        if path[-1] == own:
+            raise SegmentDefinitionError(
+                f"it would read itself: {' -> '.join(path)}", slug=slug, field="definition"
+            )
+        if path[-1] not in seen:
+            seen.add(path[-1])
+            paths += [[*path, name] for name in sorted(graph.get(path[-1], ()))]
+
+
+def _differ(before: Segment | None, after: Segment, fields: Iterable[str]) -> bool:
+    return before is None or any(getattr(before, f) != getattr(after, f) for f in fields)

@@ -1,0 +1,53 @@
+"""manage.py sync_segments"""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from segments import sync
+
+
+class Command(BaseCommand):
+    """Make the views match the segments."""
+
+    help = (
+        "Creates missing views, replaces those that differ from their segment, and puts back "
+        "indexes, comments and GRANTs. Members are kept."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take options."""
+        parser.add_argument(
+            "--check", action="store_true", help="Change nothing; exit with 1 if anything differs."
+        )
+        parser.add_argument(
+            "--prune", action="store_true", help="Drop the views that no segment has any more."
+        )
+
+    def handle(self, *, check: bool, prune: bool, **options: Any) -> None:
+        """Sync or check, and report."""
+        if check:
+            found = sync.check()
+            for entry in found:
+                self.stdout.write(_line(entry))
+            if found:
+                raise CommandError("Views and segments differ. Run: manage.py sync_segments")
+            self.stdout.write("Views and segments are in step.")
+            return
+        failed, mended = [], 0
+        for entry in sync.sync(prune=prune):
+            if entry.error:
+                failed.append(entry.slug)
+                self.stderr.write(str(entry.error))
+            else:
+                mended += 1
+                self.stdout.write(f"mended {_line(entry)}")
+        if failed:
+            raise CommandError(f"These could not be brought in step: {', '.join(failed)}")
+        if not mended:
+            self.stdout.write("Views and segments are in step.")
+
+
+def _line(entry: sync.Drift) -> str:
+    what = "; ".join([*entry.what, *([str(entry.error)] if entry.error else [])])
+    return f"{entry.slug}: {what}" if entry.slug else what

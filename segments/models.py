@@ -1,0 +1,336 @@
+"""The models: segments, their static ids, who is in them, and the history of their refreshes."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ValidationError
+from django.db import models, router, transaction
+from django.db.models.functions import Replace
+from django.utils.translation import gettext_lazy as _
+
+from segments.exceptions import (
+    SegmentDefinitionError,
+    SegmentError,
+)
+from segments.membership import HasMembers, key_of
+from segments.mixin import SegmentMixin as SegmentMixin
+from segments.sql import names, views
+from segments.sql.static_ids import OneShot, StaticIds
+
+if TYPE_CHECKING:
+    from segments.refresh import RefreshResult
+
+# refresh.py and lifecycle.py stand above this module; the methods that call them import them inside.
+
+
+def validate_slug(value: str) -> None:
+    """Raise ValidationError unless the value can be the slug of a segment."""
+    try:
+        names.check_slug(value)
+    except SegmentDefinitionError as error:
+        raise ValidationError(error.message) from error
+
+
+class Status(models.TextChoices):
+    """How a segment, or a refresh of it, is doing."""
+
+    UNPOPULATED = "unpopulated", _("unpopulated")
+    REFRESHED = "refreshed", _("refreshed")
+    FAILED = "failed", _("failed")
+    LOCKED = "locked", _("locked")
+
+
+class SegmentQuerySet(models.QuerySet["Segment"]):
+    """Segments, by priority."""
+
+    def for_user(self, user: Any) -> "SegmentQuerySet":
+        """Return the segments that the user is in as of their last refresh, by priority.
+
+        Args:
+            user: A user or the primary key of one.
+        """
+        return self.filter(
+            pk__in=Membership.objects.filter(user_id=key_of(user)).values("segment_id")
+        ).order_by("-priority", "slug")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the segments and their views, those that read others first.
+
+        Raises:
+            SegmentExecutionError: when anything else reads one of them; none is deleted then.
+        """
+        from segments import refresh
+
+        total, by_model = 0, dict[str, int]()
+        with transaction.atomic(using=self.db):
+            for segment in reversed(refresh.ordered(self)):
+                count, each = segment.delete(using=self.db)
+                total += count
+                for label, number in each.items():
+                    by_model[label] = by_model.get(label, 0) + number
+        return total, by_model
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+class Segment(HasMembers):
+    """A named set of users.
+
+    Its definition is SQL, a list of ids (`static_ids`), SQL and a list, or a manager method. Its
+    members are kept in a materialized view; `save()` and `delete()` keep the views in step.
+    """
+
+    Status = Status
+
+    name = models.CharField(_("name"), max_length=255)
+    slug = models.CharField(
+        _("slug"),
+        max_length=names.MAX_BYTES,
+        unique=True,
+        validators=[validate_slug],
+        help_text=_("Names the view, too: a-z, digits, hyphens and underscores."),
+    )
+    description = models.TextField(_("description"), blank=True)
+    definition = models.TextField(
+        _("definition"), blank=True, help_text=_("One SELECT that gives user ids.")
+    )
+    model = models.ForeignKey(
+        ContentType,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("model"),
+        help_text=_("The model that has the manager; the user model if left empty."),
+    )
+    manager_name = models.CharField(_("manager"), max_length=100, default="objects", blank=True)
+    manager_method = models.CharField(
+        _("manager method"),
+        max_length=100,
+        blank=True,
+        help_text=_("Takes no arguments and returns a queryset of users, or of their ids."),
+    )
+    priority = models.IntegerField(
+        _("priority"), default=0, help_text=_("Segments with a higher one come first.")
+    )
+    refresh_every = models.DurationField(
+        _("refresh every"),
+        null=True,
+        blank=True,
+        help_text=_("The interval of refresh_segments --due, as in 1 06:00:00."),
+    )
+    is_active = models.BooleanField(
+        _("active"),
+        default=True,
+        help_text=_("Others are left out when all are refreshed, and keep their last members."),
+    )
+    members_count = models.BigIntegerField(_("members"), null=True, editable=False)
+    refreshed_at = models.DateTimeField(_("refreshed"), null=True, editable=False)
+    status = models.CharField(
+        _("status"),
+        max_length=20,
+        choices=Status.choices,
+        default=Status.UNPOPULATED,
+        editable=False,
+    )
+    last_error = models.TextField(_("last error"), blank=True, editable=False)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    objects = SegmentQuerySet.as_manager()
+
+    _static_ids: StaticIds | None = None
+
+    class Meta:
+        ordering = ("-priority", "slug")
+        constraints = (
+            models.UniqueConstraint(
+                Replace("slug", models.Value("-"), models.Value("_")),
+                name="segments_segment_view_name",
+                violation_error_message=_(
+                    "Another segment has this slug but for hyphens and underscores; both would "
+                    "have a view of the same name."
+                ),
+            ),
+        )
+        verbose_name = _("segment")
+        verbose_name_plural = _("segments")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __len__(self) -> int:
+        """Return the number of members as of the last refresh. One count over the view."""
+        return self.count_members()
+
+    def __bool__(self) -> bool:
+        return True  # A segment without members is a segment.
+
+    # Definition
+
+    @property
+    def kind(self) -> str:
+        """`sql`, `manager` or `static`."""
+        if self.manager_method:
+            return "manager"
+        return "sql" if self.definition else "static"
+
+    @property
+    def static_ids(self) -> StaticIds:
+        """The ids that are in the segment whatever its definition says, one a line.
+
+        Takes text or an iterable of ids or users, which `save()` reads once and streams into the
+        database. Until then, this is what was assigned.
+        """
+        if self._static_ids is not None:
+            return self._static_ids
+        saved = StaticMember.objects.filter(segment_id=self.pk).order_by("user_id")
+        return "\n".join(map(str, saved.values_list("user_id", flat=True).iterator()))
+
+    @static_ids.setter
+    def static_ids(self, ids: StaticIds) -> None:
+        self._static_ids = OneShot(ids) if isinstance(ids, Iterator) else ids
+
+    @property
+    def unsaved_static_ids(self) -> StaticIds | None:
+        """The static ids that were assigned and that `save()` has yet to take."""
+        return self._static_ids
+
+    @property
+    def label(self) -> views.Label:
+        """How the segment's views say what they are."""
+        return views.Label(self.slug, self.name, self.description)
+
+    def clean(self) -> None:
+        """Validate the definition by running it once, in a transaction that is rolled back."""
+        from segments import lifecycle
+
+        super().clean()
+        try:
+            names.check_slug(self.slug)
+        except SegmentDefinitionError:
+            return  # The field's own validator says so.
+        try:
+            lifecycle.validate(self)
+        except SegmentError as error:
+            raise ValidationError(str(error), code=error.field) from error
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the segment and bring its views in step, in one transaction.
+
+        A new segment is refreshed at once, and one whose definition changed if
+        `SEGMENTS_REFRESH_ON_SAVE` is on. On any failure nothing is saved, no view is changed, and
+        a surrounding transaction stays usable. Waits up to `SEGMENTS_LOCK_TIMEOUT` for a refresh
+        of this segment to end.
+
+        Raises:
+            SegmentDefinitionError: when the definition, a static id or the slug is not valid.
+            SegmentExecutionError: when Postgres cannot run the definition.
+            SegmentLockedError: when the segment is being refreshed or changed for too long.
+        """
+        from segments import lifecycle
+
+        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        key, adding = self.pk, self._state.adding
+        try:
+            with lifecycle.saving(self, using):
+                super().save(*args, **{**kwargs, "using": using})
+            self._static_ids = None
+        except BaseException:
+            if adding:  # There is no such row, so this instance is as new as it was.
+                self.pk, self._state.adding = key, True
+            raise
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the segment, its memberships and its views.
+
+        Raises:
+            SegmentExecutionError: when other segments or views read it, naming them; nothing is
+                deleted then.
+        """
+        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):  # A savepoint: the caller may go on after a refusal.
+            return super().delete(*args, **{**kwargs, "using": using})
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """Reload the fields, and forget static ids that were assigned and not saved."""
+        super().refresh_from_db(*args, **kwargs)
+        self._static_ids = None
+
+    def refresh(self, concurrently: bool = True) -> "RefreshResult":
+        """Recompute the members; readers see the old ones until this is committed.
+
+        See `segments.refresh.refresh`.
+        """
+        from segments import refresh
+
+        return refresh.refresh(self, concurrently=concurrently)
+
+
+class StaticMember(models.Model):
+    """A user that is in a segment whatever its definition says."""
+
+    pk = models.CompositePrimaryKey("segment_id", "user_id")
+    segment = models.ForeignKey(
+        Segment, models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, db_constraint=False, related_name="+"
+    )
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.segment_id}"
+
+
+class Membership(models.Model):
+    """That a user is in a segment as of its last refresh: an index over the views.
+
+    Without constraints in the database: their triggers would cost more than a refresh.
+    """
+
+    pk = models.CompositePrimaryKey("user_id", "segment_id")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    segment = models.ForeignKey(
+        Segment, models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    entered_at = models.DateTimeField(_("entered"))
+
+    class Meta:
+        # Reconciling a segment costs its size, and not the table's.
+        indexes = (models.Index(fields=["segment", "user"], name="segments_membership_segment"),)
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.segment_id}"
+
+
+class SegmentRefresh(models.Model):
+    """What a refresh did."""
+
+    segment = models.ForeignKey(Segment, models.CASCADE, db_index=False, related_name="refreshes")
+    started_at = models.DateTimeField(_("started"))
+    duration = models.DurationField(_("duration"))
+    status = models.CharField(_("status"), max_length=20, choices=Status.choices)
+    members_count = models.BigIntegerField(_("members"), null=True)
+    added = models.BigIntegerField(_("added"), null=True)
+    removed = models.BigIntegerField(_("removed"), null=True)
+    error = models.TextField(_("error"), blank=True)
+
+    class Meta:
+        ordering = ("-started_at",)
+        get_latest_by = "started_at"
+        indexes = (
+            models.Index(fields=["segment", "-started_at"], name="segments_refresh_started"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.segment} {self.started_at:%Y-%m-%d %H:%M} {self.status}"

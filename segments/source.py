@@ -1,0 +1,59 @@
+"""From a segment's row to the SELECT of its members."""
+
+from django.contrib.auth import get_user_model
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from segments.exceptions import SegmentDefinitionError
+from segments.models import Segment, StaticMember, Status
+from segments.sql.definition import Compiled, Source, compile_source
+from segments.sql.queryset import QuerySource
+
+
+def compile_segment(connection: BaseDatabaseWrapper, segment: Segment) -> Compiled:
+    """Compile what a segment is defined by, saved or not. Must be called in a transaction.
+
+    Raises:
+        SegmentDefinitionError: when it is not valid, or nothing says who is in the segment.
+    """
+    if segment.definition and segment.manager_method:
+        raise SegmentDefinitionError(
+            "a segment has a definition in SQL or a manager method, not both",
+            slug=segment.slug,
+            field="manager_method",
+        )
+    static_of = _static_of(connection, segment)
+    if segment.kind != "manager":
+        definition = segment.definition or None
+        return compile_source(connection, Source(segment.slug, definition, static_of=static_of))
+    model = segment.model.model_class() if segment.model else get_user_model()
+    if model is None:
+        raise SegmentDefinitionError(
+            f"the model {segment.model} is not installed", slug=segment.slug, field="model"
+        )
+    query = QuerySource(segment.slug, model, segment.manager_name, segment.manager_method)
+    text, shape = query.compile(connection.alias)
+    return compile_source(
+        connection, Source(segment.slug, text, "manager_method", shape, static_of)
+    )
+
+
+def _static_of(connection: BaseDatabaseWrapper, segment: Segment) -> int | None:
+    """Return the segment whose static ids count, or None where there is no list.
+
+    A segment that is no more than a list stays defined by it when the list has become empty.
+    """
+    listed = segment.unsaved_static_ids is not None or (
+        segment.pk is not None
+        and StaticMember.objects.using(connection.alias).filter(segment=segment.pk).exists()
+    )
+    if listed:
+        return segment.pk or 0
+    if segment.kind != "static":
+        return None
+    if segment.status == Status.UNPOPULATED:
+        raise SegmentDefinitionError(
+            "nothing says who is in it: give a definition, static ids or a manager method",
+            slug=segment.slug,
+            field="definition",
+        )
+    return int(segment.pk)

@@ -1,0 +1,2 @@
+-- Runs when a segment is created; ShareUpdateExclusive on its members.
+COMMENT ON COLUMN {column} IS {comment}

@@ -1,0 +1,2 @@
+-- Runs after a refresh and for len(segment); AccessShare on the members.
+SELECT count(*) FROM {view}

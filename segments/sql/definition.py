@@ -1,0 +1,237 @@
+"""Compile: from what an author wrote to one SELECT of distinct, existing, non-null user ids.
+
+This is the gate: nothing else puts an author's text into a statement.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, LiteralString, cast
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import pq, sql
+from psycopg.errors import error_from_result
+from psycopg.postgres import types
+
+from segments.exceptions import SegmentDefinitionError, translated
+from segments.sql import names, statement, text
+
+PLACE = "\0"
+"""Stands for the definition while the place where it goes is looked for; no definition has it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an author wrote.
+
+    Attributes:
+        slug: The segment, for messages.
+        definition: A SELECT, or None where there are static ids alone.
+        field: The field of the segment that the definition comes from.
+        shape: What identifies the definition where its text changes with time, as the parameters
+            of a manager method's query do.
+        static_of: The segment whose static ids count as well, or None.
+    """
+
+    slug: str
+    definition: str | None
+    field: str = "definition"
+    shape: str | None = None
+    static_of: int | None = None
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A SELECT to make the live view of, with what tells it from others."""
+
+    select: str
+    fingerprint: str
+    shape: str
+
+    def as_sql(self) -> sql.SQL:
+        """Return the SELECT for composition."""
+        return sql.SQL(cast(LiteralString, self.select))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that a definition gives, as Postgres describes it (OIDs; 0: of no table)."""
+
+    name: str
+    type: int
+    table: int
+    number: int
+
+
+def compile_source(connection: BaseDatabaseWrapper, source: Source) -> Compiled:
+    """Compile a definition, static ids, or the union of both. Executes nothing of the definition.
+
+    Must be called in a transaction. Costs two or three round trips, and locks the tables that the
+    definition names against being dropped, to the end of the transaction.
+
+    Raises:
+        SegmentDefinitionError: with what is wrong and where.
+    """
+    selects = []
+    if source.definition is not None:
+        selects.append(_wrapped(connection, source, source.definition))
+    if source.static_of is not None:
+        selects.append(_static(connection, source.static_of))
+    select = "\nUNION\n".join(selects)
+    shape = select if source.shape is None else "\nUNION\n".join([source.shape, *selects[1:]])
+    return Compiled(select, _digest(select), _digest(shape))
+
+
+def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
+    """Return the columns of one statement, which Postgres parses and does not run.
+
+    Parse takes a single statement, complete in itself: several of them, and parentheses that
+    would break out of a wrapper around them, are refused here.
+
+    Raises:
+        psycopg.Error: what Postgres says against it.
+        ValueError: when it has parameters, or characters that Postgres has no room for.
+    """
+    raw: Any = connection.connection
+    encoding: str = raw.info.encoding
+    if "\0" in query:
+        raise ValueError("it has a NUL character")
+    try:
+        encoded = query.encode(encoding)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"it has a character that is not {encoding}") from error
+    parsed = raw.pgconn.prepare(b"", encoded)
+    if parsed.status != pq.ExecStatus.COMMAND_OK:
+        raise error_from_result(parsed, encoding=encoding)
+    described = raw.pgconn.describe_prepared(b"")
+    if described.status != pq.ExecStatus.COMMAND_OK:
+        raise error_from_result(described, encoding=encoding)
+    if described.nparams:
+        raise ValueError("it has parameters ($1); a definition must be complete in itself")
+    return [
+        Column(
+            (described.fname(i) or b"").decode(encoding),
+            described.ftype(i),
+            described.ftable(i),
+            described.ftablecol(i),
+        )
+        for i in range(described.nfields)
+    ]
+
+
+def _wrapped(connection: BaseDatabaseWrapper, source: Source, definition: str) -> str:
+    """Return the SELECT around a definition, having had Postgres parse both."""
+
+    def refused(why: str, hint: str | None = None) -> SegmentDefinitionError:
+        return SegmentDefinitionError(why, slug=source.slug, field=source.field, hint=hint)
+
+    if not definition.strip():
+        raise refused("the definition is empty")
+    try:
+        with translated(
+            SegmentDefinitionError, source.slug, field=source.field, source=definition
+        ):
+            columns = describe(connection, definition)
+    except ValueError as error:
+        if isinstance(error, SegmentDefinitionError):
+            raise
+        raise refused(f"the definition cannot be used: {error}") from error
+    if not columns:
+        raise refused(
+            "the definition gives no columns", "It must be one SELECT that gives user ids."
+        )
+    column, certain = _id_column(connection, columns, refused)
+    wrapper = statement(
+        "wrap_distinct" if certain else "wrap_semi_join",
+        definition=sql.SQL(PLACE),
+        column=sql.Identifier(column.name),
+        users=names.user_table(),
+        key=sql.Identifier(names.user_key_column()),
+        key_type=_type(connection),
+    ).as_string()
+    offset = wrapper.index(PLACE)
+    select: str = wrapper.replace(PLACE, definition)
+    # What may stand alone but not in a view comes to light here: DML, SHOW, a trailing semicolon.
+    with translated(
+        SegmentDefinitionError,
+        source.slug,
+        field=source.field,
+        source=definition,
+        offset=offset,
+    ):
+        describe(connection, select)
+    return select
+
+
+def _id_column(
+    connection: BaseDatabaseWrapper, columns: list[Column], refused: Any
+) -> tuple[Column, bool]:
+    """Choose the column of user ids, and say whether all of them are known to be users'.
+
+    The user key's name wins, then `user_id`, then the only column. Where a definition has the
+    first two, as `SELECT * FROM orders` does, and only the second is known to hold users' keys,
+    the first is the key of something else.
+    """
+    key = names.user_key_column()
+    candidates = [c for name in dict.fromkeys((key, "user_id")) for c in columns if c.name == name]
+    if not candidates and len(columns) == 1:
+        candidates = columns
+    if not candidates:
+        found = ", ".join(f'"{c.name}"' for c in columns)
+        raise refused(
+            f'the definition has no column "{key}" or "user_id" to take user ids from; '
+            f"it has {found}",
+            f'Name the column of user ids: SELECT ... AS "{key}"',
+        )
+    certain = [c for c in candidates if _certain(connection, c)]
+    column = (certain or candidates)[0]
+    accepted = names.accepted_types(connection)
+    if accepted is not None and column.type not in accepted:
+        raise refused(
+            f'the column "{column.name}" is of type {_type_name(column.type)}; '
+            f"user ids are of type {names.key_type(connection)}",
+            "Select the column of user ids, or cast this one to their type.",
+        )
+    return column, bool(certain)
+
+
+def _certain(connection: BaseDatabaseWrapper, column: Column) -> bool:
+    """Return whether the column's origin proves that every value is the key of a user."""
+    if not column.table:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(
+            text("select_origin"),
+            {
+                "users": names.user_table().as_string(),
+                "key": names.user_key_column(),
+                "table": column.table,
+                "column": column.number,
+            },
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def _static(connection: BaseDatabaseWrapper, segment: int) -> str:
+    """Return the SELECT of a segment's static ids."""
+    select: str = statement(
+        "wrap_static_ids",
+        users=names.user_table(),
+        key=sql.Identifier(names.user_key_column()),
+        key_type=_type(connection),
+        static=sql.Identifier("segments_staticmember"),
+        segment=sql.Literal(segment),
+    ).as_string()
+    return select
+
+
+def _type(connection: BaseDatabaseWrapper) -> sql.SQL:
+    return sql.SQL(cast(LiteralString, names.key_type(connection)))
+
+
+def _type_name(oid: int) -> str:
+    known = types.get(oid)
+    return known.name if known else f"OID {oid}"
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:16]

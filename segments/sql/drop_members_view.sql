@@ -1,0 +1,2 @@
+-- Runs when a segment is deleted; AccessExclusive on its members. Refused while others read them.
+DROP MATERIALIZED VIEW IF EXISTS {view}

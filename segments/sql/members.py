@@ -1,0 +1,118 @@
+"""Members: is a user in it, which users are, and the index over all segments."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, LiteralString, NamedTuple, cast
+
+import psycopg
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import sql
+
+from segments import conf
+from segments.sql import names, statement, text
+
+
+class Counters(NamedTuple):
+    """Rows inserted into and deleted from a view by this transaction, if the server counts."""
+
+    inserted: int
+    deleted: int
+    counted: bool
+
+
+@contextmanager
+def prepared_cursor(alias: str) -> Iterator[Any]:
+    """Open a cursor that lets Postgres keep the plans of repeated statements.
+
+    It does where the connection allows that, by the option `prepare_threshold`. Django's own
+    cursors put parameters into the text, unless the option `server_side_binding` is set, and so
+    never send the same statement twice. Query logs and counts see it as any other cursor.
+    """
+    connection: Any = connections[alias]
+    connection.ensure_connection()
+    raw = connection.connection
+    if raw.prepare_threshold is None:
+        with connection.cursor() as cursor:
+            yield cursor
+        return
+    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    with wrap(psycopg.Cursor(raw)) as cursor:
+        yield cursor
+
+
+def is_member(alias: str, slug: str, key: object, live: bool = False) -> bool:
+    """Return whether the key is in the segment's view. One query."""
+    with prepared_cursor(alias) as cursor:
+        cursor.execute(_probe(conf.live_schema() if live else conf.schema(), slug), (key,))
+        return bool(cursor.fetchone()[0])
+
+
+def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
+    """Return whether the key is in the segment; None if no such segment is populated. One query."""
+    with prepared_cursor(alias) as cursor:
+        cursor.execute(_probe_slug(conf.schema(), names.key_type(connections[alias])), (slug, key))
+        answer: bool | None = cursor.fetchone()[0]
+        return answer
+
+
+def among(alias: str, slug: str, keys: Iterable[object], live: bool = False) -> set[Any]:
+    """Return those of the keys that are in the segment's view. One query."""
+    query = statement(
+        "select_members_among",
+        view=names.live_view(slug) if live else names.members_view(slug),
+        key_type=sql.SQL(cast(LiteralString, names.key_type(connections[alias]))),
+    )
+    with connections[alias].cursor() as cursor:
+        cursor.execute(query, (list(keys),))
+        return {row[0] for row in cursor.fetchall()}
+
+
+def count(connection: BaseDatabaseWrapper, slug: str, live: bool = False) -> int:
+    """Return the number of members. One scan of the view."""
+    view = names.live_view(slug) if live else names.members_view(slug)
+    with connection.cursor() as cursor:
+        cursor.execute(statement("count_members", view=view))
+        return int(cursor.fetchone()[0])
+
+
+def counters(connection: BaseDatabaseWrapper, slug: str) -> Counters:
+    """Return what this transaction has inserted and deleted so far; only differences mean much."""
+    with connection.cursor() as cursor:
+        cursor.execute(text("select_counters"), {"view": names.members_view(slug).as_string()})
+        return Counters(*cursor.fetchone())
+
+
+def reconcile(connection: BaseDatabaseWrapper, slug: str, segment: int) -> tuple[int, int]:
+    """Bring the membership index to what the segment's view holds; return (entered, left).
+
+    One statement, that costs one pass over the segment's members on both sides.
+    """
+    query = statement(
+        "reconcile_membership",
+        view=names.members_view(slug),
+        membership=sql.Identifier("segments_membership"),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, {"segment": segment})
+        entered, left = cursor.fetchone()
+        return entered, left
+
+
+@lru_cache(maxsize=4096)
+def _probe(schema: str, slug: str) -> str:
+    view = sql.Identifier(schema, names.view_name(slug))
+    return cast(str, statement("probe_member", view=view).as_string())
+
+
+@lru_cache(maxsize=16)
+def _probe_slug(schema: str, key_type: str) -> str:
+    return cast(
+        str,
+        statement(
+            "probe_slug",
+            function=sql.Identifier(schema, "is_member"),
+            key_type=sql.SQL(cast(LiteralString, key_type)),
+        ).as_string(),
+    )

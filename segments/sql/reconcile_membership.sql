@@ -1,0 +1,20 @@
+-- Runs in the transaction of a refresh, after it; row locks on what changes alone. Both sides come
+-- sorted out of an index, so this is one merge join, whatever the size of the whole table is.
+WITH change AS MATERIALIZED (
+    SELECT v.user_id AS entered, m.user_id AS gone
+    FROM {view} AS v
+    FULL JOIN (SELECT user_id FROM {membership} WHERE segment_id = %(segment)s) AS m
+        ON m.user_id = v.user_id
+    WHERE v.user_id IS NULL OR m.user_id IS NULL
+),
+deleted AS (
+    DELETE FROM {membership}
+    WHERE segment_id = %(segment)s AND user_id IN (SELECT gone FROM change WHERE gone IS NOT NULL)
+    RETURNING 1
+),
+inserted AS (
+    INSERT INTO {membership} (user_id, segment_id, entered_at)
+    SELECT entered, %(segment)s, pg_catalog.now() FROM change WHERE entered IS NOT NULL
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM inserted) AS entered, (SELECT count(*) FROM deleted) AS gone

@@ -1,0 +1,6 @@
+-- Runs after what set_limits.sql was for, in the same transaction; locks nothing.
+SELECT
+    pg_catalog.set_config('statement_timeout', %s, true),
+    pg_catalog.set_config('lock_timeout', %s, true),
+    pg_catalog.set_config('work_mem', %s, true),
+    pg_catalog.set_config('application_name', %s, true)

@@ -1,0 +1,11 @@
+-- Runs at sync; locks nothing. What should be there before any segment is, and is not.
+SELECT wanted.name
+FROM (
+    VALUES
+        (%(schema)s || '.membership', to_regclass(%(schema)s || '.membership')::oid),
+        (%(schema)s || '.catalog', to_regclass(%(schema)s || '.catalog')::oid),
+        (%(schema)s || '.is_member(text, anyelement)',
+            to_regprocedure(%(schema)s || '.is_member(text, anyelement)')::oid),
+        (%(live_schema)s::text, to_regnamespace(%(live_schema)s)::oid)
+) AS wanted (name, oid)
+WHERE wanted.oid IS NULL

@@ -1,0 +1,23 @@
+-- Runs whenever views are compared with what they should be; locks nothing.
+SELECT
+    coalesce(members.relname, live.relname)::text AS name,
+    live.oid AS live,
+    pg_catalog.obj_description(live.oid, 'pg_class') AS live_comment,
+    members.oid AS members,
+    pg_catalog.obj_description(members.oid, 'pg_class') AS members_comment,
+    coalesce(members.relispopulated, false) AS populated,
+    EXISTS (
+        SELECT FROM pg_catalog.pg_index AS i
+        WHERE i.indrelid = members.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+            AND i.indexprs IS NULL
+    ) AS indexed
+FROM (
+    SELECT * FROM pg_catalog.pg_class
+    WHERE relkind = 'm' AND relnamespace = to_regnamespace(%(schema)s)
+) AS members
+FULL JOIN (
+    SELECT * FROM pg_catalog.pg_class
+    WHERE relkind = 'v' AND relnamespace = to_regnamespace(%(live_schema)s)
+) AS live ON live.relname = members.relname
+WHERE %(name)s::text IS NULL OR coalesce(members.relname, live.relname) = %(name)s::text
+ORDER BY 1

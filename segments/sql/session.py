@@ -1,0 +1,89 @@
+"""The transaction in which a segment is worked on: its limits, its lock, its protocol."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import sql
+
+from segments import conf
+from segments.exceptions import SegmentExecutionError
+from segments.sql import statement, text
+
+
+@contextmanager
+def limited(alias: str, slug: str, undo: bool = False) -> Iterator[BaseDatabaseWrapper]:
+    """Open a transaction, or a savepoint in the caller's, under the timeouts of the settings.
+
+    The caller's own timeouts hold again afterwards. Any exception rolls back what was done.
+
+    Args:
+        alias: The database.
+        slug: The segment that is worked on; `application_name` says so to who looks at the server.
+        undo: Roll back at the end in any case, since only the outcome is of interest.
+
+    Raises:
+        SegmentExecutionError: in a transaction of the caller that is not READ COMMITTED, since
+            a refresh there would fail as soon as anybody else had refreshed the segment.
+    """
+    connection = connections[alias]
+    outermost = not connection.in_atomic_block
+    with transaction.atomic(using=alias), connection.cursor() as cursor:
+        if outermost:
+            cursor.execute(text("set_isolation"))
+        cursor.execute(
+            text("set_limits"),
+            {
+                "statement_timeout": _milliseconds(conf.statement_timeout()),
+                "lock_timeout": _milliseconds(conf.lock_timeout()),
+                "work_mem": conf.work_mem(),
+                "application_name": f"segments: {slug}"[:63],
+            },
+        )
+        isolation, *before = cursor.fetchone()[:5]
+        if isolation != "read committed":
+            raise SegmentExecutionError(
+                f'the transaction is "{isolation}", and segments need "read committed"',
+                slug=slug,
+                hint="Do this outside the transaction, or without its isolation level.",
+            )
+        yield connection
+        if undo:
+            transaction.set_rollback(True, using=alias)
+        else:
+            cursor.execute(text("restore_limits"), before)
+
+
+def lock(connection: BaseDatabaseWrapper, segment: int) -> None:
+    """Take the segment's lock until the end of the transaction, waiting up to lock_timeout."""
+    with connection.cursor() as cursor:
+        cursor.execute(text("lock_segment"), {"key": _lock_key(segment)})
+
+
+def try_lock(connection: BaseDatabaseWrapper, segment: int) -> bool:
+    """Take the segment's lock until the end of the transaction, unless another session has it."""
+    with connection.cursor() as cursor:
+        cursor.execute(text("try_lock_segment"), {"key": _lock_key(segment)})
+        return bool(cursor.fetchone()[0])
+
+
+def execute(connection: BaseDatabaseWrapper, name: str, **parts: sql.Composable) -> None:
+    """Run the DDL in `<name>.sql` on the extended protocol, which takes one statement only.
+
+    Asking for binary results is what makes psycopg use that protocol without parameters; Django's
+    cursors would use the simple one, on which a `;` in a definition starts another statement.
+    """
+    raw: Any = connection.connection
+    psycopg.Cursor(raw).execute(statement(name, **parts), binary=True)
+
+
+def _lock_key(segment: int) -> str:
+    return f"{conf.schema()}:{segment}"
+
+
+def _milliseconds(value: timedelta) -> str:
+    return str(round(value / timedelta(milliseconds=1)))

@@ -1,0 +1,12 @@
+-- Runs before anything that evaluates a definition; locks nothing. Gives the values of before, since
+-- a transaction of the caller goes on with them.
+SELECT
+    pg_catalog.current_setting('transaction_isolation') AS isolation,
+    pg_catalog.current_setting('statement_timeout'),
+    pg_catalog.current_setting('lock_timeout'),
+    pg_catalog.current_setting('work_mem'),
+    pg_catalog.current_setting('application_name'),
+    pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
+    pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
+    pg_catalog.set_config('work_mem', coalesce(%(work_mem)s, pg_catalog.current_setting('work_mem')), true),
+    pg_catalog.set_config('application_name', %(application_name)s, true)

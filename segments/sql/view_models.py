@@ -1,0 +1,120 @@
+"""The views as Django models, made with django-pgviews-redux.
+
+Each lives in a registry of its own: `makemigrations` and `sync_pgviews` must not see them, since
+the first would want a migration and the second would drop and create them its own way.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+from django.apps.registry import Apps
+from django.contrib.auth import get_user_model
+from django.db import connections, models
+from django_pgviews.view import MaterializedView, ReadOnlyView
+
+from segments import conf
+from segments.sql import names
+
+
+class SegmentView(MaterializedView):
+    """The members of a segment, one row a user."""
+
+    class Meta:
+        abstract = True
+        managed = False
+
+    @classmethod
+    def get_view_connection(cls, using: str, restricted_mode: bool = True) -> Any:
+        """Return the connection that owns the views, which is the one that may refresh them."""
+        return connections[conf.exec_connection()]
+
+
+def segment_view(slug: str, live: bool = False) -> type[SegmentView]:
+    """Return the model of a segment's members, or of its live view."""
+    return _segment_view(conf.live_schema() if live else conf.schema(), names.view_name(slug))
+
+
+def membership_view() -> type[ReadOnlyView]:
+    """Return the model of `segments.membership`: who is in which segment, since when."""
+    return _membership_view(conf.schema())
+
+
+def catalog_view() -> type[ReadOnlyView]:
+    """Return the model of `segments.catalog`: how every segment is doing."""
+    return _catalog_view(conf.schema())
+
+
+@lru_cache(maxsize=4096)
+def _segment_view(schema: str, name: str) -> type[SegmentView]:
+    return _model(
+        SegmentView,
+        schema,
+        name,
+        concurrent_index="user_id",
+        user=_user_field(models.OneToOneField, primary_key=True),
+    )
+
+
+@lru_cache
+def _membership_view(schema: str) -> type[ReadOnlyView]:
+    return _model(
+        ReadOnlyView,
+        schema,
+        "membership",
+        pk=models.CompositePrimaryKey("user_id", "segment_id"),
+        user=_user_field(models.ForeignKey),
+        segment_id=models.BigIntegerField(),
+        slug=models.CharField(max_length=names.MAX_BYTES),
+        entered_at=models.DateTimeField(),
+    )
+
+
+@lru_cache
+def _catalog_view(schema: str) -> type[ReadOnlyView]:
+    return _model(
+        ReadOnlyView,
+        schema,
+        "catalog",
+        segment_id=models.BigIntegerField(primary_key=True),
+        slug=models.CharField(max_length=names.MAX_BYTES),
+        name=models.TextField(),
+        description=models.TextField(),
+        view_name=models.TextField(),
+        kind=models.TextField(),
+        members_count=models.BigIntegerField(null=True),
+        refreshed_at=models.DateTimeField(null=True),
+        age=models.DurationField(null=True),
+        status=models.TextField(),
+        last_error=models.TextField(),
+        duration=models.DurationField(null=True),
+    )
+
+
+def _user_field(kind: Any, **options: Any) -> Any:
+    return kind(
+        get_user_model(),
+        db_column="user_id",
+        db_constraint=False,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        **options,
+    )
+
+
+def _model(base: Any, schema: str, name: str, **attributes: Any) -> Any:
+    # Django takes a name in double quotes as it is, and so do its schema and its dot get through.
+    meta = type(
+        "Meta",
+        (),
+        {
+            "app_label": "segments",
+            "apps": Apps(),
+            "managed": False,
+            "db_table": f'"{schema}"."{name}"',
+        },
+    )
+    return type(base)(
+        f"{name.title().replace('_', '')}View",
+        (base,),
+        {"__module__": __name__, "Meta": meta, **attributes},
+    )

@@ -1,0 +1,148 @@
+"""Sync: find where views and rows differ, and make the views match the rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from segments import conf
+from segments.exceptions import SegmentError, SegmentExecutionError, translated
+from segments.lifecycle import STATE, copy_state
+from segments.models import Segment
+from segments.refresh import refresh
+from segments.source import compile_segment
+from segments.sql import names, session, views
+
+
+UNDEFINED_TABLE = "42P01"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Where the views of a segment differ from its row.
+
+    Attributes:
+        slug: The segment; the view name for an orphan.
+        what: What differs, in words; empty if nothing does.
+        error: Why it cannot be known, or could not be mended.
+    """
+
+    slug: str
+    what: list[str] = field(default_factory=list)
+    error: SegmentError | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.what) or self.error is not None
+
+
+def drift(segment: Segment, found: views.State) -> Drift:
+    """Compare the views of a segment with its row. Compiles it, and changes nothing."""
+    alias, what = conf.exec_connection(), list[str]()
+    try:
+        with (
+            translated(SegmentExecutionError, segment.slug),
+            session.limited(alias, segment.slug, undo=True) as connection,
+        ):
+            if not found.live:
+                what.append("the live view is missing")
+            if found.members is None:
+                what.append("the materialized view is missing")
+            else:
+                if not found.indexed:
+                    what.append("the unique index is missing")
+                if not found.commented:
+                    what.append("the comment is missing")
+                for role in views.ungranted(connection, names.members_view(segment.slug)):
+                    what.append(f"role {role} may not read it")
+            if found.live and found.shape != compile_segment(connection, segment).shape:
+                what.append("the live view has another definition")
+    except SegmentError as error:
+        return Drift(segment.slug, what, error)
+    return Drift(segment.slug, what)
+
+
+def check() -> list[Drift]:
+    """Return all that differs between rows and views, orphans included. Changes nothing."""
+    connection = connections[conf.exec_connection()]
+    with translated(SegmentExecutionError):
+        missing, found = views.missing_base(connection), views.states(connection)
+    result = [Drift("", [f"{name} is missing" for name in missing])]
+    for segment in Segment.objects.using(connection.alias):
+        name = names.view_name(segment.slug)
+        result.append(drift(segment, found.get(name, views.State(name))))
+    result += [Drift(name, ["no segment has this view"]) for name in _orphans(connection)]
+    return [entry for entry in result if entry]
+
+
+def sync(prune: bool = False) -> Iterator[Drift]:
+    """Mend what differs, each segment in a transaction of its own, and give what was mended.
+
+    Creates missing views and populates them, replaces definitions, puts back indexes, comments and
+    GRANTs. What could not be mended carries its error, and does not stop the rest.
+
+    Args:
+        prune: Drop the views that no segment has, unless anything else reads them.
+    """
+    alias = conf.exec_connection()
+    with translated(SegmentExecutionError), session.limited(alias, "sync") as connection:
+        missing = views.missing_base(connection)
+        views.ensure_base(connection)
+    if missing:
+        yield Drift("", [f"{name} is missing" for name in missing])
+    waiting = list(Segment.objects.using(alias))
+    while waiting:
+        # What a definition reads may be a segment that is yet to be created, so those that miss
+        # something get another chance for as long as others succeed.
+        failed = []
+        for segment in waiting:
+            entry = _mend(segment)
+            if entry.error and entry.error.sqlstate == UNDEFINED_TABLE:
+                failed.append((segment, entry))
+            elif entry:
+                yield entry
+        if len(failed) == len(waiting):
+            yield from (entry for _, entry in failed)
+            break
+        waiting = [segment for segment, _ in failed]
+    for name in _orphans(connection) if prune else ():
+        error = None
+        try:
+            with translated(SegmentExecutionError, name), session.limited(alias, name) as opened:
+                views.drop(opened, name)
+        except SegmentError as refusal:
+            error = refusal
+        yield Drift(name, ["no segment has this view"], error)
+
+
+def _mend(segment: Segment) -> Drift:
+    """Bring the views of one segment in step with its row, and populate them if they are new."""
+    alias = conf.exec_connection()
+    found = views.state(connections[alias], segment.slug)
+    entry = drift(segment, found)
+    if not entry:
+        return entry
+    try:
+        with (
+            translated(SegmentExecutionError, segment.slug),
+            session.limited(alias, segment.slug) as connection,
+        ):
+            session.lock(connection, segment.pk)
+            views.ensure(connection, segment.label, compile_segment(connection, segment))
+            if found.members is None:
+                copy_state(Segment(), segment)
+                rows = Segment.objects.using(alias).filter(pk=segment.pk)
+                rows.update(**{name: getattr(segment, name) for name in STATE})
+        if not found.populated:
+            refresh(segment)
+    except SegmentError as error:
+        return Drift(segment.slug, entry.what, error)
+    return Drift(segment.slug, entry.what)
+
+
+def _orphans(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the names of this package's views that no segment has."""
+    slugs = Segment.objects.using(connection.alias).values_list("slug", flat=True)
+    wanted = {names.view_name(slug) for slug in slugs}
+    found = views.states(connection)
+    return [name for name, state in found.items() if state.ours and name not in wanted]

@@ -1,0 +1,46 @@
+"""The project that the tests run in; `SEGMENTS_TEST_USER` names another user model."""
+
+import os
+
+from demo.postgres import database_url, django_database
+
+SECRET_KEY = "tests"
+USE_TZ = True
+ROOT_URLCONF = "tests.urls"
+DATABASES = {"default": django_database(database_url())}
+AUTH_USER_MODEL = os.environ.get("SEGMENTS_TEST_USER", "accounts.SegmentableUser")
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django_pgviews",
+    "segments",
+]
+INSTALLED_APPS += (
+    ["tests.accounts", "tests.shop"]
+    if AUTH_USER_MODEL.startswith("accounts.")
+    else ["tests.variants"]
+)
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STATIC_URL = "static/"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
