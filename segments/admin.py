@@ -1,0 +1,208 @@
+"""The admin of segments: list, form, refresh."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from segments import refresh
+from segments.exceptions import SegmentError
+from segments.models import Segment, SegmentRefresh, Status
+
+
+class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A segment, with its static ids one a line."""
+
+    static_ids = forms.CharField(
+        label=_("static ids"),
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 6, "class": "vLargeTextField"}),
+        help_text=_("One id a line; these users are in the segment whatever its definition says."),
+    )
+
+    class Meta:
+        model = Segment
+        fields = (
+            "name",
+            "slug",
+            "description",
+            "definition",
+            "model",
+            "manager_name",
+            "manager_method",
+            "priority",
+            "refresh_every",
+            "is_active",
+        )
+        widgets = {  # noqa: RUF012
+            "definition": forms.Textarea(
+                attrs={"rows": 10, "class": "vLargeTextField", "style": "font-family: monospace"}
+            ),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["static_ids"] = self.instance.static_ids
+
+    def _post_clean(self) -> None:
+        # Model.clean() tries the ids together with the definition, so they go onto the instance
+        # before it runs, and only if somebody has changed them.
+        if "static_ids" in self.changed_data:
+            self.instance.static_ids = self.cleaned_data.get("static_ids", "")
+        super()._post_clean()  # type: ignore[misc]
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """Put an error of `Segment.clean()` beside the field that its code names."""
+        if field is None and isinstance(error, ValidationError) and hasattr(error, "error_dict"):
+            for each in error.error_dict.pop(NON_FIELD_ERRORS, []):
+                target = each.code if each.code in self.fields else None
+                super().add_error(target, ValidationError(each.messages))
+            if not error.error_dict:
+                return
+        super().add_error(field, error)
+
+
+class RefreshInline(admin.TabularInline):  # type: ignore[type-arg]
+    """The latest refreshes of a segment."""
+
+    model = SegmentRefresh
+    verbose_name_plural = _("last 10 refreshes")
+    fields = ("started_at", "status", "members_count", "added", "removed", "duration", "error")
+    readonly_fields = fields
+    can_delete = False
+    extra = 0
+    max_num = 0
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[SegmentRefresh]":
+        """Return the rows of the one segment that the page is about, ten at the most."""
+        rows: QuerySet[SegmentRefresh] = super().get_queryset(request)
+        segment = (
+            request.resolver_match.kwargs.get("object_id") if request.resolver_match else None
+        )
+        latest = rows.filter(segment_id=segment).order_by("-started_at")[:10]
+        return rows.filter(pk__in=latest.values("pk")).order_by("-started_at")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """History is written by refreshes alone."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """History is not edited."""
+        return False
+
+
+@admin.register(Segment)
+class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Segments, how they are doing, and a way to refresh them."""
+
+    form = SegmentForm
+    list_display = ("name", "slug", "kind", "members_count", "refreshed_at", "state", "is_active")
+    list_filter = ("status", "is_active")
+    search_fields = ("name", "slug", "description")
+    prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012
+    readonly_fields = ("kind", "view_name", "members_count", "refreshed_at", "state", "error_text")
+    fieldsets = (
+        (None, {"fields": ("name", "slug", "description")}),
+        (
+            _("Who is in it"),
+            {"fields": ("definition", "static_ids", "model", "manager_name", "manager_method")},
+        ),
+        (_("Use"), {"fields": ("priority", "refresh_every", "is_active")}),
+        (_("State"), {"fields": readonly_fields}),
+    )
+    inlines = (RefreshInline,)
+    actions = ("refresh_selected",)
+
+    @admin.display(description=_("kind"))
+    def kind(self, segment: Segment) -> str:
+        """Say how the segment is defined."""
+        return segment.kind if segment.pk else "-"
+
+    @admin.display(description=_("view"))
+    def view_name(self, segment: Segment) -> str:
+        """Name the view, as it is queried in psql."""
+        return segment.view._meta.db_table.replace('"', "") if segment.pk else "-"
+
+    @admin.display(description=_("status"), ordering="status")
+    def state(self, segment: Segment) -> str:
+        """Show the status, and a failure so that it catches the eye."""
+        label = segment.get_status_display()
+        if segment.status != Status.FAILED:
+            return label
+        first = segment.last_error.partition("\n")[0]
+        return format_html(
+            '<strong style="color: var(--error-fg)" title="{}">{}</strong>', first, label
+        )
+
+    @admin.display(description=_("last error"))
+    def error_text(self, segment: Segment) -> str:
+        """Show the last error with its lines and its caret where they were."""
+        if not segment.last_error:
+            return "-"
+        return format_html('<pre style="margin: 0">{}</pre>', segment.last_error)
+
+    @admin.action(description=_("Refresh selected segments"), permissions=("change",))
+    def refresh_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
+        """Refresh, and tell of each that failed."""
+        done = 0
+        for result in refresh.refresh_many(queryset):
+            if result.error:
+                self.message_user(request, str(result.error), messages.ERROR)
+            elif result.status == Status.LOCKED:
+                text = _("%s is being refreshed or changed by somebody else.") % result.slug
+                self.message_user(request, text, messages.WARNING)
+            else:
+                done += 1
+        if done:
+            text = ngettext("%d segment refreshed.", "%d segments refreshed.", done) % done
+            self.message_user(request, text, messages.SUCCESS)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show what only saving could find out, as a message over the form."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except SegmentError as error:
+            return self._refused(request, error, request.get_full_path())
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show which segments and views read the one that is to be deleted."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except SegmentError as error:
+            return self._refused(request, error, request.get_full_path())
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show which segments and views read those that are to be deleted."""
+        try:
+            return super().changelist_view(request, extra_context)
+        except SegmentError as error:
+            return self._refused(request, error, request.get_full_path())
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Name the segments alone: memberships may be millions, and go without saying."""
+        if not self.has_delete_permission(request):
+            raise PermissionDenied
+        counts = {str(Segment._meta.verbose_name_plural): len(objs)}
+        return [str(segment) for segment in objs], counts, set(), []
+
+    def _refused(self, request: HttpRequest, error: SegmentError, path: str) -> HttpResponse:
+        self.message_user(request, str(error), messages.ERROR)
+        return HttpResponseRedirect(path)

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -16,14 +17,7 @@ def exec_connection() -> str:
 
 def schema() -> str:
     """The schema of the views that hold the members."""
-    name = _get("SEGMENTS_SCHEMA", "segments")
-    # 63 bytes is the longest name Postgres takes; `_live` must fit in, too.
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z_][a-z0-9_]{0,57}", name):
-        raise ImproperlyConfigured(
-            f"SEGMENTS_SCHEMA is {name!r}; it must be a lower-case name of at most 58 letters, "
-            "digits and underscores."
-        )
-    return name
+    return _checked_schema(_get("SEGMENTS_SCHEMA", "segments"))
 
 
 def live_schema() -> str:
@@ -68,6 +62,17 @@ def work_mem() -> str | None:
 
 def _get(name: str, default: object) -> Any:
     return getattr(settings, name, default)
+
+
+@lru_cache
+def _checked_schema(name: object) -> str:
+    # 63 bytes is the longest name Postgres takes; `_live` must fit in, too.
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z_][a-z0-9_]{0,57}", name):
+        raise ImproperlyConfigured(
+            f"SEGMENTS_SCHEMA is {name!r}; it must be a lower-case name of at most 58 letters, "
+            "digits and underscores."
+        )
+    return name
 
 
 def _duration(name: str, value: object) -> timedelta:

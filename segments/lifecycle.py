@@ -17,10 +17,11 @@ from django.db.models.functions import Replace
 
 from segments import conf
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, translated
-from segments.models import Segment
+from segments.models import Segment, StaticMember
 from segments.refresh import Clock, populate
 from segments.source import compile_segment
 from segments.sql import names, session, static_ids, views
+from segments.sql.definition import check_text
 
 DEFINING = ("definition", "model_id", "manager_name", "manager_method")
 """The fields that say who is in a segment, besides its static ids."""
@@ -46,6 +47,7 @@ class Change:
 def saving(segment: Segment, using: str) -> Iterator[None]:
     """Bring static ids and views in step with a row that is saved inside; see `Segment.save`."""
     names.check_slug(segment.slug)
+    check_text(segment.slug, segment.definition)
     together = using == conf.exec_connection()
     if not together:
         validate(segment)
@@ -57,6 +59,7 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
                 session.lock(connection, segment.pk)
             before = rows.filter(pk=segment.pk).first()
         _check_clash(segment, using)
+        _check_defined(segment, before, using)
         # A refresh may have moved on since this instance was loaded; none can while it is saved.
         copy_state(before or Segment(), segment)
         yield
@@ -102,6 +105,7 @@ def validate(segment: Segment) -> None:
     before = Segment.objects.using(alias).filter(pk=segment.pk).first()
     if before and ids is None and not _differ(before, segment, DEFINING):
         return
+    _check_defined(segment, before, alias)
     field = "manager_method" if segment.kind == "manager" else "definition"
     with (
         translated(SegmentExecutionError, segment.slug, field=field),
@@ -130,10 +134,10 @@ def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> No
             views.rename(connection, change.old_slug, row.slug)
             views.comment_members(connection, row.label)
         if change.created or change.redefined:
-            views.ensure(connection, row.label, compile_segment(connection, row))
+            found = views.ensure(connection, row.label, compile_segment(connection, row))
             _check_circle(connection, row.slug, names.view_name(row.slug))
             if change.created or conf.refresh_on_save():
-                populate(connection, row, clock)
+                populate(connection, row, found, clock)
 
 
 def _follow_later(key: int, change: Change) -> None:
@@ -168,19 +172,44 @@ def _check_clash(segment: Segment, using: str) -> None:
         )
 
 
+def _check_defined(segment: Segment, before: Segment | None, using: str) -> None:
+    """Refuse a segment of which nothing says who is in it; an empty list does, once it was given."""
+    listed = (
+        segment.unsaved_static_ids is not None
+        or (before is not None and before.kind == "static")
+        or StaticMember.objects.using(using).filter(segment=segment.pk).exists()
+    )
+    if segment.kind == "static" and not listed:
+        raise SegmentDefinitionError(
+            "nothing says who is in it: give a definition, static ids or a manager method",
+            slug=segment.slug,
+            field="definition",
+        )
+
+
 def _check_circle(connection: BaseDatabaseWrapper, slug: str, start: str) -> None:
-    """Refuse a segment that reads itself, by whatever way."""
-    graph, own = views.reads(connection), names.view_name(slug)
-    paths = [[own, name] for name in sorted(graph.get(start, ()))]
+    """Refuse a segment that reads itself, by whatever way, looking from one of its views."""
+    own = names.view_name(slug)
+    path = _path(views.reads(connection), start, own)
+    if path is None and views.reads_itself(connection, start):
+        path = [own]
+    if path is not None:
+        raise SegmentDefinitionError(
+            f"it would read itself: {' -> '.join([own, *path])}", slug=slug, field="definition"
+        )
+
+
+def _path(graph: dict[str, set[str]], start: str, goal: str) -> list[str] | None:
+    """Return the shortest way from a node to a goal, without the node that it starts at."""
+    paths = [[name] for name in sorted(graph.get(start, ()))]
     seen: set[str] = set()
     for path in paths:  # Breadth first: the list grows while it is read.
-        if path[-1] == own:
-            raise SegmentDefinitionError(
-                f"it would read itself: {' -> '.join(path)}", slug=slug, field="definition"
-            )
+        if path[-1] == goal:
+            return path
         if path[-1] not in seen:
             seen.add(path[-1])
             paths += [[*path, name] for name in sorted(graph.get(path[-1], ()))]
+    return None
 
 
 def _differ(before: Segment | None, after: Segment, fields: Iterable[str]) -> bool:

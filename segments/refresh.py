@@ -91,7 +91,8 @@ def refresh(segment: Segment, concurrently: bool = True) -> RefreshResult:
             row = Segment.objects.using(alias).filter(pk=segment.pk).first()
             if row is None:
                 raise SegmentExecutionError("it has been deleted", slug=slug)
-            result = populate(connection, row, clock, concurrently)
+            found = views.ensure(connection, row.label, compile_segment(connection, row))
+            result = populate(connection, row, found, clock, concurrently)
     except SegmentError as error:
         _record_failure(alias, segment, clock, error)
         raise
@@ -101,17 +102,21 @@ def refresh(segment: Segment, concurrently: bool = True) -> RefreshResult:
 
 
 def populate(
-    connection: BaseDatabaseWrapper, row: Segment, clock: Clock, concurrently: bool = True
+    connection: BaseDatabaseWrapper,
+    row: Segment,
+    found: views.State,
+    clock: Clock,
+    concurrently: bool = True,
 ) -> RefreshResult:
-    """Do the work of a refresh inside a transaction of the caller, who holds the segment's lock.
+    """Do the work of a refresh in a transaction of the caller, who has the lock and the views.
+
+    Args:
+        found: What `views.ensure` has found.
 
     Raises:
-        SegmentDefinitionError, SegmentExecutionError: the caller must roll back.
+        SegmentExecutionError: the caller must roll back.
     """
-    compiled = compile_segment(connection, row)
     with translated(SegmentExecutionError, row.slug):
-        found = views.state(connection, row.slug)
-        views.ensure(connection, row.label, compiled)
         # A view that has never been populated, or lost its index, cannot be refreshed concurrently.
         concurrently = concurrently and found.populated and found.indexed
         before = members.counters(connection, row.slug)

@@ -4,7 +4,7 @@ from django.contrib.auth import get_user_model
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments.exceptions import SegmentDefinitionError
-from segments.models import Segment, StaticMember, Status
+from segments.models import Segment, StaticMember
 from segments.sql.definition import Compiled, Source, compile_source
 from segments.sql.queryset import QuerySource
 
@@ -13,7 +13,7 @@ def compile_segment(connection: BaseDatabaseWrapper, segment: Segment) -> Compil
     """Compile what a segment is defined by, saved or not. Must be called in a transaction.
 
     Raises:
-        SegmentDefinitionError: when it is not valid, or nothing says who is in the segment.
+        SegmentDefinitionError: when it is not valid.
     """
     if segment.definition and segment.manager_method:
         raise SegmentDefinitionError(
@@ -42,18 +42,9 @@ def _static_of(connection: BaseDatabaseWrapper, segment: Segment) -> int | None:
 
     A segment that is no more than a list stays defined by it when the list has become empty.
     """
-    listed = segment.unsaved_static_ids is not None or (
-        segment.pk is not None
-        and StaticMember.objects.using(connection.alias).filter(segment=segment.pk).exists()
+    listed = (
+        segment.kind == "static"
+        or segment.unsaved_static_ids is not None
+        or StaticMember.objects.using(connection.alias).filter(segment=segment.pk).exists()
     )
-    if listed:
-        return segment.pk or 0
-    if segment.kind != "static":
-        return None
-    if segment.status == Status.UNPOPULATED:
-        raise SegmentDefinitionError(
-            "nothing says who is in it: give a definition, static ids or a manager method",
-            slug=segment.slug,
-            field="definition",
-        )
-    return int(segment.pk)
+    return (segment.pk or 0) if listed else None

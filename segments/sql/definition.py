@@ -81,6 +81,17 @@ def compile_source(connection: BaseDatabaseWrapper, source: Source) -> Compiled:
     return Compiled(select, _digest(select), _digest(shape))
 
 
+def check_text(slug: str, definition: str, field: str = "definition") -> None:
+    """Raise SegmentDefinitionError for characters that Postgres has no room for."""
+    wrong = "a NUL character" if "\0" in definition else None
+    try:
+        definition.encode()
+    except UnicodeEncodeError as error:
+        wrong = f"a character that is not Unicode, at index {error.start}"
+    if wrong:
+        raise SegmentDefinitionError(f"the definition has {wrong}", slug=slug, field=field)
+
+
 def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
     """Return the columns of one statement, which Postgres parses and does not run.
 
@@ -89,17 +100,11 @@ def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
 
     Raises:
         psycopg.Error: what Postgres says against it.
-        ValueError: when it has parameters, or characters that Postgres has no room for.
+        ValueError: when it has parameters.
     """
     raw: Any = connection.connection
     encoding: str = raw.info.encoding
-    if "\0" in query:
-        raise ValueError("it has a NUL character")
-    try:
-        encoded = query.encode(encoding)
-    except UnicodeEncodeError as error:
-        raise ValueError(f"it has a character that is not {encoding}") from error
-    parsed = raw.pgconn.prepare(b"", encoded)
+    parsed = raw.pgconn.prepare(b"", query.encode(encoding))
     if parsed.status != pq.ExecStatus.COMMAND_OK:
         raise error_from_result(parsed, encoding=encoding)
     described = raw.pgconn.describe_prepared(b"")
@@ -124,6 +129,7 @@ def _wrapped(connection: BaseDatabaseWrapper, source: Source, definition: str) -
     def refused(why: str, hint: str | None = None) -> SegmentDefinitionError:
         return SegmentDefinitionError(why, slug=source.slug, field=source.field, hint=hint)
 
+    check_text(source.slug, definition, source.field)
     if not definition.strip():
         raise refused("the definition is empty")
     try:

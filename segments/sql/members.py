@@ -1,7 +1,6 @@
 """Members: is a user in it, which users are, and the index over all segments."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, cast
 
@@ -22,39 +21,19 @@ class Counters(NamedTuple):
     counted: bool
 
 
-@contextmanager
-def prepared_cursor(alias: str) -> Iterator[Any]:
-    """Open a cursor that lets Postgres keep the plans of repeated statements.
-
-    It does where the connection allows that, by the option `prepare_threshold`. Django's own
-    cursors put parameters into the text, unless the option `server_side_binding` is set, and so
-    never send the same statement twice. Query logs and counts see it as any other cursor.
-    """
-    connection: Any = connections[alias]
-    connection.ensure_connection()
-    raw = connection.connection
-    if raw.prepare_threshold is None:
-        with connection.cursor() as cursor:
-            yield cursor
-        return
-    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    with wrap(psycopg.Cursor(raw)) as cursor:
-        yield cursor
-
-
 def is_member(alias: str, slug: str, key: object, live: bool = False) -> bool:
     """Return whether the key is in the segment's view. One query."""
-    with prepared_cursor(alias) as cursor:
-        cursor.execute(_probe(conf.live_schema() if live else conf.schema(), slug), (key,))
-        return bool(cursor.fetchone()[0])
+    cursor = _cursor(alias)
+    cursor.execute(_probe(conf.live_schema() if live else conf.schema(), slug), (key,))
+    return bool(cursor.rowcount)
 
 
 def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
     """Return whether the key is in the segment; None if no such segment is populated. One query."""
-    with prepared_cursor(alias) as cursor:
-        cursor.execute(_probe_slug(conf.schema(), names.key_type(connections[alias])), (slug, key))
-        answer: bool | None = cursor.fetchone()[0]
-        return answer
+    cursor = _cursor(alias)
+    cursor.execute(_probe_slug(conf.schema(), names.key_type(connections[alias])), (slug, key))
+    answer: bool | None = cursor.fetchone()[0]
+    return answer
 
 
 def among(alias: str, slug: str, keys: Iterable[object], live: bool = False) -> set[Any]:
@@ -98,6 +77,21 @@ def reconcile(connection: BaseDatabaseWrapper, slug: str, segment: int) -> tuple
         cursor.execute(query, {"segment": segment})
         entered, left = cursor.fetchone()
         return entered, left
+
+
+def _cursor(alias: str) -> Any:
+    """Return a cursor that lets Postgres keep the plans of repeated statements.
+
+    It does where the connection allows that, by the option `prepare_threshold`. Django's own
+    cursors put parameters into the text, unless the option `server_side_binding` is set, and so
+    never send the same statement twice. Query logs and counts see it as any other cursor; it
+    holds nothing on the server, and so needs no closing.
+    """
+    connection: Any = connections[alias]
+    connection.ensure_connection()
+    raw = connection.connection
+    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    return wrap(raw.cursor() if raw.prepare_threshold is None else psycopg.Cursor(raw))
 
 
 @lru_cache(maxsize=4096)

@@ -6,10 +6,11 @@ from typing import LiteralString, cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
+from psycopg.errors import InvalidObjectDefinition
 
 from segments import conf
 from segments.sql import names, statement, text
-from segments.sql.definition import Compiled
+from segments.sql.definition import Compiled, describe
 from segments.sql.session import execute
 
 MARK = "[django-segments"
@@ -117,8 +118,8 @@ def ensure_base(connection: BaseDatabaseWrapper) -> None:
     )
 
 
-def ensure(connection: BaseDatabaseWrapper, label: Label, compiled: Compiled) -> None:
-    """Bring a segment's views to what they should be, and leave what is right as it is.
+def ensure(connection: BaseDatabaseWrapper, label: Label, compiled: Compiled) -> State:
+    """Bring a segment's views to what they should be; return what they were.
 
     A changed definition replaces the live view alone: the members keep their OID, rows, GRANTs,
     comment and whatever was built on them. The caller holds the segment's lock. Takes
@@ -137,6 +138,7 @@ def ensure(connection: BaseDatabaseWrapper, label: Label, compiled: Compiled) ->
     if not found.commented:
         comment_members(connection, label)
     grant(connection, view)
+    return found
 
 
 def missing_base(connection: BaseDatabaseWrapper) -> list[str]:
@@ -247,6 +249,20 @@ def reads(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
         for segment, read in cursor.fetchall():
             graph.setdefault(segment, set()).add(read)
     return graph
+
+
+def reads_itself(connection: BaseDatabaseWrapper, name: str) -> bool:
+    """Return whether a live view reads live views in a circle; Postgres finds out on a Parse.
+
+    That a view reads itself without a way round cannot be told from `pg_depend`, where every view
+    depends on itself.
+    """
+    live = sql.Identifier(conf.live_schema(), name)
+    try:
+        describe(connection, f"TABLE {live.as_string()}")
+    except InvalidObjectDefinition:
+        return True
+    return False
 
 
 def _comment(about: str, *prints: str) -> sql.Literal:

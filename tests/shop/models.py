@@ -1,7 +1,10 @@
 """A shop: what users ordered, and what they are offered."""
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from segments.models import Segment
 
@@ -21,6 +24,10 @@ class OrderQuerySet(models.QuerySet):
 
     def needs_an_argument(self, minimum):
         return self.filter(amount__gte=minimum)
+
+    def since_a_while(self):
+        """Orders of the last two hours, by the clock of the application."""
+        return self.filter(placed_at__gt=timezone.now() - timedelta(hours=2))
 
     def raises(self):
         raise LookupError("no such tariff")

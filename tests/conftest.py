@@ -1,0 +1,128 @@
+"""What the tests share: users and orders, a second session, a look into Postgres' catalog."""
+
+import os
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+from django.db import connection
+
+from segments.models import Segment
+
+USERS = "accounts_segmentableuser"
+
+
+@pytest.fixture
+def users(db, django_user_model):
+    """Ten users with the names u0 to u9."""
+    return django_user_model.objects.bulk_create(
+        [django_user_model(username=f"u{n}") for n in range(10)]
+    )
+
+
+@pytest.fixture
+def orders(users, query):
+    """An order of 0, 50, 100 ... 450 for each user."""
+    from tests.shop.models import Order
+
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    created = Order.objects.bulk_create(
+        [Order(user=user, amount=50 * n, placed_at=moment) for n, user in enumerate(users)]
+    )
+    query("SET CONSTRAINTS ALL IMMEDIATE")  # Else the table could not be altered in the test.
+    return created
+
+
+@pytest.fixture
+def make(db):
+    """Create a segment from keyword arguments; the slug is its name, too."""
+
+    def create(slug="vip", **fields):
+        if not {"definition", "static_ids", "manager_method"} & set(fields):
+            fields["definition"] = f"SELECT id FROM {USERS}"
+        return Segment.objects.create(name=slug.title(), slug=slug, **fields)
+
+    return create
+
+
+@pytest.fixture
+def query(db):
+    """Run SQL on the connection of the test, and return its rows."""
+
+    def run(sql, *params):
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params or None)
+            return cursor.fetchall() if cursor.description else None
+
+    return run
+
+
+@pytest.fixture
+def relation(query):
+    """Return (oid, kind, comment, acl, populated) of a relation, or None."""
+
+    def look(name):
+        rows = query(
+            "SELECT oid, relkind::text, obj_description(oid, 'pg_class'), relacl::text, "
+            "relispopulated FROM pg_class WHERE oid = to_regclass(%s)",
+            name,
+        )
+        return rows[0] if rows else None
+
+    return look
+
+
+@pytest.fixture
+def names(query):
+    """Return the names of all views and indexes in the segments' two schemas."""
+
+    def look():
+        return {
+            name
+            for (name,) in query(
+                "SELECT n.nspname || '.' || c.relname FROM pg_class c "
+                "JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE n.nspname IN ('segments', 'segments_live')"
+            )
+        }
+
+    return look
+
+
+@pytest.fixture
+def role(query):
+    """Create a role for this test; it goes when the test is rolled back."""
+
+    def create(name):
+        unique = f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+        query(f'CREATE ROLE "{unique}"')
+        return unique
+
+    return create
+
+
+@pytest.fixture
+def session(transactional_db):
+    """Open further sessions of their own to the test database; closed at the end."""
+    opened = []
+
+    def connect():
+        params = connection.get_connection_params()
+        for unwanted in ("cursor_factory", "context", "prepare_threshold"):
+            params.pop(unwanted, None)
+        opened.append(psycopg.connect(**params, autocommit=True))
+        return opened[-1]
+
+    yield connect
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def clean_views(transactional_db):
+    """Drop what a test has committed: truncating tables, as Django does, leaves the views."""
+    yield
+    Segment.objects.all().delete()
+    from segments import sync
+
+    assert [entry.error for entry in sync.sync(prune=True) if entry.error] == []

@@ -1,0 +1,373 @@
+"""Refresh: right counts, last good members on failure, one at a time, and the index in step."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+
+from segments import refresh
+from segments.exceptions import SegmentDefinitionError, SegmentError, SegmentExecutionError
+from segments.models import Membership, Segment, SegmentRefresh, Status
+from tests.conftest import USERS
+
+pytestmark = pytest.mark.django_db
+
+EVEN = f"SELECT id FROM {USERS} WHERE is_staff"
+
+
+@pytest.fixture
+def staff(users):
+    """Set who is staff, by the numbers in the users' names."""
+
+    def choose(*numbers):
+        model = type(users[0])
+        model.objects.update(is_staff=False)
+        model.objects.filter(username__in=[f"u{n}" for n in numbers]).update(is_staff=True)
+
+    choose(0, 2, 4, 6, 8)
+    return choose
+
+
+def members(query, slug="vip"):
+    return {key for (key,) in query(f"SELECT user_id FROM segments.{slug}")}
+
+
+def indexed(segment):
+    return set(Membership.objects.filter(segment=segment).values_list("user_id", flat=True))
+
+
+def test_refresh__counts_who_entered_and_left(staff, make, query):
+    segment = make(definition=EVEN)
+    staff(0, 1, 2)
+    result = segment.refresh()
+    assert (result.status, result.members_count) == ("refreshed", 3)
+    assert (result.added, result.removed) == (1, 3)
+    assert result.duration > timedelta()
+    assert segment.members_count == 3
+    assert indexed(segment) == members(query)
+    assert segment.refresh().added == 0
+
+
+@pytest.mark.parametrize("concurrently", [True, False])
+@pytest.mark.parametrize("track_counts", ["on", "off"])
+def test_refresh__counts_are_exact_however_it_is_done(
+    concurrently, track_counts, staff, make, query
+):
+    query(f"SET LOCAL track_counts = {track_counts}")
+    segment = make(definition=EVEN)
+    assert (segment.refreshes.get().added, segment.refreshes.get().removed) == (5, 0)
+    staff(0, 1, 2)
+    result = segment.refresh(concurrently=concurrently)
+    assert (result.members_count, result.added, result.removed) == (3, 1, 3)
+    assert indexed(segment) == members(query)
+
+
+def test_refresh__inside_a_savepoint_counts_its_own_rows_alone(staff, make):
+    segment = make(definition=EVEN)
+    with transaction.atomic():
+        staff(0, 1, 2)
+        assert segment.refresh().added == 1
+        with transaction.atomic():
+            staff(0, 1, 2, 3)
+            assert segment.refresh().added == 1
+
+
+def test_refresh__concurrently_keeps_the_rows_that_stay(staff, make, query):
+    segment = make(definition=EVEN)
+    staff(0, 1, 2)
+    before = query("SELECT relfilenode FROM pg_class WHERE oid = 'segments.vip'::regclass")
+    segment.refresh()
+    after = query("SELECT relfilenode FROM pg_class WHERE oid = 'segments.vip'::regclass")
+    assert before == after
+    segment.refresh(concurrently=False)
+    assert after != query("SELECT relfilenode FROM pg_class WHERE oid = 'segments.vip'::regclass")
+
+
+def test_refresh__says_who_entered_and_since_when(staff, make, users):
+    segment = make(definition=EVEN)
+    Membership.objects.update(entered_at="2020-06-01T00:00:00Z")
+    staff(0, 1)
+    segment.refresh()
+    since = dict(Membership.objects.values_list("user_id", "entered_at__year"))
+    assert since[users[0].pk] == 2020
+    assert since[users[1].pk] > 2020
+
+
+def test_refresh__writes_history_and_state(staff, make):
+    segment = make(definition=EVEN)
+    staff(1)
+    segment.refresh()
+    last, first = SegmentRefresh.objects.filter(segment=segment)
+    assert (first.members_count, first.added, first.removed) == (5, 5, 0)
+    assert (last.members_count, last.added, last.removed) == (1, 1, 5)
+    assert (last.status, last.error) == (Status.REFRESHED, "")
+    assert last.duration > timedelta()
+    stored = Segment.objects.get()
+    assert (stored.status, stored.members_count) == (Status.REFRESHED, 1)
+    assert stored.refreshed_at == last.started_at == segment.refreshed_at
+
+
+def test_failure__keeps_the_last_good_members_and_says_why(orders, make, query, users):
+    segment = make(definition="SELECT user_id FROM shop_order WHERE 1 / amount < 1")
+    segment_ids = indexed(segment)
+    kept = members(query)
+    query("UPDATE shop_order SET amount = 0 WHERE amount = 50")
+    for attempt in (1, 2):
+        with pytest.raises(SegmentExecutionError, match="division by zero"):
+            segment.refresh()
+        assert (segment.status, segment.failures) == (Status.FAILED, attempt)
+    assert "division by zero" in Segment.objects.get().last_error
+    assert members(query) == kept
+    assert indexed(segment) == segment_ids
+    assert segment.refreshed_at is not None
+    last = segment.refreshes.latest()
+    assert (last.status, last.members_count) == (Status.FAILED, None)
+    assert "division by zero" in last.error
+    query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
+    assert segment.refresh().status == "refreshed"
+    assert (segment.status, segment.failures, segment.last_error) == (Status.REFRESHED, 0, "")
+
+
+@pytest.fixture
+def failing(orders, make, query):
+    """A segment whose definition has come to fail."""
+    query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
+    segment = make("failing", definition="SELECT user_id FROM shop_order WHERE 1 / amount <= 1")
+    query("UPDATE shop_order SET amount = 0 WHERE amount = 1")
+    return segment
+
+
+@pytest.fixture(autouse=True)
+def _no_zero_at_first(request, query):
+    """Let definitions that divide by the amount work at first."""
+    if "orders" in request.fixturenames:
+        request.getfixturevalue("orders")
+        query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
+
+
+def test_failure__leaves_the_transaction_of_the_caller_usable(failing, query):
+    with transaction.atomic():
+        with pytest.raises(SegmentError):
+            failing.refresh()
+        assert query("SELECT 1") == [(1,)]
+    assert Segment.objects.get().status == Status.FAILED
+
+
+def test_failure__of_a_column_that_is_gone_keeps_the_members(orders, make, query):
+    segment = make(definition="SELECT user_id, amount FROM shop_order")
+    query("ALTER TABLE shop_order RENAME COLUMN amount TO total")
+    with pytest.raises(SegmentDefinitionError, match='column "amount" does not exist'):
+        segment.refresh()
+    assert segment.status == Status.FAILED
+    assert len(members(query)) == 10
+
+
+def test_refresh_many__goes_on_after_a_failure(failing, make, staff):
+    make("after", definition=EVEN)
+    make("before", definition=EVEN)
+    results = {result.slug: result for result in refresh.refresh_many(Segment.objects.all())}
+    assert {slug: r.status for slug, r in results.items()} == {
+        "after": "refreshed", "before": "refreshed", "failing": "failed",
+    }  # fmt: skip
+    assert "division by zero" in str(results["failing"].error)
+    assert results["failing"].members_count == 10
+
+
+def test_refresh_many__takes_what_is_read_first(staff, make, query):
+    make("c", definition=EVEN)
+    make("b", definition="SELECT user_id FROM segments.c")
+    query("CREATE VIEW bridge AS SELECT user_id FROM segments.b")
+    make("a", definition="SELECT user_id FROM bridge")
+    make("ab-c", static_ids=[])
+    staff(1, 2, 3)
+    results = list(refresh.refresh_many(Segment.objects.all()))
+    order = [result.slug for result in results]
+    assert order.index("c") < order.index("b") < order.index("a")
+    assert {r.slug: r.members_count for r in results} == {"c": 3, "b": 3, "a": 3, "ab-c": 0}
+
+
+def test_ordered__holds_through_a_segment_that_is_left_out(staff, make):
+    make("z", definition=EVEN)
+    make("y", definition="SELECT user_id FROM segments.z")
+    make("x", definition="SELECT user_id FROM segments.y")
+    chosen = Segment.objects.filter(slug__in=["x", "z"])
+    assert [segment.slug for segment in refresh.ordered(chosen)] == ["z", "x"]
+
+
+def test_ordered__takes_slugs_where_a_circle_was_made_by_hand(make, query):
+    make("a")
+    make("b", definition="SELECT user_id FROM segments.a")
+    query("CREATE OR REPLACE VIEW segments_live.a AS SELECT user_id FROM segments.b")
+    assert [s.slug for s in refresh.ordered(Segment.objects.all())] == ["a", "b"]
+
+
+def test_refresh__by_hand_is_healed_in_the_index(staff, make, query):
+    segment = make(definition=EVEN)
+    staff(0, 1)
+    query("REFRESH MATERIALIZED VIEW CONCURRENTLY segments.vip")
+    assert indexed(segment) != members(query)
+    segment.refresh()
+    assert indexed(segment) == members(query)
+    assert len(indexed(segment)) == 2
+
+
+def test_refresh__repopulates_what_was_emptied_by_hand(staff, make, query):
+    segment = make(definition=EVEN)
+    query("REFRESH MATERIALIZED VIEW segments.vip WITH NO DATA")
+    with pytest.raises(SegmentExecutionError, match="(?s)not been populated.*refresh_segments"):
+        with transaction.atomic():
+            segment.has_member(1)
+    segment.refresh()
+    assert len(members(query)) == 5
+
+
+def test_refresh__puts_back_a_dropped_index_and_comment(staff, make, query, relation):
+    segment = make(definition=EVEN)
+    query("DROP INDEX segments.vip_user_id_idx")
+    query("COMMENT ON MATERIALIZED VIEW segments.vip IS NULL")
+    segment.refresh()
+    assert relation("segments.vip_user_id_idx") is not None
+    assert 'segment "vip"' in relation("segments.vip")[2]
+
+
+def test_refresh__of_a_deleted_user_takes_them_out(staff, make, users, query):
+    segment = make(definition=EVEN)
+    users[0].delete()
+    assert len(members(query)) == 5
+    assert len(indexed(segment)) == 4
+    result = segment.refresh()
+    assert (result.members_count, result.added, result.removed) == (4, 0, 1)
+
+
+def test_refresh__of_a_deleted_segment_is_an_error(staff, make):
+    segment = make(definition=EVEN)
+    stale = Segment.objects.get()
+    segment.delete()
+    with pytest.raises(SegmentExecutionError, match="has been deleted"):
+        stale.refresh()
+    assert not SegmentRefresh.objects.exists()
+
+
+def test_refresh__takes_the_row_as_it_is_saved(staff, make, query):
+    segment = make(definition=EVEN)
+    segment.definition = "nonsense"
+    assert segment.refresh().members_count == 5
+
+
+def test_refresh__of_now_moves_on_for_a_manager_method(users, make, monkeypatch, query):
+    from tests.shop.models import Order
+
+    segment = make(definition="", manager_method="since_a_while", model=_content_type(Order))
+    for hours, count in ((1, 1), (3, 2)):
+        Order.moment_hours = hours
+        query("DELETE FROM shop_order")
+        for n in range(hours):
+            query(
+                "INSERT INTO shop_order (user_id, amount, placed_at) "
+                "VALUES (%s, 1, now() - make_interval(hours => %s))",
+                users[n].pk,
+                n,
+            )
+        assert segment.refresh().members_count == min(count, 2)
+
+
+def _content_type(model):
+    from django.contrib.contenttypes.models import ContentType
+
+    return ContentType.objects.get_for_model(model)
+
+
+def test_due__takes_the_interval_of_the_segment_or_the_setting(make, settings):
+    hourly = make("hourly", refresh_every=timedelta(hours=1))
+    plain = make("plain")
+    now = hourly.refreshed_at
+    assert refresh.due([hourly, plain], now + timedelta(minutes=59)) == []
+    assert refresh.due([hourly, plain], now + timedelta(minutes=61)) == [hourly]
+    settings.SEGMENTS_REFRESH_EVERY = timedelta(minutes=5)
+    assert refresh.due([hourly, plain], now + timedelta(minutes=6)) == [plain]
+
+
+def test_refresh_for_user__refreshes_what_changed_for_them(staff, make, users):
+    changed = make("changed", definition=EVEN)
+    same = make("same")
+    off = make("off", definition=EVEN, is_active=False)
+    users[1].is_staff = True
+    users[1].save()
+    results = users[1].refresh_segments()
+    assert [result.slug for result in results] == ["changed"]
+    assert users[1].is_member(changed)
+    assert users[1].is_member(same)
+    assert not users[1].is_member(off)
+
+
+def test_refresh_for_user__does_the_others_and_raises(failing, staff, make, users):
+    changed = make("changed", definition=EVEN)
+    staff(1, 2)
+    with pytest.raises(SegmentExecutionError, match="(?s)failing.*division by zero"):
+        users[0].refresh_segments()
+    assert not users[0].is_member(changed)
+
+
+@pytest.mark.usefixtures("clean_views")
+class TestSessions:
+    """What needs more than one session, and so commits."""
+
+    pytestmark = pytest.mark.django_db(transaction=True)
+
+    def test_locked__by_another_session_is_skipped(self, staff, make, session):
+        segment = make(definition=EVEN)
+        other = session()
+        with other.transaction():
+            other.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+                [f"segments:{segment.pk}"],
+            )
+            assert segment.refresh().status == "locked"
+        assert segment.refresh().status == "refreshed"
+
+    def test_refresh__is_read_committed_whatever_the_connection_is(self, staff, make, settings):
+        segment = make(definition=EVEN)
+        connection.ensure_connection()
+        connection.connection.execute("SET default_transaction_isolation = 'repeatable read'")
+        try:
+            assert segment.refresh().status == "refreshed"
+            with pytest.raises(SegmentExecutionError, match='"repeatable read"'):
+                with transaction.atomic():
+                    segment.refresh()
+        finally:
+            connection.connection.execute("RESET default_transaction_isolation")
+
+    def test_readers__see_the_old_members_until_the_commit(self, staff, make, session):
+        segment = make(definition=EVEN)
+        other = session()
+        other.execute("SET lock_timeout = '100ms'")
+        with transaction.atomic():
+            staff(1)
+            segment.refresh()
+            assert other.execute("SELECT count(*) FROM segments.vip").fetchone() == (5,)
+        assert other.execute("SELECT count(*) FROM segments.vip").fetchone() == (1,)
+
+    def test_killed_backend__leaves_members_and_no_lock(self, staff, make, session, query):
+        segment = make(definition=EVEN)
+        other = session()
+        (pid,) = query("SELECT pg_backend_pid()")[0]
+        with pytest.raises(SegmentExecutionError), transaction.atomic():
+            staff(1)
+            segment.refresh()
+            other.execute("SELECT pg_terminate_backend(%s)", [pid])
+            segment.refresh()
+        connection.close()
+        assert len(members(query)) == 5
+        assert segment.refresh().members_count == 5
+
+    def test_failure__is_stored_apart_from_what_was_rolled_back(self, orders, make, session):
+        segment = make(definition="SELECT user_id FROM shop_order WHERE 1 / amount < 2")
+        other = session()
+        other.execute("UPDATE shop_order SET amount = 0")
+        with pytest.raises(SegmentExecutionError):
+            segment.refresh()
+        stored = other.execute(
+            "SELECT status, members_count, last_error FROM segments.catalog"
+        ).fetchone()
+        assert stored[:2] == ("failed", 10)
+        assert "division by zero" in stored[2]
