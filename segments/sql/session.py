@@ -71,14 +71,14 @@ def try_lock(connection: BaseDatabaseWrapper, segment: int) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def execute(connection: BaseDatabaseWrapper, name: str, **parts: sql.Composable) -> None:
-    """Run the DDL in `<name>.sql` on the extended protocol, which takes one statement only.
+def execute(connection: BaseDatabaseWrapper, file: str, /, **parts: sql.Composable) -> None:
+    """Run the DDL in `<file>.sql` on the extended protocol, which takes one statement only.
 
     Asking for binary results is what makes psycopg use that protocol without parameters; Django's
     cursors would use the simple one, on which a `;` in a definition starts another statement.
     """
     raw: Any = connection.connection
-    psycopg.Cursor(raw).execute(statement(name, **parts), binary=True)
+    psycopg.Cursor(raw).execute(statement(file, **parts), binary=True)
 
 
 def _lock_key(segment: int) -> str:

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, LiteralString, cast
 
 from django.core.exceptions import ValidationError
@@ -15,6 +16,9 @@ from segments.sql import names, statement, text
 
 SHOWN = 20
 """How many bad lines a message quotes; it counts them all."""
+
+BATCH = 10_000
+"""How many ids are held in Python at a time."""
 
 BIGINT = range(-(2**63), 2**63)
 
@@ -75,14 +79,17 @@ def _load(connection: BaseDatabaseWrapper, cursor: Any, slug: str, ids: StaticId
     )
     bad: list[tuple[int, str]] = []
     invalid = 0
-    with cursor.copy(text("copy_incoming_ids")) as copy:
-        for line, raw in _numbered(ids):
-            try:
-                copy.write_row((line, _key(raw, key_type)))
-            except ValueError as error:
-                invalid += 1
-                if len(bad) < SHOWN:
-                    bad.append((line, str(error)))
+    entries = _numbered(ids)
+    # The ids may come out of a query on this very connection, which waits while a COPY is open.
+    while batch := list(islice(entries, BATCH)):
+        with cursor.copy(text("copy_incoming_ids")) as copy:
+            for line, raw in batch:
+                try:
+                    copy.write_row((line, _key(raw, key_type)))
+                except ValueError as error:
+                    invalid += 1
+                    if len(bad) < SHOWN:
+                        bad.append((line, str(error)))
     cursor.execute(
         statement(
             "select_unknown_ids",

@@ -101,7 +101,7 @@ def _user_field(kind: Any, **options: Any) -> Any:
     )
 
 
-def _model(base: Any, schema: str, name: str, **attributes: Any) -> Any:
+def _model(base: Any, schema: str, view: str, /, **attributes: Any) -> Any:
     # Django takes a name in double quotes as it is, and so do its schema and its dot get through.
     meta = type(
         "Meta",
@@ -110,11 +110,11 @@ def _model(base: Any, schema: str, name: str, **attributes: Any) -> Any:
             "app_label": "segments",
             "apps": Apps(),
             "managed": False,
-            "db_table": f'"{schema}"."{name}"',
+            "db_table": f'"{schema}"."{view}"',
         },
     )
     return type(base)(
-        f"{name.title().replace('_', '')}View",
+        f"{view.title().replace('_', '')}View",
         (base,),
         {"__module__": __name__, "Meta": meta, **attributes},
     )

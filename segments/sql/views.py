@@ -130,7 +130,7 @@ def ensure(connection: BaseDatabaseWrapper, label: Label, compiled: Compiled) ->
     view, live = names.members_view(label.slug), names.live_view(label.slug)
     if not found.live or found.fingerprint != compiled.fingerprint:
         execute(connection, "replace_live_view", view=live, definition=compiled.as_sql())
-        comment_live(connection, label, compiled)
+        comment_live(connection, label, compiled.fingerprint, compiled.shape)
     if found.members is None:
         execute(connection, "create_members_view", view=view, live=live)
     if not found.indexed:
@@ -163,17 +163,13 @@ def create_trial(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled)
     return names.trial_name(slug)
 
 
-def comment_live(connection: BaseDatabaseWrapper, label: Label, compiled: Compiled) -> None:
-    """Say on the live view what it is, and keep the fingerprint of its SQL there."""
+def comment_live(connection: BaseDatabaseWrapper, label: Label, *prints: str) -> None:
+    """Say on the live view what it is, and keep the fingerprint and shape of its SQL there."""
     execute(
         connection,
         "comment_live_view",
         view=names.live_view(label.slug),
-        comment=_comment(
-            f'Members of segment "{label.slug}", computed on each read.',
-            compiled.fingerprint,
-            compiled.shape,
-        ),
+        comment=_comment(f'Members of segment "{label.slug}", computed on each read.', *prints),
     )
 
 
@@ -218,19 +214,22 @@ def grant(connection: BaseDatabaseWrapper, view: sql.Identifier) -> None:
         execute(connection, "grant_select", view=view, role=role)
 
 
-def rename(connection: BaseDatabaseWrapper, old: str, new: str) -> None:
-    """Give both views of a segment the name of its new slug.
+def relabel(connection: BaseDatabaseWrapper, old_slug: str, label: Label) -> None:
+    """Give both views of a segment the name of its new slug, and comments that fit.
 
-    AccessExclusive on both, for an instant. Views on top follow; texts that name it do not.
+    AccessExclusive on both, for an instant. Views on top follow; texts that name them do not.
     """
-    name = sql.Identifier(names.view_name(new))
-    if names.view_name(old) == names.view_name(new):
-        return
-    found = state(connection, old)
+    found, name = state(connection, old_slug), sql.Identifier(names.view_name(label.slug))
+    renamed = found.name != names.view_name(label.slug)
     if found.live:
-        execute(connection, "rename_live_view", view=names.live_view(old), name=name)
+        if renamed:
+            execute(connection, "rename_live_view", view=names.live_view(old_slug), name=name)
+        comment_live(connection, label, *filter(None, (found.fingerprint, found.shape)))
     if found.members is not None:
-        execute(connection, "rename_members_view", view=names.members_view(old), name=name)
+        if renamed:
+            view = names.members_view(old_slug)
+            execute(connection, "rename_members_view", view=view, name=name)
+        comment_members(connection, label)
 
 
 def drop(connection: BaseDatabaseWrapper, name: str) -> None:

@@ -1,0 +1,41 @@
+"""The admin, served by this process until Ctrl-C."""
+
+from django.contrib.auth import get_user_model
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+from django.core.wsgi import get_wsgi_application
+
+HOST, PORT = "127.0.0.1", 8000
+ADDRESS = f"http://{HOST}:{PORT}"
+
+LOGIN = "demo"
+"""User name and password."""
+
+
+def bind() -> ThreadedWSGIServer:
+    """Take the port, so that it is known to be free before anything else is done.
+
+    Raises:
+        RuntimeError: when it is not.
+    """
+    try:
+        return ThreadedWSGIServer((HOST, PORT), WSGIRequestHandler)
+    except OSError as error:
+        raise RuntimeError(
+            f"Port {PORT} cannot be had: {error.strerror}. End what listens there, "
+            "or leave out --serve."
+        ) from error
+
+
+def create_login() -> None:
+    """Create the superuser demo with the password demo."""
+    get_user_model()._default_manager.create_superuser(username=LOGIN, password=LOGIN)
+
+
+def serve(server: ThreadedWSGIServer) -> None:
+    """Answer requests until Ctrl-C."""
+    server.set_app(StaticFilesHandler(get_wsgi_application()))
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
