@@ -37,10 +37,11 @@ SETTINGS = {
     "synchronous_commit": "off",
 }
 
-LAUNCH = """trap 'kill -INT $!; wait; rm -rf "$0"; exit' INT; "$@" & wait"""
-"""A shell around the server, which gets the signal in its stead, and then removes its folder too.
+LAUNCH = """trap 'kill -INT $!; wait; rm -rf "$0"; exit' TERM; "$@" & wait"""
+"""A shell around the server, which takes the signal to end, passes it on, and removes the folder.
 
-Not every process that started one lives to do that: mypy, for one, ends without its exit handlers.
+Not every process that started a server lives to do so: mypy, for one, ends without exit handlers.
+SIGTERM, since a shell cannot trap what is ignored when it starts, as SIGINT is in background jobs.
 """
 
 UNSTARTABLE = "Postgres did not start; the end of its log:\n"
@@ -126,7 +127,7 @@ def _child_setup(account: pwd.struct_passwd | None) -> Callable[[], None]:
             os.setgid(account.pw_gid)
             os.setuid(account.pw_uid)
         if libc:  # After setuid, which would clear it.
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
     return become
 
@@ -164,5 +165,5 @@ def _wait_until_ready(server: subprocess.Popen[bytes], home: Path) -> None:
 def _stop(server: subprocess.Popen[bytes]) -> None:
     """Stop the server: disconnect clients, write nothing more than it must."""
     if server.poll() is None:
-        server.send_signal(signal.SIGINT)
+        server.terminate()
         server.wait(timeout=30)

@@ -7,9 +7,15 @@ import psycopg
 import pytest
 from django.db import connection
 
-from segments.models import Segment
+from segments.models import Segment, SegmentRefresh
 
 USERS = "accounts_segmentableuser"
+
+
+def forget(segments):
+    """Delete the rows of segments as somebody does who does not know of their views."""
+    SegmentRefresh.objects.filter(segment__in=segments).delete()
+    segments._raw_delete("default")
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STARTER = """\
-import signal
+import sys
 from demo.postgres import database_url
 print(database_url(), flush=True)
-signal.pause()
+sys.stdin.read()
 """
 
 
@@ -24,9 +24,11 @@ def starter():
     """Start a process that has started a server, and return it with the server's URL."""
     without = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     with subprocess.Popen(
-        [sys.executable, "-c", STARTER], cwd=ROOT, env=without, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
+        [sys.executable, "-c", STARTER],
+        cwd=ROOT, env=without, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        # As in a background job of a shell.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    ) as process:  # fmt: skip
         yield process, process.stdout.readline().strip()
         process.kill()
 
@@ -39,14 +41,21 @@ def wait_until(condition):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=str)
-def test_start__leaves_nothing_however_its_process_ends(starter, number):
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(lambda process: process.stdin.close(), id="exits"),
+        pytest.param(lambda process: process.terminate(), id="SIGTERM"),
+        pytest.param(lambda process: process.kill(), id="SIGKILL"),
+    ],
+)
+def test_start__leaves_nothing_however_its_process_ends(starter, end):
     process, url = starter
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
         home = Path(connection.info.host)
     assert (home / "data").exists()
-    process.send_signal(number)
+    end(process)
     wait_until(lambda: not home.exists())
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url)

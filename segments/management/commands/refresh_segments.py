@@ -41,27 +41,28 @@ class Command(BaseCommand):
             self.stdout.write("No segment is due." if due else "There are no active segments.")
             return
         failed = []
+        console = Console(file=options.get("stdout") or sys.stdout)
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=Console(file=sys.stdout),
-            disable=not self.stdout.isatty(),
+            console=console,
+            disable=not console.is_terminal,
             transient=True,
         ) as progress:
             bar = progress.add_task("Refreshing", total=len(segments))
             for result in refresh.refresh_many(segments, concurrently):
                 progress.advance(bar)
-                if result.status == Status.FAILED:
-                    failed.append(result.slug)
-                    self.stderr.write(f"{result.error}")
-                else:
-                    self.stdout.write(_line(result))
+                if result.error:
+                    failed.append(result)
+                console.print(_line(result), markup=False, highlight=False, soft_wrap=True)
+        for result in failed:
+            self.stderr.write(str(result.error))
         if failed:
             raise CommandError(
                 f"{len(failed)} of {len(segments)} segments failed and keep their last members: "
-                f"{', '.join(failed)}"
+                f"{', '.join(result.slug for result in failed)}"
             )
 
     def _segments(self, slugs: list[str]) -> list[Segment]:
@@ -75,6 +76,8 @@ class Command(BaseCommand):
 
 
 def _line(result: refresh.RefreshResult) -> str:
+    if result.error:
+        return f"{result.slug}: failed"
     if result.status == Status.LOCKED:
         return f"{result.slug}: skipped, another session is refreshing or changing it"
     return (

@@ -1,0 +1,282 @@
+"""Segment and SegmentMixin: what they answer, at what cost, and what they never answer."""
+
+import types
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.db import connection, transaction
+
+from segments.exceptions import SegmentExecutionError
+from segments.models import Segment, Status
+from segments.sql import view_models
+from tests.conftest import USERS
+from tests.shop.models import Offer, Order
+
+pytestmark = pytest.mark.django_db
+
+STAFF = f"SELECT id FROM {USERS} WHERE is_staff"
+
+
+@pytest.fixture
+def staff(users, make):
+    """A segment of u0 and u1."""
+    type(users[0]).objects.filter(username__in=["u0", "u1"]).update(is_staff=True)
+    return make("staff", definition=STAFF)
+
+
+def test_is_member__by_segment_and_by_slug_is_one_query(staff, users, django_assert_num_queries):
+    for user, expected in ((users[0], True), (users[5], False)):
+        for question in (
+            lambda: user.is_member(staff),  # noqa: B023
+            lambda: user.is_member("staff"),  # noqa: B023
+            lambda: staff.has_member(user),  # noqa: B023
+            lambda: staff.has_member(user.pk),  # noqa: B023
+        ):
+            with django_assert_num_queries(1) as captured:
+                assert question() is expected
+            assert "information_schema" not in captured[0]["sql"]
+
+
+def test_is_member__is_as_of_the_last_refresh_and_live_is_now(staff, users):
+    type(users[0]).objects.filter(username="u5").update(is_staff=True)
+    assert not users[5].is_member(staff)
+    assert users[5].is_member_live(staff)
+    assert users[5].is_member_live("staff")
+    assert staff.has_member_live(users[5])
+    staff.refresh()
+    assert users[5].is_member(staff)
+
+
+def test_is_member__of_an_unknown_slug_is_an_error(staff, users):
+    for question in (users[0].is_member, users[0].is_member_live):
+        with pytest.raises(Segment.DoesNotExist):
+            question("stuff")
+        with pytest.raises(Segment.DoesNotExist):
+            question("catalog")
+    assert users[0].is_member("staff")
+
+
+@pytest.mark.parametrize("options", [{"prepare_threshold": 0}, {"server_side_binding": True}])
+def test_is_member__on_connections_with_other_options(
+    options, staff, users, django_assert_num_queries, monkeypatch
+):
+    if "prepare_threshold" in options:
+        monkeypatch.setattr(connection.connection, "prepare_threshold", 0)
+    else:
+        import psycopg
+
+        monkeypatch.setattr(connection.connection, "cursor_factory", psycopg.Cursor)
+    for _ in range(3):
+        with django_assert_num_queries(1):
+            assert users[0].is_member(staff)
+        assert users[0].is_member("staff")
+        assert not users[5].is_member(staff)
+    if "prepare_threshold" in options:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%staff%'"
+            )
+            assert cursor.fetchone()[0] == 1
+
+
+def test_has_member__of_who_is_no_user_is_false(staff, django_user_model):
+    assert staff.has_member(django_user_model()) is False
+    assert staff.has_member(AnonymousUser()) is False
+    assert staff.has_member_live(django_user_model()) is False
+    assert staff.has_member(None) is False
+    assert django_user_model().is_member(staff) is False
+    assert django_user_model().is_member("staff") is False
+
+
+def test_never_populated__answers_from_the_live_view(staff, users, query):
+    query("REFRESH MATERIALIZED VIEW segments.staff WITH NO DATA")
+    Segment.objects.update(refreshed_at=None, members_count=None, status=Status.UNPOPULATED)
+    segment = Segment.objects.get()
+    assert users[0].is_member(segment)
+    assert users[0].is_member("staff")
+    assert not users[5].is_member("staff")
+    assert segment.has_members(users) == {users[0].pk, users[1].pk}
+    assert len(segment) == 2
+    assert set(segment.members) == set(users[:2])
+    assert set(segment.member_ids()) == {users[0].pk, users[1].pk}
+
+
+QUESTIONS = {
+    "has_member": lambda segment, users: segment.has_member(users[0]),
+    "has_member_live": lambda segment, users: segment.has_member_live(users[0]),
+    "has_members": lambda segment, users: segment.has_members(users),
+    "has_members of a queryset": lambda segment, users: segment.has_members(
+        type(users[0]).objects.all()
+    ),
+    "is_member": lambda segment, users: users[0].is_member(segment),
+    "is_member by slug": lambda segment, users: users[0].is_member(segment.slug),
+    "len": lambda segment, users: len(segment),
+    "member_ids": lambda segment, users: list(segment.member_ids()),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+def test_missing_view__is_an_error_and_not_a_no(question, staff, users, query):
+    query("DROP MATERIALIZED VIEW segments.staff")
+    query("DROP VIEW segments_live.staff")
+    with pytest.raises(SegmentExecutionError, match='"staff".*does not exist(?s:.*)sync_segments'):
+        with transaction.atomic():
+            question(staff, users)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("clean_views")
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+def test_lost_connection__is_an_error_and_not_a_no(question, staff, users, session, query):
+    (pid,) = query("SELECT pg_backend_pid()")[0]
+    session().execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    with pytest.raises(SegmentExecutionError, match="(?i)terminat|connection"):
+        question(staff, users)
+    connection.close()
+    assert users[0].is_member(staff)
+
+
+def test_has_members__is_one_query(staff, users, django_user_model, django_assert_num_queries):
+    expected = {users[0].pk, users[1].pk}
+    for asked in (
+        users,
+        [user.pk for user in users],
+        iter(users),
+        [*users, None, AnonymousUser()],
+        django_user_model.objects.order_by("username"),
+        django_user_model.objects.values("pk"),
+    ):
+        with django_assert_num_queries(1):
+            assert staff.has_members(asked) == expected
+    assert staff.has_members([]) == set()
+    assert staff.has_members(users[5:]) == set()
+
+
+def test_members__compose(staff, users, orders, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        assert staff.members.count() == 2
+    with django_assert_num_queries(1):
+        assert staff.members.filter(username="u1").exists()
+    assert not staff.members.filter(username="u5").exists()
+    assert set(staff.members.exclude(username="u0")) == {users[1]}
+    assert Order.objects.filter(user__in=staff.members).count() == 2
+    assert set(staff.members.filter(order__amount=50)) == {users[1]}
+    type(users[0]).objects.filter(username="u5").update(is_staff=True)
+    assert staff.members_live.count() == 3
+    assert set(staff.members_live.difference(staff.members)) == {users[5]}
+
+
+def test_member_ids__stream(staff, users):
+    ids = staff.member_ids()
+    assert isinstance(ids, types.GeneratorType)
+    assert next(ids) == users[0].pk
+    assert list(ids) == [users[1].pk]
+
+
+def test_view__is_a_model_of_its_own_registry(staff, users):
+    from django.apps import apps
+    from django_pgviews.view import MaterializedView
+
+    assert issubclass(staff.view, MaterializedView)
+    assert staff.view is Segment.objects.get().view
+    assert staff.view.objects.get(user=users[0]).user == users[0]
+    assert staff.view.objects.filter(user__username__in=["u0", "u5"]).count() == 1
+    assert staff.view not in apps.get_models()
+    assert view_models.catalog_view() not in apps.get_models()
+
+
+def test_segment__is_true_has_a_length_and_a_name(staff, make):
+    empty = make("empty", static_ids=[])
+    assert len(empty) == 0
+    assert empty
+    assert bool(empty) is True
+    assert (len(staff), str(staff)) == (2, "Staff")
+
+
+def test_segments_of_a_user__come_by_priority(users, make, django_assert_num_queries):
+    low = make("low", priority=1)
+    high = make("high", priority=9)
+    make("others", static_ids=users[1:], priority=5)
+    also_low = make("also-low", priority=1)
+    with django_assert_num_queries(1):
+        assert list(users[0].segments) == [high, also_low, low]
+    assert list(Segment.objects.for_user(users[0])) == [high, also_low, low]
+    assert list(Segment.objects.filter(priority=1).for_user(users[0].pk)) == [also_low, low]
+    assert list(users[0].segments.filter(priority__gt=1)) == [high]
+    with django_assert_num_queries(1):
+        assert users[0].segment_ids == [low.pk, high.pk, also_low.pk]
+
+
+def test_segments_of_a_user__cost_one_query_however_many_exist(
+    users, make, django_assert_num_queries
+):
+    for n in range(30):
+        make(f"s{n}", static_ids=[users[n % 10].pk])
+    with django_assert_num_queries(1):
+        assert len(users[0].segment_ids) == 3
+    with django_assert_num_queries(1):
+        assert len(users[0].segments) == 3
+
+
+def test_offer__goes_to_the_first_segment_that_the_user_is_in(staff, users, make):
+    everyone = make("everyone")
+    second = Offer.objects.create(priority=2, discount=5, segment=everyone)
+    first = Offer.objects.create(priority=1, discount=10, segment=staff)
+    assert Offer.get_offer_for_user(users[0]) == first
+    assert Offer.get_offer_for_user(users[5]) == second
+    second.delete()
+    assert Offer.get_offer_for_user(users[5]) is None
+
+
+def test_live_check__is_under_the_timeout(users, make, settings):
+    segment = make(definition=f"SELECT id FROM {USERS} WHERE pg_sleep(0.002) IS NOT NULL")
+    settings.SEGMENTS_STATEMENT_TIMEOUT = 0.001
+    with pytest.raises(SegmentExecutionError, match="timeout"):
+        segment.has_member_live(users[0])
+    assert segment.has_member(users[0])
+
+
+def test_reads__follow_the_routers(staff, users, settings, monkeypatch):
+    seen = []
+
+    class Router:
+        def db_for_read(self, model, **hints):
+            seen.append(model._meta.object_name)
+
+    settings.DATABASE_ROUTERS = [Router()]
+    staff.has_member(users[0])
+    users[0].is_member("staff")
+    len(staff)
+    assert seen == ["Segment"] * 3
+    staff.members.count()
+    assert seen[-1] == "SegmentableUser"
+
+
+def test_refresh_async__runs_once_the_transaction_is_committed(
+    staff, users, settings, django_capture_on_commit_callbacks
+):
+    settings.TASKS = {
+        "default": {"BACKEND": f"{_framework()}.backends.immediate.ImmediateBackend"}
+    }
+    users[5].is_staff = True
+    users[5].save()
+    with django_capture_on_commit_callbacks() as callbacks:
+        users[5].refresh_segments_async()
+        assert not users[5].is_member(staff)
+    (callback,) = callbacks
+    callback()
+    assert users[5].is_member(staff)
+
+
+def test_refresh_async__of_a_deleted_user_does_nothing(staff, users):
+    from segments.tasks import refresh_user_segments
+
+    key = users[0].pk
+    users[0].delete()
+    assert refresh_user_segments(str(key)) == {}
+
+
+def _framework():
+    from importlib.util import find_spec
+
+    return "django.tasks" if find_spec("django.tasks") else "django_tasks"

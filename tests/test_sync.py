@@ -1,0 +1,181 @@
+"""Sync: every way in which views and rows can differ, found, told and mended."""
+
+import pytest
+from django.core.management import call_command
+
+from segments import sync
+from segments.models import Segment, Status
+from tests.conftest import USERS, forget
+
+pytestmark = pytest.mark.django_db
+
+
+def found():
+    return {entry.slug: "; ".join(entry.what) or str(entry.error) for entry in sync.check()}
+
+
+def mend(**options):
+    return {entry.slug: entry for entry in sync.sync(**options)}
+
+
+def test_nothing__differs_after_all_that_saving_does(users, make, settings, role):
+    settings.SEGMENTS_READER_ROLES = [role("reader")]
+    make()
+    make("listed", static_ids=users[:2])
+    make("both", definition=f"SELECT id FROM {USERS}", static_ids=users[:2])
+    make("method", manager_method="all")
+    sync.sync()
+    list(sync.sync())
+    assert found() == {}
+    assert mend() == {}
+
+
+DAMAGES = {
+    "DROP MATERIALIZED VIEW segments.vip": "the materialized view is missing",
+    "DROP INDEX segments.vip_user_id_idx": "the unique index is missing",
+    "COMMENT ON MATERIALIZED VIEW segments.vip IS NULL": "the comment is missing",
+    f"CREATE OR REPLACE VIEW segments_live.vip AS SELECT id AS user_id FROM {USERS} LIMIT 1; "
+    "COMMENT ON VIEW segments_live.vip IS NULL": "the live view has another definition",
+    "UPDATE segments_segment SET definition = definition || ' LIMIT 3' WHERE slug = 'vip'": (
+        "the live view has another definition"
+    ),
+    "DROP MATERIALIZED VIEW segments.vip; DROP VIEW segments_live.vip": (
+        "the live view is missing; the materialized view is missing"
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "what"), DAMAGES.items())
+def test_damage__is_found_and_mended(damage, what, users, make, query):
+    make("other")
+    segment = make()
+    for statement in damage.split("; "):
+        query(statement)
+    assert found() == {"vip": what}
+    assert mend()["vip"].error is None
+    assert found() == {}
+    segment.refresh_from_db()
+    assert segment.status == Status.REFRESHED
+    assert segment.refresh().members_count in (3, 10)
+    assert set(segment.member_ids()) <= {user.pk for user in users}
+
+
+def test_dropped_schemas__are_put_back_with_all_segments(users, make, query):
+    make("a")
+    make("b", definition="SELECT user_id FROM segments.a")
+    make("0".join("ab"), definition="SELECT user_id FROM segments.b")
+    query("DROP SCHEMA segments, segments_live CASCADE")
+    assert set(found()) == {"", "a", "b", "a0b"}
+    mended = mend()
+    assert {slug: entry.error for slug, entry in mended.items()} == dict.fromkeys(mended)
+    assert found() == {}
+    assert [len(segment) for segment in Segment.objects.all()] == [10, 10, 10]
+    assert users[0].segment_ids == sorted(Segment.objects.values_list("pk", flat=True))
+
+
+def test_base_views__are_put_back(users, make, query):
+    make()
+    query("DROP VIEW segments.catalog")
+    query("DROP FUNCTION segments.is_member(text, anyelement)")
+    assert found() == {
+        "": "segments.catalog is missing; segments.is_member(text, anyelement) is missing"
+    }
+    mend()
+    assert found() == {}
+    assert users[0].is_member("vip")
+
+
+def test_missing_grant__is_put_back(users, make, settings, role):
+    make()
+    reader = role("reader")
+    settings.SEGMENTS_READER_ROLES = [reader]
+    assert found() == {"vip": f"role {reader} may not read it"}
+    mend()
+    assert found() == {}
+
+
+def test_broken_definition__is_told_and_stops_no_other(users, make, query):
+    make("good")
+    make("bad")
+    query("DROP MATERIALIZED VIEW segments.good")
+    Segment.objects.filter(slug="bad").update(definition="SELECT id FROM nowhere")
+    assert 'relation "nowhere" does not exist' in found()["bad"]
+    mended = mend()
+    assert 'relation "nowhere" does not exist' in str(mended["bad"].error)
+    assert mended["good"].error is None
+    assert len(Segment.objects.get(slug="bad")) == 10
+
+
+def test_broken_population__is_told_even_when_others_succeed(orders, make, query):
+    make("bad", definition="SELECT user_id FROM shop_order")
+    make("good")
+    Segment.objects.filter(slug="bad").update(
+        definition="SELECT user_id FROM shop_order WHERE 1 / (amount - amount) = 1"
+    )
+    query("DROP SCHEMA segments, segments_live CASCADE")
+    mended = mend()
+    assert "division by zero" in str(mended["bad"].error)
+    bad = Segment.objects.get(slug="bad")
+    assert (bad.status, bad.refreshed_at) == (Status.FAILED, None)
+    assert mended["good"].error is None
+
+
+def test_orphan__is_told_and_dropped_with_prune_alone(users, make, query, relation):
+    make()
+    make("reader", definition="SELECT user_id FROM segments.vip")
+    query("CREATE VIEW segments.bi AS SELECT count(*) AS n FROM segments.vip")
+    forget(Segment.objects.filter(slug="vip"))
+    assert found() == {"vip": "no segment has this view"}
+    assert mend() == {}
+    assert "depends on" in str(mend(prune=True)["vip"].error)
+    query("DROP VIEW segments.bi")
+    Segment.objects.get(slug="reader").delete()
+    assert mend(prune=True)["vip"].error is None
+    assert relation("segments.vip") is None
+    assert relation("segments_live.vip") is None
+    assert found() == {}
+
+
+def test_views_of_others__are_no_orphans(users, make, query, relation):
+    make()
+    query("CREATE VIEW segments_live.theirs AS SELECT 1 AS user_id")
+    query("CREATE MATERIALIZED VIEW segments.theirs AS SELECT 1 AS user_id")
+    mend(prune=True)
+    assert found() == {}
+    assert relation("segments.theirs") is not None
+
+
+def test_orphan__is_taken_over_by_a_new_segment_of_its_name(users, make, query):
+    make()
+    forget(Segment.objects.filter(slug="vip"))
+    segment = make(definition=f"SELECT id FROM {USERS} WHERE username = 'u1'")
+    assert list(segment.member_ids()) == [users[1].pk]
+    assert found() == {}
+
+
+def test_moving_parameters__are_no_difference(users, make):
+    from django.contrib.contenttypes.models import ContentType
+
+    from tests.shop.models import Order
+
+    make(manager_method="since_a_while", model=ContentType.objects.get_for_model(Order))
+    assert found() == {}
+
+
+def test_migrate__syncs_at_its_end_and_does_not_fail(users, make, query, capsys):
+    make()
+    make("bad")
+    Segment.objects.filter(slug="bad").update(definition="SELECT id FROM nowhere")
+    query("DROP MATERIALIZED VIEW segments.vip")
+    call_command("migrate", verbosity=1)
+    out = capsys.readouterr().out
+    assert 'relation "nowhere" does not exist' in out
+    assert len(Segment.objects.get(slug="vip")) == 10
+
+
+def test_views_django_pgviews_knows__are_none_of_ours(users, make, query, relation):
+    make()
+    before = relation("segments.vip"), relation("segments.catalog")
+    call_command("sync_pgviews", verbosity=0)
+    call_command("clear_pgviews", verbosity=0)
+    assert (relation("segments.vip"), relation("segments.catalog")) == before
