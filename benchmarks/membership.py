@@ -1,16 +1,20 @@
 """How long `has_member` takes, against a prepared statement and against the ORM."""
 
 import random
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+import psycopg
 from django.contrib.auth import get_user_model
+from django.db import connection
 from psycopg import sql
 from rich.progress import Progress
 
 from benchmarks import database
+from benchmarks.placement import Placement, possible
 from benchmarks.report import Comparison
-from benchmarks.timing import Side, measure
+from benchmarks.timing import Call, Side, measure
 from segments.models import Segment
 
 ROUNDS = 20
@@ -22,33 +26,42 @@ PROBE = sql.SQL("SELECT 1 FROM {} WHERE user_id = %s").format(sql.Identifier("se
 
 def compare(progress: Progress, users: int) -> list[Comparison]:
     """Ask of random users, members or not, whether they are in the segment `half`."""
-    segment = Segment.objects.get(slug="half")
-    user_model = get_user_model()
-    ids = range(1, users + 1)
+    user_model, ids = get_user_model(), range(1, users + 1)
     calls = [[(user_model(pk=key),) for key in random.sample(ids, CALLS)] for _ in range(ROUNDS)]
+    comparisons = []
     with database.connect() as plain:
-        probe = PROBE.as_string()
-
-        def raw(user: Any) -> object:
-            return plain.execute(probe, (user.pk,), prepare=True).fetchone()
-
-        def orm(user: Any) -> bool:
-            return segment.members.filter(pk=user.pk).exists()
-
-        prepared = Side("psycopg alone, prepared", raw)
-        by_default = Side("has_member()", segment.has_member, before=database.reconnect)
-        preparing = Side(
-            "has_member(), prepare_threshold=0",
-            segment.has_member,
-            before=partial(database.reconnect, prepare_threshold=0),
-        )
-        by_orm = Side("members.filter(pk=...).exists()", orm, before=database.reconnect)
-        rounds = progress.track(calls, description="Membership checks")
-        measure([prepared, by_default, preparing, by_orm], rounds, WARM_UP)
+        for placement in possible(plain):
+            rounds = progress.track(calls, description=f"Checks, {placement.name}")
+            placement.place(plain)
+            with placement.client_placed():
+                comparisons += _compare(plain, placement, rounds)
     database.reconnect()
-    topic = "Is a user in the segment?"
+    return comparisons
+
+
+def _compare(
+    plain: psycopg.Connection[Any], placement: Placement, rounds: Iterable[list[Call]]
+) -> list[Comparison]:
+    segment, probe = Segment.objects.get(slug="half"), PROBE.as_string()
+
+    def raw(user: Any) -> object:
+        return plain.execute(probe, (user.pk,), prepare=True).fetchone()
+
+    def orm(user: Any) -> bool:
+        return segment.members.filter(pk=user.pk).exists()
+
+    def reconnect(prepare_threshold: int | None = None) -> None:
+        database.reconnect(prepare_threshold=prepare_threshold)
+        placement.place(connection.connection)
+
+    statement = Side("psycopg, prepared", raw)
+    check = Side("has_member()", segment.has_member, before=reconnect)
+    prepared = Side("has_member(), prepared", segment.has_member, before=partial(reconnect, 0))
+    by_orm = Side("members.filter().exists()", orm, before=reconnect)
+    measure([statement, check, prepared, by_orm], rounds, WARM_UP)
+    topic = f"Is a user in the segment? {placement.name.capitalize()}"
     return [
-        Comparison(topic, by_default, prepared, at_most=1.7),
-        Comparison(topic, preparing, prepared, at_most=1.15),
-        Comparison(topic, by_default, by_orm, at_most=0.45),
+        Comparison(topic, check, statement, at_most=1.7),
+        Comparison(topic, prepared, statement, at_most=1.15),
+        Comparison(topic, check, by_orm, at_most=0.45),
     ]

@@ -55,10 +55,10 @@ def _unchanged(progress: Progress, plain: psycopg.Connection[Any]) -> list[Compa
     plain.execute(sql.SQL("CREATE MATERIALIZED VIEW {} AS {}").format(NAIVE, data.DEFINITION))
     plain.execute(sql.SQL("CREATE UNIQUE INDEX ON {} (id)").format(NAIVE))
     data.vacuum()
-    whole = Side("segment.refresh(), with the membership index", segment.refresh)
-    view = Side("segment.view.refresh(), the view alone", partial(_refresh_view, segment))
+    whole = Side("segment.refresh()", segment.refresh)
+    view = Side("segment.view.refresh()", partial(_refresh_view, segment))
     statement = sql.SQL("REFRESH MATERIALIZED VIEW CONCURRENTLY {}").format(NAIVE)
-    naive = Side("materialized view without ORDER BY", partial(plain.execute, statement))
+    naive = Side("naive view", partial(plain.execute, statement))
     copy = _copying(plain)
     rounds = progress.track(ROUNDS, description="Refresh, nothing changed")
     measure([whole, view, naive, copy], rounds)
@@ -76,7 +76,7 @@ def _changed(progress: Progress, plain: psycopg.Connection[Any]) -> list[Compari
     whole, copy = Side("segment.refresh()", segment.refresh), _copying(plain)
     rounds = progress.track(ROUNDS, description="Refresh, 1 % changed")
     measure([whole, copy], rounds, before=data.flip)
-    return [Comparison("Refresh after 1 % of the users changed sides", whole, copy)]
+    return [Comparison("Refresh, 1 % of the users changed sides", whole, copy)]
 
 
 def _create() -> None:
@@ -98,4 +98,4 @@ def _copying(plain: psycopg.Connection[Any]) -> Side:
         plain.execute(sql.SQL("CREATE UNIQUE INDEX ON {} (id)").format(COPY))
 
     drop = partial(plain.execute, sql.SQL("DROP TABLE {}").format(COPY))
-    return Side("CREATE TABLE AS and a unique index", copy, after=drop)
+    return Side("CREATE TABLE AS + index", copy, after=drop)

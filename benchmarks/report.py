@@ -1,14 +1,14 @@
 """What the benchmarks say."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from platform import python_version
 
 import django
 import psycopg
 from django.db import connection
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +17,28 @@ from segments import conf
 
 PIPED_WIDTH = 140
 """Columns of a table that no terminal limits."""
+
+COLUMNS = [
+    ("what", 24),
+    ("median", 8),
+    ("against", 25),
+    ("median", 8),
+    ("ratio", 5),
+    ("goal", 9),
+    ("met", 3),
+]
+"""The columns of every table, and the widths that bring them in line."""
+
+SIDES = """
+The sides of a comparison take turns. All have a work_mem of {work_mem} and read the same users,
+who are stored in random order of their ids. Half of them are in the segment.
+
+segment.view.refresh()    its view alone, without the membership index
+naive view                a materialized view of the bare definition, without ORDER BY,
+                          and REFRESH MATERIALIZED VIEW CONCURRENTLY
+CREATE TABLE AS + index   the bare definition, and a unique index: nobody could read meanwhile
+has_member(), prepared    on a connection with the option prepare_threshold=0
+psycopg, prepared         the same probe by psycopg alone, with prepare=True"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +69,7 @@ class Comparison:
             return ""
         if self.at_least is None:
             return f"<= {self.at_most:.2f}"
-        return f"{self.at_least:.2f} to {self.at_most:.2f}"
+        return f"{self.at_least:.2f}-{self.at_most:.2f}"
 
     @property
     def met(self) -> bool | None:
@@ -72,37 +94,32 @@ def print_header(out: Console, users: int) -> None:
         f"psycopg {psycopg.__version__} ({psycopg.pq.__impl__}), {users:,} users, "
         f"{datetime.now().astimezone():%Y-%m-%d}"
     )
-    out.print(
-        f"Medians. The sides of a comparison take turns, all with a work_mem of {conf.work_mem()}; "
-        "the users are stored in random order of their ids."
-    )
+    out.print(SIDES.format(work_mem=conf.work_mem()))
 
 
-def print_table(out: Console, comparisons: Iterable[Comparison]) -> None:
-    """Print the comparisons, and how many goals are missed."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("what", "median", "against", "median", "ratio", "goal", "met"):
-        right = name in ("median", "ratio", "goal")
-        table.add_column(name, justify="right" if right else "left", no_wrap=right)
-    topic, missed = "", 0
-    for each in comparisons:
-        if each.topic != topic:
-            if topic:
-                table.add_section()
-            topic = each.topic
-            table.add_row(f"[bold]{topic}[/bold]")
-        missed += each.met is False
-        table.add_row(
-            f"  {each.side.name}",
-            duration(each.side.median),
-            each.against.name,
-            duration(each.against.median),
-            f"{each.ratio:#.3g}",
-            each.goal,
-            {True: "[green]yes[/green]", False: "[red]NO[/red]", None: ""}[each.met],
-        )
-    out.print(table)
-    out.print("All goals are met." if not missed else f"Goals missed: {missed}")
+def print_tables(out: Console, comparisons: Sequence[Comparison]) -> None:
+    """Print the comparisons by topic, and how many goals are missed."""
+    for topic, group in groupby(comparisons, key=lambda each: each.topic):
+        out.print(f"\n[bold]{topic}[/bold]")
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name, width in COLUMNS:
+            text = name in ("what", "against")
+            table.add_column(
+                name, min_width=width, justify="left" if text else "right", overflow="fold"
+            )
+        for each in group:
+            table.add_row(
+                each.side.name,
+                duration(each.side.median),
+                each.against.name,
+                duration(each.against.median),
+                f"{each.ratio:#.3g}",
+                each.goal,
+                {True: "[green]yes[/green]", False: "[bold red]NO[/bold red]", None: ""}[each.met],
+            )
+        out.print(table)
+    missed = sum(each.met is False for each in comparisons)
+    out.print(f"\nGoals missed: {missed}" if missed else "\nAll goals are met.")
 
 
 def duration(seconds: float) -> str:

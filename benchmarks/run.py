@@ -18,7 +18,7 @@ def run(users: int) -> None:
                 *membership.compare(progress, users),
                 *segment_ids.compare(progress),
             ]
-    report.print_table(out, comparisons)
+    report.print_tables(out, comparisons)
 
 
 def _progress() -> Progress:

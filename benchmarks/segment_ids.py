@@ -51,7 +51,7 @@ def compare(progress: Progress) -> list[Comparison]:
     measure([few, many], rounds, WARM_UP)
     return [
         Comparison(
-            f"Which segments is a user in? ({FEW} of them)",
+            f"The segments of a user, who is in {FEW} of all that exist",
             many,
             few,
             at_most=1.3,
@@ -68,7 +68,7 @@ def _create_list(number: int, ids: Iterable[Any]) -> None:
 
 def _asking(count: int, name: str) -> Side:
     return Side(
-        f"user.segment_ids, {count:,} segments exist",
+        f"segment_ids, {count:,} exist",
         lambda user: user.segment_ids,
         before=partial(database.reconnect, name),
     )

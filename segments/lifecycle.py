@@ -89,6 +89,7 @@ def deleting(instance: Segment, using: str, **kwargs: object) -> None:
     if using == conf.exec_connection():
         _drop(instance.pk, instance.slug)
     else:
+        _drop(instance.pk, instance.slug, undo=True)
         transaction.on_commit(partial(_drop, instance.pk, instance.slug), using=using)
 
 
@@ -148,11 +149,12 @@ def _follow_later(key: int, change: Change) -> None:
             _follow(connection, row, change)
 
 
-def _drop(key: int, slug: str) -> None:
+def _drop(key: int, slug: str, undo: bool = False) -> None:
+    """Drop the views of a segment, or only see whether that would be refused."""
     alias = conf.exec_connection()
     with (
         translated(SegmentExecutionError, slug),
-        session.limited(alias, slug) as connection,
+        session.limited(alias, slug, undo) as connection,
     ):
         session.lock(connection, key)
         views.drop(connection, slug)

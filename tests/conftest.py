@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 from segments.models import Segment, SegmentRefresh
 
@@ -122,6 +122,14 @@ def session(transactional_db):
     yield connect
     for each in opened:
         each.close()
+
+
+@pytest.fixture
+def exec_alias(settings):
+    """Evaluate definitions on a connection of their own."""
+    settings.SEGMENTS_EXEC_CONNECTION = "exec"
+    yield "exec"
+    connections["exec"].close()
 
 
 @pytest.fixture

@@ -7,8 +7,11 @@ from demo.postgres import database_url, django_database
 SECRET_KEY = "tests"
 USE_TZ = True
 ROOT_URLCONF = "tests.urls"
-DATABASES = {"default": django_database(database_url())}
 AUTH_USER_MODEL = os.environ.get("SEGMENTS_TEST_USER", "accounts.SegmentableUser")
+DATABASES = {"default": django_database(database_url())}
+DATABASES["default"]["TEST"] = {"NAME": f"test_segments_{AUTH_USER_MODEL.lower()}"}
+# The same database by another connection, for what may be evaluated apart.
+DATABASES["exec"] = {**DATABASES["default"], "TEST": {"MIRROR": "default"}}
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",

@@ -1,0 +1,116 @@
+"""System checks: each fault, its id and its hint."""
+
+import pytest
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.db import connection
+
+from segments import checks
+
+
+def faults(found):
+    assert all(message.hint for message in found)
+    return {message.id: message for message in found}
+
+
+def test_project__that_is_right_has_no_faults(db):
+    assert run_checks(databases=["default"]) == []
+
+
+def test_exec_alias__that_is_missing(settings):
+    settings.SEGMENTS_EXEC_CONNECTION = "gone"
+    assert "DATABASES" in faults(checks.check_project())["segments.E001"].msg
+    assert checks.check_server(databases=["gone"]) == []
+
+
+def test_database__that_is_not_postgres(settings, monkeypatch):
+    from django.db import connections
+    from django.db.backends.sqlite3.base import DatabaseWrapper
+
+    lite = DatabaseWrapper({**connections.settings["default"], "NAME": ":memory:"}, "lite")
+    monkeypatch.setitem(connections.settings, "lite", {"ENGINE": "django.db.backends.sqlite3"})
+    connections["lite"] = lite
+    try:
+        settings.SEGMENTS_EXEC_CONNECTION = "lite"
+        assert "SQLite" in faults(checks.check_project())["segments.E002"].msg
+        assert checks.check_server(databases=["lite"]) == []
+    finally:
+        del connections["lite"]
+
+
+def test_server__that_is_too_old(db, monkeypatch):
+    monkeypatch.setattr(checks, "OLDEST", 990000)
+    found = faults(checks.check_server(databases=["default"]))
+    assert "segments needs PostgreSQL" in found["segments.E003"].msg
+
+
+def test_server__is_asked_only_where_databases_are_checked(django_assert_num_queries):
+    assert checks.check_server(databases=None) == []
+    assert checks.check_server(databases=["other"]) == []
+
+
+def test_pgviews__that_is_not_installed(settings):
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_pgviews"]
+    assert "django_pgviews" in faults(checks.check_project())["segments.E004"].msg
+
+
+@pytest.mark.parametrize("missing", ["TEMP", "CREATE"])
+def test_privilege__that_is_missing(missing, db, query, role, settings):
+    settings.SEGMENTS_SCHEMA = "elsewhere"
+    name = role("app")
+    database = connection.settings_dict["NAME"]
+    for right in {"TEMP", "CREATE"} - {missing}:
+        query(f'GRANT {right} ON DATABASE "{database}" TO "{name}"')
+    query(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
+    query(f'SET LOCAL ROLE "{name}"')
+    found = faults(checks.check_server(databases=["default"]))
+    assert missing in found["segments.E005"].msg
+    assert f"GRANT {missing} ON DATABASE {database}" in found["segments.E005"].hint
+
+
+def test_create__is_not_needed_where_the_schemas_are_there(db, query, role):
+    name = role("app")
+    query(f'GRANT CREATE ON SCHEMA segments, segments_live TO "{name}"')
+    query(f'SET LOCAL ROLE "{name}"')
+    assert checks.check_server(databases=["default"]) == []
+
+
+@pytest.mark.django_db(databases=["default", "exec"])
+def test_exec_alias__that_reaches_another_database(exec_alias, monkeypatch):
+    assert checks.check_server(databases=["exec"]) == []
+    real = checks._server
+    monkeypatch.setattr(
+        checks,
+        "_server",
+        lambda each: {**real(each), "database": each.alias},
+    )
+    found = faults(checks.check_server(databases=["exec"]))
+    assert "are not one database" in found["segments.E006"].msg
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SEGMENTS_SCHEMA", "Bad Name"),
+        ("SEGMENTS_READER_ROLES", "bi"),
+        ("SEGMENTS_REFRESH_EVERY", "daily"),
+        ("SEGMENTS_STATEMENT_TIMEOUT", -1),
+        ("SEGMENTS_LOCK_TIMEOUT", True),
+    ],
+)
+def test_setting__that_is_wrong(name, value, settings):
+    setattr(settings, name, value)
+    assert name in faults(checks.check_project())["segments.E007"].msg
+
+
+def test_user_model__without_the_mixin_is_a_warning(monkeypatch):
+    from django.contrib.auth.models import User
+
+    monkeypatch.setattr(checks, "get_user_model", lambda: User)
+    found = faults(checks.check_project())
+    assert "is_member" in found["segments.W001"].msg
+    assert found["segments.W001"].is_serious() is False
+
+
+def test_migrations__are_complete(db):
+    call_command("makemigrations", "--check", "--dry-run", verbosity=0)

@@ -1,0 +1,82 @@
+"""Views on an alias of their own: they follow once the row is committed."""
+
+import pytest
+from django.db import transaction
+
+from segments import sync
+from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
+from segments.models import Membership, Segment, SegmentRefresh, Status
+from tests.conftest import USERS
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "exec"]),
+    pytest.mark.usefixtures("clean_views", "exec_alias"),
+]
+
+FEW = f"SELECT id FROM {USERS} WHERE username < 'u3'"
+
+
+def test_segment__lives_as_on_one_alias(users, make, query):
+    segment = make(static_ids=users[8:], definition=FEW)
+    segment.refresh_from_db()
+    assert (segment.members_count, segment.status) == (5, Status.REFRESHED)
+    assert users[0].is_member(segment)
+    assert users[9].is_member("vip")
+    segment.slug, segment.definition = "gold", f"{FEW} LIMIT 1"
+    segment.static_ids = []
+    segment.save()
+    assert query("SELECT count(*) FROM segments.gold") == [(1,)]
+    assert segment.refresh().members_count == 1
+    assert sync.check() == []
+    segment.delete()
+    assert query("SELECT to_regclass('segments.gold')") == [(None,)]
+    assert not Membership.objects.exists()
+
+
+def test_views__follow_on_commit(users, make, relation):
+    with transaction.atomic():
+        segment = make()
+        assert relation("segments.vip") is None
+    assert relation("segments.vip") is not None
+    with transaction.atomic():
+        segment.delete()
+        assert relation("segments.vip") is not None
+    assert relation("segments.vip") is None
+
+
+def test_rollback__leaves_no_views(users, make, relation):
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        make()
+        1 / 0  # noqa: B018
+    assert relation("segments.vip") is None
+
+
+@pytest.mark.parametrize(
+    ("definition", "error"),
+    [
+        ("SELECT id FROM nowhere", SegmentDefinitionError),
+        ("SELECT 1; SELECT 2", SegmentDefinitionError),
+        (f"SELECT id FROM {USERS} WHERE 1 / (id - id) = 1", SegmentExecutionError),
+    ],
+)
+def test_bad_definition__is_refused_before_anything_is_saved(
+    definition, error, users, make, names
+):
+    segment = make(definition=FEW)
+    before = names()
+    with pytest.raises(error):
+        make("bad", definition=definition)
+    segment.definition = definition
+    with pytest.raises(error):
+        segment.save()
+    assert names() == before
+    assert Segment.objects.get().definition == FEW
+    assert SegmentRefresh.objects.count() == 1
+
+
+def test_deletion__that_is_refused_says_so_before_the_row_is_gone(users, make):
+    segment = make()
+    make("reader", definition="SELECT user_id FROM segments.vip")
+    with pytest.raises(SegmentExecutionError, match="depends on"):
+        segment.delete()
+    assert Segment.objects.count() == 2

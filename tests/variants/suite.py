@@ -1,0 +1,106 @@
+"""The main job with the user model that SEGMENTS_TEST_USER names; test_package.py runs it."""
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
+from django.db import connection
+
+from segments import sync
+from segments.exceptions import SegmentDefinitionError
+from segments.models import Membership, Segment
+from segments.sql import names, view_models
+from tests.variants.models import Note
+
+pytestmark = pytest.mark.django_db
+
+User = get_user_model()
+TABLE = names.user_table().as_string()
+KEY = connection.ops.quote_name(User._meta.pk.column)
+
+
+@pytest.fixture
+def users():
+    made = []
+    for n in range(5):
+        key = {"code": f"c{n}'\"%s"} if User.__name__ == "TextUser" else {}
+        made.append(User.objects.create(username=f"u{n}", **key))
+    return made
+
+
+def create(slug, **fields):
+    return Segment.objects.create(name=slug, slug=slug, **fields)
+
+
+def test_sql(users):
+    everyone = create("everyone", definition=f"SELECT * FROM {TABLE}")
+    early = create("early", definition=f"SELECT {KEY} FROM {TABLE} WHERE username < 'u3'")
+    late = create(
+        "late",
+        definition="SELECT user_id FROM segments.everyone EXCEPT "
+        "SELECT user_id FROM segments.early",
+    )
+    assert set(late.members) == set(users[3:])
+    assert set(late.member_ids()) == {user.pk for user in users[3:]}
+    assert late.has_members(users) == {user.pk for user in users[3:]}
+    for n, user in enumerate(users):
+        assert user.is_member(everyone)
+        assert user.is_member(early) is user.is_member("early") is (n < 3)
+        assert user.is_member_live("late") is (n >= 3)
+        assert user.segment_ids == [everyone.pk, (early if n < 3 else late).pk]
+    users[4].delete()
+    assert late.refresh().members_count == 1  # Though everyone still lists the deleted user.
+    assert len(everyone) == 5
+    assert everyone.refresh().removed == 1
+    assert set(late.members) == {users[3]}
+
+
+def test_aliased_and_joined(users):
+    Note.objects.create(author=users[1])
+    segment = create("notes", definition="SELECT author_id AS user_id FROM variants_note")
+    assert list(segment.members) == [users[1]]
+
+
+def test_static_ids(users):
+    segment = create("listed", static_ids="\n".join(str(user.pk) for user in users[:2]))
+    assert set(segment.members) == set(users[:2])
+    segment.static_ids = users[1:3]
+    segment.save()
+    assert set(segment.member_ids()) == {users[1].pk, users[2].pk}
+    with pytest.raises(SegmentDefinitionError, match="line 1: "):
+        create("strangers", static_ids=["not a key of anybody"])
+
+
+def test_manager_methods(users):
+    Note.objects.create(author=users[1])
+    notes = ContentType.objects.get_for_model(Note)
+    assert set(create("early", manager_method="early").members) == set(users[:3])
+    segment = create("authors", manager_method="all", model=notes)
+    assert list(segment.members) == [users[1]]
+
+
+def test_wrong_type(users):
+    with pytest.raises(SegmentDefinitionError, match="user ids are of type"):
+        create("wrong", definition="SELECT true AS id")
+
+
+def test_views_and_membership(users):
+    create("everyone", definition=f"SELECT {KEY} FROM {TABLE}")
+    expected = {"IntegerUser": "bigint", "UUIDUser": "uuid", "TextUser": "text"}
+    with connection.cursor() as cursor:
+        for view in ("segments.everyone", "segments_live.everyone", "segments.membership"):
+            cursor.execute(
+                "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+                "WHERE attrelid = %s::regclass AND attname = 'user_id'",
+                [view],
+            )
+            assert cursor.fetchone() == (expected.get(User.__name__, "bigint"),)
+    rows = view_models.membership_view().objects.filter(slug="everyone")
+    assert {row.user for row in rows} == set(users)
+    assert Membership.objects.count() == 5
+    assert sync.check() == []
+
+
+def test_migrations(users):
+    call_command("makemigrations", "--check", "--dry-run", "segments", "variants", verbosity=0)
+    call_command("check", "--database", "default", fail_level="WARNING")
