@@ -84,9 +84,8 @@ class RefreshInline(admin.TabularInline):  # type: ignore[type-arg]
     def get_queryset(self, request: HttpRequest) -> "QuerySet[SegmentRefresh]":
         """Return the rows of the one segment that the page is about, ten at the most."""
         rows: QuerySet[SegmentRefresh] = super().get_queryset(request)
-        segment = (
-            request.resolver_match.kwargs.get("object_id") if request.resolver_match else None
-        )
+        match = request.resolver_match
+        segment: Any = match.kwargs.get("object_id") if match else None
         latest = rows.filter(segment_id=segment).order_by("-started_at")[:10]
         return rows.filter(pk__in=latest.values("pk")).order_by("-started_at")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -52,7 +53,7 @@ def check_project(**kwargs: Any) -> list[CheckMessage]:
         )
     if not issubclass(get_user_model(), SegmentMixin):
         found.append(
-            Warning(
+            CheckWarning(
                 f"The user model {get_user_model()._meta.label} has no is_member().",
                 hint="Let it inherit from segments.models.SegmentMixin.",
                 obj=get_user_model(),
@@ -76,7 +77,7 @@ def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
     if version < OLDEST:
         found.append(
             Error(
-                f'segments needs PostgreSQL 15, and the server of "{alias}" is {version // 10000}.',
+                f'segments needs PostgreSQL 15; the server of "{alias}" is {version // 10000}.',
                 hint="Upgrade the server.",
                 id="segments.E003",
             )
@@ -103,7 +104,7 @@ def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
             found.append(
                 Error(
                     f'"{alias}" and "{models}", where segments are saved, are not one database.',
-                    hint="SEGMENTS_EXEC_CONNECTION may differ in its role, not in what it reaches.",
+                    hint="SEGMENTS_EXEC_CONNECTION may have another role, not another database.",
                     id="segments.E006",
                 )
             )

@@ -164,7 +164,9 @@ def _check_clash(segment: Segment, using: str) -> None:
     """Refuse a slug that another segment has, hyphens and underscores being the same."""
     others = Segment.objects.using(using).exclude(pk=segment.pk)
     name = names.view_name(segment.slug)
-    other = others.alias(view=Replace("slug", Value("-"), Value("_"))).filter(view=name).first()
+    other = (
+        others.alias(in_view=Replace("slug", Value("-"), Value("_"))).filter(in_view=name).first()
+    )
     if other:
         raise SegmentDefinitionError(
             f'the segment "{other.slug}" has the view {name} already',
@@ -174,7 +176,7 @@ def _check_clash(segment: Segment, using: str) -> None:
 
 
 def _check_defined(segment: Segment, before: Segment | None, using: str) -> None:
-    """Refuse a segment of which nothing says who is in it; an empty list does, once it was given."""
+    """Refuse a segment of which nothing says who is in it; a list that is empty does."""
     listed = (
         segment.unsaved_static_ids is not None
         or (before is not None and before.kind == "static")

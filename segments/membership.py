@@ -54,7 +54,7 @@ class HasMembers(models.Model):
             return self.view_as_read.objects.using(self._read_from).count()
 
     def member_ids(self) -> Iterator[Any]:
-        """Stream the primary keys of the members, in constant memory, from a server-side cursor."""
+        """Stream the primary keys of the members from a server-side cursor, in constant memory."""
         with translated(SegmentExecutionError, self.slug):
             yield from (
                 self.view_as_read.objects.using(self._read_from)

@@ -1,6 +1,6 @@
 """What a user model gets."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
 from django.db import models, router
@@ -53,8 +53,8 @@ class SegmentMixin:
     @property
     def segments(self) -> "SegmentQuerySet":
         """The segments that this user is in as of their last refresh, by priority."""
-        segments: SegmentQuerySet = _model("Segment")._default_manager.for_user(self)
-        return segments
+        segments: Any = _model("Segment")._default_manager
+        return cast("SegmentQuerySet", segments.for_user(self))
 
     @property
     def segment_ids(self) -> list[int]:
@@ -85,5 +85,4 @@ def _model(name: str) -> type[models.Model]:
 
 
 def _by_slug(slug: str) -> "Segment":
-    segment: Segment = _model("Segment")._default_manager.get(slug=slug)
-    return segment
+    return cast("Segment", _model("Segment")._default_manager.get(slug=slug))

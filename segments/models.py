@@ -22,7 +22,7 @@ from segments.sql.static_ids import OneShot, StaticIds
 if TYPE_CHECKING:
     from segments.refresh import RefreshResult
 
-# refresh.py and lifecycle.py stand above this module; the methods that call them import them inside.
+# refresh.py and lifecycle.py stand above this module; methods that call them import them.
 
 
 def validate_slug(value: str) -> None:

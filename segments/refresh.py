@@ -66,10 +66,10 @@ class Clock:
 def refresh(segment: Segment, concurrently: bool = True) -> RefreshResult:
     """Recompute the members of a segment, as it stands in the database, in one transaction.
 
-    Holds the segment's lock, Exclusive on its members (readers go on) and AccessShare on the tables
-    that its definition reads, each to the end. Costs the evaluation of the definition, and a pass
-    over the members. On failure the last good members stay, and status and error are stored in a
-    second transaction. Inside a transaction of the caller, both are savepoints of it.
+    Holds the segment's lock, Exclusive on its members (readers go on) and AccessShare on the
+    tables that its definition reads, each to the end. Costs the evaluation of the definition, and
+    a pass over the members. On failure the last good members stay, and status and error are stored
+    in a second transaction. Inside a transaction of the caller, both are savepoints of it.
 
     Args:
         segment: Gets its state (members_count, refreshed_at, status, ...) set.
@@ -117,7 +117,7 @@ def populate(
         SegmentExecutionError: the caller must roll back.
     """
     with translated(SegmentExecutionError, row.slug):
-        # A view that has never been populated, or lost its index, cannot be refreshed concurrently.
+        # A view that was never populated, or lost its index, cannot be refreshed concurrently.
         concurrently = concurrently and found.populated and found.indexed
         before = members.counters(connection, row.slug)
         row.view.refresh(concurrently=concurrently)
@@ -173,8 +173,8 @@ def refresh_many(
 def refresh_for_user(user: Any) -> list[RefreshResult]:
     """Refresh the active segments in which a user's live membership differs from the last refresh.
 
-    Costs one live check a segment. Afterwards `is_member` and `is_member_live` agree for this user,
-    as far as nobody else was refreshing the same segment.
+    Costs one live check a segment. Afterwards `is_member` and `is_member_live` agree for this
+    user, as far as nobody else was refreshing the same segment.
 
     Raises:
         SegmentExecutionError: naming the segments that failed, after all others have been done.

@@ -14,7 +14,6 @@ from segments.refresh import refresh
 from segments.source import compile_segment
 from segments.sql import names, session, views
 
-
 UNDEFINED_TABLE = "42P01"
 
 

@@ -2,7 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 from psycopg import sql
 
@@ -13,7 +13,7 @@ def text(file: str) -> LiteralString:
     lines = files(__name__).joinpath(f"{file}.sql").read_text(encoding="utf-8").splitlines()
     while lines and lines[0].startswith("--"):
         del lines[0]
-    return cast(LiteralString, "\n".join(lines))
+    return "\n".join(lines)
 
 
 def statement(file: str, /, **parts: sql.Composable) -> Any:

@@ -5,7 +5,7 @@ This is the gate: nothing else puts an author's text into a statement.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, LiteralString, cast
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import pq, sql
@@ -49,7 +49,7 @@ class Compiled:
 
     def as_sql(self) -> sql.SQL:
         """Return the SELECT for composition."""
-        return sql.SQL(cast(LiteralString, self.select))
+        return sql.SQL(self.select)
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _static(connection: BaseDatabaseWrapper, segment: int) -> str:
 
 
 def _type(connection: BaseDatabaseWrapper) -> sql.SQL:
-    return sql.SQL(cast(LiteralString, names.key_type(connection)))
+    return sql.SQL(names.key_type(connection))
 
 
 def _type_name(oid: int) -> str:

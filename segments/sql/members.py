@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, LiteralString, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import psycopg
 from django.db import connections
@@ -29,7 +29,7 @@ def is_member(alias: str, slug: str, key: object, live: bool = False) -> bool:
 
 
 def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
-    """Return whether the key is in the segment; None if no such segment is populated. One query."""
+    """Return whether the key is in the segment; None if none is populated. One query."""
     cursor = _cursor(alias)
     cursor.execute(_probe_slug(conf.schema(), names.key_type(connections[alias])), (slug, key))
     answer: bool | None = cursor.fetchone()[0]
@@ -41,7 +41,7 @@ def among(alias: str, slug: str, keys: Iterable[object], live: bool = False) -> 
     query = statement(
         "select_members_among",
         view=names.live_view(slug) if live else names.members_view(slug),
-        key_type=sql.SQL(cast(LiteralString, names.key_type(connections[alias]))),
+        key_type=sql.SQL(names.key_type(connections[alias])),
     )
     with connections[alias].cursor() as cursor:
         cursor.execute(query, (list(keys),))
@@ -107,6 +107,6 @@ def _probe_slug(schema: str, key_type: str) -> str:
         statement(
             "probe_slug",
             function=sql.Identifier(schema, "is_member"),
-            key_type=sql.SQL(cast(LiteralString, key_type)),
+            key_type=sql.SQL(key_type),
         ).as_string(),
     )

@@ -85,7 +85,7 @@ def user_key() -> "models.Field[Any, Any]":
 
 def user_key_column() -> str:
     """Return the column of the user model's primary key."""
-    return user_key().column
+    return str(user_key().column)
 
 
 def key_type(connection: BaseDatabaseWrapper) -> str:

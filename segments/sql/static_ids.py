@@ -1,10 +1,10 @@
-"""Static ids: from a list of a million lines to a table, with a word on each line that is no user."""
+"""Static ids: from a million lines to a table, with a word on each line that is no user."""
 
 import io
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, LiteralString, cast
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -50,12 +50,14 @@ def replace(connection: BaseDatabaseWrapper, slug: str, segment: int, ids: Stati
         SegmentDefinitionError: with every line that holds no id, or that of no user.
     """
     static = sql.Identifier("segments_staticmember")
-    with translated(SegmentDefinitionError, slug, field="static_ids"):
-        with connection.cursor() as cursor:
-            _load(connection, cursor, slug, ids)
-            cursor.execute(statement("delete_static_ids", static=static), {"segment": segment})
-            cursor.execute(statement("insert_static_ids", static=static), {"segment": segment})
-            cursor.execute(text("drop_incoming_ids"))
+    with (
+        translated(SegmentDefinitionError, slug, field="static_ids"),
+        connection.cursor() as cursor,
+    ):
+        _load(connection, cursor, slug, ids)
+        cursor.execute(statement("delete_static_ids", static=static), {"segment": segment})
+        cursor.execute(statement("insert_static_ids", static=static), {"segment": segment})
+        cursor.execute(text("drop_incoming_ids"))
 
 
 def check(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
@@ -65,18 +67,18 @@ def check(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
     """
     if isinstance(ids, OneShot):
         return
-    with translated(SegmentDefinitionError, slug, field="static_ids"):
-        with connection.cursor() as cursor:
-            _load(connection, cursor, slug, ids)
-            cursor.execute(text("drop_incoming_ids"))
+    with (
+        translated(SegmentDefinitionError, slug, field="static_ids"),
+        connection.cursor() as cursor,
+    ):
+        _load(connection, cursor, slug, ids)
+        cursor.execute(text("drop_incoming_ids"))
 
 
 def _load(connection: BaseDatabaseWrapper, cursor: Any, slug: str, ids: StaticIds) -> None:
     """Copy the ids into a temporary table; raise for those that cannot be used."""
     key_type = names.key_type(connection)
-    cursor.execute(
-        statement("create_incoming_ids", key_type=sql.SQL(cast(LiteralString, key_type)))
-    )
+    cursor.execute(statement("create_incoming_ids", key_type=sql.SQL(key_type)))
     bad: list[tuple[int, str]] = []
     invalid = 0
     entries = _numbered(ids)

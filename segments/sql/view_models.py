@@ -5,7 +5,7 @@ the first would want a migration and the second would drop and create them its o
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from django.apps.registry import Apps
 from django.contrib.auth import get_user_model
@@ -18,6 +18,8 @@ from segments.sql import names
 
 class SegmentView(MaterializedView):
     """The members of a segment, one row a user."""
+
+    objects: ClassVar[models.Manager[Any]]
 
     class Meta:
         abstract = True
@@ -46,18 +48,19 @@ def catalog_view() -> type[ReadOnlyView]:
 
 @lru_cache(maxsize=4096)
 def _segment_view(schema: str, name: str) -> type[SegmentView]:
-    return _model(
+    view: type[SegmentView] = _model(
         SegmentView,
         schema,
         name,
         concurrent_index="user_id",
         user=_user_field(models.OneToOneField, primary_key=True),
     )
+    return view
 
 
 @lru_cache
 def _membership_view(schema: str) -> type[ReadOnlyView]:
-    return _model(
+    view: type[ReadOnlyView] = _model(
         ReadOnlyView,
         schema,
         "membership",
@@ -67,11 +70,12 @@ def _membership_view(schema: str) -> type[ReadOnlyView]:
         slug=models.CharField(max_length=names.MAX_BYTES),
         entered_at=models.DateTimeField(),
     )
+    return view
 
 
 @lru_cache
 def _catalog_view(schema: str) -> type[ReadOnlyView]:
-    return _model(
+    view: type[ReadOnlyView] = _model(
         ReadOnlyView,
         schema,
         "catalog",
@@ -88,6 +92,7 @@ def _catalog_view(schema: str) -> type[ReadOnlyView]:
         last_error=models.TextField(),
         duration=models.DurationField(null=True),
     )
+    return view
 
 
 def _user_field(kind: Any, **options: Any) -> Any:

@@ -1,15 +1,13 @@
 """The two views of a segment, and the views over all segments: create, change, drop, look up."""
 
 from dataclasses import dataclass
-from typing import LiteralString, cast
-
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 from psycopg.errors import InvalidObjectDefinition
 
 from segments import conf
-from segments.sql import names, statement, text
+from segments.sql import names, text
 from segments.sql.definition import Compiled, describe
 from segments.sql.session import execute
 
@@ -94,7 +92,7 @@ def ensure_base(connection: BaseDatabaseWrapper) -> None:
         view=membership,
         membership=sql.Identifier("segments_membership"),
         segment=segment,
-        key_type=sql.SQL(cast(LiteralString, names.key_type(connection))),
+        key_type=sql.SQL(names.key_type(connection)),
     )
     execute(
         connection,

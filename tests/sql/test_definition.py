@@ -33,7 +33,8 @@ def member_names(segment):
         f"SELECT id::smallint FROM {USERS} WHERE username < 'u2'",
         "SELECT o.user_id FROM shop_order o "
         "WHERE o.amount < 100 UNION SELECT 987654 UNION SELECT NULL",
-        f"SELECT u.id FROM shop_order o LEFT JOIN {USERS} u ON u.id = o.user_id AND o.amount < 100",
+        f"SELECT u.id FROM shop_order o "
+        f"LEFT JOIN {USERS} u ON u.id = o.user_id AND o.amount < 100",
         "VALUES ((SELECT min(user_id) FROM shop_order)), "
         "((SELECT user_id FROM shop_order WHERE amount = 50))",
         f"SELECT '100%%' AS share, id FROM {USERS} WHERE username < 'u2' AND '%s' <> '{{}}'",
@@ -77,7 +78,8 @@ def test_sql__user_table_is_left_out_only_where_existence_is_certain(orders, mak
 def test_sql__existence_is_not_certain_once_the_foreign_key_is_gone(orders, users, make, query):
     segment = make(definition="SELECT user_id FROM shop_order")
     (name,) = query(
-        "SELECT conname FROM pg_constraint WHERE conrelid = 'shop_order'::regclass AND contype = 'f'"
+        "SELECT conname FROM pg_constraint "
+        "WHERE conrelid = 'shop_order'::regclass AND contype = 'f'"
     )[0]
     query(f'ALTER TABLE shop_order DROP CONSTRAINT "{name}"')
     query("INSERT INTO shop_order (user_id, amount, placed_at) VALUES (987654, 1, now())")
@@ -94,7 +96,9 @@ def test_sql__rows_of_inheriting_tables_are_not_certain(users, make, query):
 BAD_SQL = {
     "not SQL": ("gimme the users", "syntax error", 1, 1),
     "semicolon": (f"SELECT id FROM {USERS};", 'syntax error at or near ";"', 1, 40),
-    "two statements": (f"SELECT id FROM {USERS}; DROP TABLE shop_order", "multiple commands", 0, 0),
+    "two statements": (
+        f"SELECT id FROM {USERS}; DROP TABLE shop_order", "multiple commands", 0, 0,
+    ),
     "update": (f"UPDATE {USERS} SET username = '' RETURNING id", "syntax error", 1, 33),
     "delete": (f"DELETE FROM {USERS}", "gives no columns", 0, 0),
     "insert": (f"INSERT INTO {USERS} (username) VALUES ('x') RETURNING id", "syntax error", 1, 8),

@@ -33,8 +33,8 @@ def user_model(django_user_model):
 
 ORDERS = {
     "the only relation": lambda orders: orders.filter(amount__gte=400),
-    "values_list of the relation": lambda orders: orders.filter(amount__gte=400).values_list("user"),
-    "values_list of its column": lambda orders: orders.filter(amount__gte=400).values_list("user_id"),
+    "values_list of the relation": lambda o: o.filter(amount__gt=390).values_list("user"),
+    "values_list of its column": lambda o: o.order_by("amount").values_list("user_id")[8:],
     "values of its key": lambda orders: orders.filter(amount__gte=400).values("user__id"),
     "flat": lambda orders: orders.filter(amount__gte=400).values_list("user", flat=True),
     "sliced": lambda orders: orders.order_by("-amount")[:2],

@@ -21,7 +21,8 @@ def test_definition__changes_under_everything_that_was_built_on_it(
     query(f'GRANT SELECT ON segments.vip TO "{reader}"')
     query(f'GRANT SELECT (user_id) ON segments_live.vip TO "{reader}"')
     query(
-        "CREATE VIEW bi AS SELECT count(*) AS n FROM segments.vip JOIN segments_live.vip l USING (user_id)"
+        "CREATE VIEW bi AS SELECT count(*) AS n "
+        "FROM segments.vip JOIN segments_live.vip l USING (user_id)"
     )
     query(f'ALTER VIEW bi OWNER TO "{reader}"')
     before = relation("segments.vip"), relation("segments_live.vip")[0], relation("bi")

@@ -1,5 +1,3 @@
-# ruff: noqa: E501
-
 import django.contrib.auth.validators
 import django.db.models.deletion
 import django.utils.timezone

@@ -15,8 +15,8 @@ class Command(BaseCommand):
     """Refresh segments and report on each."""
 
     help = (
-        "Recomputes the members of segments, those that others read first. Goes on after a failure; "
-        "a segment that failed keeps its members, and the exit code is 1."
+        "Recomputes the members of segments, those that others read first. Goes on after a "
+        "failure; a segment that failed keeps its members, and the exit code is 1."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
