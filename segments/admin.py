@@ -16,10 +16,18 @@ from segments.exceptions import SegmentError
 from segments.models import Segment, SegmentRefresh, Status
 
 
+class LinesField(forms.CharField):
+    """Text as lines; browsers send them with carriage returns, which are no change."""
+
+    def to_python(self, value: Any) -> str:
+        """Return the lines with plain line ends."""
+        return (super().to_python(value) or "").replace("\r\n", "\n").rstrip()
+
+
 class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     """A segment, with its static ids one a line."""
 
-    static_ids = forms.CharField(
+    static_ids = LinesField(
         label=_("static ids"),
         required=False,
         strip=False,
