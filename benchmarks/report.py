@@ -16,18 +16,13 @@ from benchmarks.timing import Side
 from segments import conf
 
 PIPED_WIDTH = 140
-"""Columns of a table that no terminal limits."""
+"""Columns of output that no terminal limits."""
 
-COLUMNS = [
-    ("what", 24),
-    ("median", 8),
-    ("against", 25),
-    ("median", 8),
-    ("ratio", 5),
-    ("goal", 9),
-    ("met", 3),
-]
-"""The columns of every table, and the widths that bring them in line."""
+TABLE_WIDTH = 96
+"""Columns in which no name is wrapped."""
+
+NUMBERS = {"median": 8, "ratio": 5, "goal": 9, "met": 3}
+"""The widths of what is never wrapped; the names of the sides share the rest evenly."""
 
 SIDES = """
 The sides of a comparison take turns. All have a work_mem of {work_mem} and read the same users,
@@ -102,11 +97,12 @@ def print_tables(out: Console, comparisons: Sequence[Comparison]) -> None:
     for topic, group in groupby(comparisons, key=lambda each: each.topic):
         out.print(f"\n[bold]{topic}[/bold]")
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name, width in COLUMNS:
-            text = name in ("what", "against")
-            table.add_column(
-                name, min_width=width, justify="left" if text else "right", overflow="fold"
-            )
+        table.width = min(TABLE_WIDTH, out.width)
+        for name in ("what", "median", "against", "median", "ratio", "goal", "met"):
+            if name in NUMBERS:
+                table.add_column(name, width=NUMBERS[name], justify="right", no_wrap=True)
+            else:
+                table.add_column(name, ratio=1, overflow="fold")
         for each in group:
             table.add_row(
                 each.side.name,

@@ -28,7 +28,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     """A segment, with its static ids one a line."""
 
     static_ids = LinesField(
-        label=_("static ids"),
+        label=_("Static ids"),
         required=False,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 6, "class": "vLargeTextField"}),
@@ -51,7 +51,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         )
         widgets = {  # noqa: RUF012
             "definition": forms.Textarea(
-                attrs={"rows": 10, "class": "vLargeTextField", "style": "font-family: monospace"}
+                attrs={"rows": 10, "class": "vLargeTextField segments-sql"}
             ),
         }
 
@@ -83,11 +83,16 @@ class RefreshInline(admin.TabularInline):  # type: ignore[type-arg]
 
     model = SegmentRefresh
     verbose_name_plural = _("last 10 refreshes")
-    fields = ("started_at", "status", "members_count", "added", "removed", "duration", "error")
+    fields = ("started_at", "status", "members_count", "added", "removed", "took", "error")
     readonly_fields = fields
     can_delete = False
     extra = 0
     max_num = 0
+
+    @admin.display(description=_("duration"))
+    def took(self, row: SegmentRefresh) -> str:
+        """Show the duration in seconds."""
+        return f"{row.duration.total_seconds():.2f} s"
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[SegmentRefresh]":
         """Return the rows of the one segment that the page is about, ten at the most."""
@@ -128,6 +133,9 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     inlines = (RefreshInline,)
     actions = ("refresh_selected",)
 
+    class Media:
+        css = {"all": ("segments/admin.css",)}  # noqa: RUF012
+
     @admin.display(description=_("kind"))
     def kind(self, segment: Segment) -> str:
         """Say how the segment is defined."""
@@ -145,16 +153,14 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if segment.status != Status.FAILED:
             return label
         first = segment.last_error.partition("\n")[0]
-        return format_html(
-            '<strong style="color: var(--error-fg)" title="{}">{}</strong>', first, label
-        )
+        return format_html('<span class="segments-failed" title="{}">{}</span>', first, label)
 
     @admin.display(description=_("last error"))
     def error_text(self, segment: Segment) -> str:
         """Show the last error with its lines and its caret where they were."""
         if not segment.last_error:
             return "-"
-        return format_html('<pre style="margin: 0">{}</pre>', segment.last_error)
+        return format_html('<div class="segments-error">{}</div>', segment.last_error)
 
     @admin.action(description=_("Refresh selected segments"), permissions=("change",))
     def refresh_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
@@ -163,7 +169,7 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         for result in refresh.refresh_many(queryset):
             if result.error:
                 self.message_user(request, str(result.error), messages.ERROR)
-            elif result.status == Status.LOCKED:
+            elif result.status == refresh.LOCKED:
                 text = _("%s is being refreshed or changed by somebody else.") % result.slug
                 self.message_user(request, text, messages.WARNING)
             else:

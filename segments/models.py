@@ -39,7 +39,6 @@ class Status(models.TextChoices):
     UNPOPULATED = "unpopulated", _("unpopulated")
     REFRESHED = "refreshed", _("refreshed")
     FAILED = "failed", _("failed")
-    LOCKED = "locked", _("locked")
 
 
 class SegmentQuerySet(models.QuerySet["Segment"]):

@@ -26,6 +26,9 @@ from segments.sql import members, names, session, views
 
 logger = logging.getLogger(__name__)
 
+LOCKED = "locked"
+"""The status of a refresh that left a segment to another session; nothing is stored of it."""
+
 
 @dataclass(frozen=True)
 class RefreshResult:
@@ -87,7 +90,7 @@ def refresh(segment: Segment, concurrently: bool = True) -> RefreshResult:
             session.limited(alias, slug) as connection,
         ):
             if not session.try_lock(connection, segment.pk):
-                return RefreshResult(Status.LOCKED, segment.members_count, slug=slug)
+                return RefreshResult(LOCKED, segment.members_count, slug=slug)
             row = Segment.objects.using(alias).filter(pk=segment.pk).first()
             if row is None:
                 raise SegmentExecutionError("it has been deleted", slug=slug)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from segments import refresh
-from segments.models import Segment, Status
+from segments.models import Segment
 
 
 class Command(BaseCommand):
@@ -78,7 +78,7 @@ class Command(BaseCommand):
 def _line(result: refresh.RefreshResult) -> str:
     if result.error:
         return f"{result.slug}: failed"
-    if result.status == Status.LOCKED:
+    if result.status == refresh.LOCKED:
         return f"{result.slug}: skipped, another session is refreshing or changing it"
     return (
         f"{result.slug}: {result.members_count:,} members, +{result.added:,} -{result.removed:,}, "
