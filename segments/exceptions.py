@@ -10,9 +10,11 @@ NEXT_STEPS = {
     "2BP01": "Change or delete what reads it first.",
     "25006": "Run this on a connection that may write; a replica cannot.",
     "40001": "Refreshes need READ COMMITTED: leave the isolation level of this connection at it.",
-    "42P01": "If it is a segment's view that is missing, run: manage.py sync_segments",
+    "42P01": "Check its name. If it is the view of a segment, this creates it: "
+    "manage.py sync_segments",
     "42601": "A definition is one SELECT that gives user ids, with no semicolon at its end.",
-    "3F000": "If it is the segments' schema that is missing, run: manage.py sync_segments",
+    "3F000": "Check its name. If it is that of the segments, this creates it: "
+    "manage.py sync_segments",
     "42501": "Grant this right to the database role that owns the segments' views.",
     "53200": "Work on fewer segments in one transaction: each takes some 20 locks.",
     "55000": "If it is the view of a segment, refresh it: manage.py refresh_segments",

@@ -135,7 +135,8 @@ def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> No
             views.relabel(connection, change.old_slug, row.label)
         if change.created or change.redefined:
             found = views.ensure(connection, row.label, compile_segment(connection, row))
-            _check_circle(connection, row.slug, names.view_name(row.slug))
+            if found.live:  # What was not there before cannot have been read by anything.
+                _check_circle(connection, row.slug, names.view_name(row.slug))
             if change.created or conf.refresh_on_save():
                 populate(connection, row, found, clock)
 
