@@ -62,7 +62,7 @@ USERS = {
     "sliced": lambda users: users.order_by("-username")[:2],
     "union": lambda users: users.filter(username="u8").union(users.filter(username="u9")),
     "values of the key": lambda users: users.filter(username__gte="u8").values("id"),
-    "related": lambda users: users.select_related().filter(order__amount__gte=400),
+    "related": lambda users: users.filter(order__amount__gte=400),
 }
 
 
