@@ -16,9 +16,14 @@ from django.db.models import Value
 from django.db.models.functions import Replace
 
 from segments import conf
-from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, translated
+from segments.exceptions import (
+    SegmentDefinitionError,
+    SegmentError,
+    SegmentExecutionError,
+    translated,
+)
 from segments.models import Segment, StaticMember
-from segments.refresh import Clock, populate
+from segments.refresh import Clock, populate, record_failure
 from segments.source import compile_segment
 from segments.sql import names, session, static_ids, views
 from segments.sql.definition import check_text
@@ -86,11 +91,14 @@ def deleting(instance: Segment, using: str, **kwargs: object) -> None:
     Raises:
         SegmentExecutionError: naming the segments and views that read it.
     """
+    # The slug may have been changed on the instance alone.
+    stored = Segment.objects.using(using).filter(pk=instance.pk).values_list("slug", flat=True)
+    slug = stored.first() or instance.slug
     if using == conf.exec_connection():
-        _drop(instance.pk, instance.slug)
+        _drop(instance.pk, slug)
     else:
-        _drop(instance.pk, instance.slug, undo=True)
-        transaction.on_commit(partial(_drop, instance.pk, instance.slug), using=using)
+        _drop(instance.pk, slug, undo=True)
+        transaction.on_commit(partial(_drop, instance.pk, slug), using=using)
 
 
 def validate(segment: Segment) -> None:
@@ -142,12 +150,20 @@ def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> No
 
 
 def _follow_later(key: int, change: Change) -> None:
-    """Change the views of a segment whose row was saved on another alias, and is committed."""
-    alias = conf.exec_connection()
+    """Change the views of a segment whose row was saved on another alias, and is committed.
+
+    A failure is stored on the segment, as that of a refresh is, and raised out of the commit.
+    """
+    alias, clock = conf.exec_connection(), Clock()
     row = Segment.objects.using(alias).filter(pk=key).first()
-    if row is not None:
+    if row is None:
+        return
+    try:
         with session.limited(alias, row.slug) as connection:
             _follow(connection, row, change)
+    except SegmentError as error:
+        record_failure(alias, row, clock, error)
+        raise
 
 
 def _drop(key: int, slug: str, undo: bool = False) -> None:

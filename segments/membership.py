@@ -73,7 +73,7 @@ class HasMembers(models.Model):
         Raises:
             SegmentExecutionError: when the database does not answer.
         """
-        key = getattr(user, "pk", user)
+        key = key_of(user)
         if key is None:
             return False
         if self.refreshed_at is None:
@@ -94,7 +94,7 @@ class HasMembers(models.Model):
             return False
         with (
             translated(SegmentExecutionError, self.slug),
-            session.limited(self._read_from, self.slug),
+            session.limited(self._read_from, self.slug, writes=False),
         ):
             return members.is_member(self._read_from, self.slug, key, live=True)
 
@@ -106,7 +106,7 @@ class HasMembers(models.Model):
         """
         if isinstance(users, models.QuerySet):
             view = self.view_as_read.objects.using(self._read_from)
-            keys = users.order_by().values("pk") if users._fields is None else users  # type: ignore[attr-defined]
+            keys = users.values("pk") if users._fields is None else users  # type: ignore[attr-defined]
             with translated(SegmentExecutionError, self.slug):
                 return set(view.filter(user_id__in=keys).values_list("user_id", flat=True))
         wanted = [key for key in map(key_of, users) if key is not None]

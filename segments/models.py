@@ -10,10 +10,7 @@ from django.db import models, router, transaction
 from django.db.models.functions import Replace
 from django.utils.translation import gettext_lazy as _
 
-from segments.exceptions import (
-    SegmentDefinitionError,
-    SegmentError,
-)
+from segments.exceptions import SegmentDefinitionError, SegmentError
 from segments.membership import HasMembers, key_of
 from segments.mixin import SegmentMixin as SegmentMixin
 from segments.sql import names, views

@@ -97,7 +97,7 @@ def refresh(segment: Segment, concurrently: bool = True) -> RefreshResult:
             found = views.ensure(connection, row.label, compile_segment(connection, row))
             result = populate(connection, row, found, clock, concurrently)
     except SegmentError as error:
-        _record_failure(alias, segment, clock, error)
+        record_failure(alias, segment, clock, error)
         raise
     finally:
         _copy_state(alias, segment)
@@ -232,8 +232,8 @@ def due(segments: Iterable[Segment], now: datetime | None = None) -> list[Segmen
     return result
 
 
-def _record_failure(alias: str, segment: Segment, clock: Clock, error: SegmentError) -> None:
-    """Store a failure, apart from the transaction that failed."""
+def record_failure(alias: str, segment: Segment, clock: Clock, error: SegmentError) -> None:
+    """Store a failure on the segment and in its history, apart from what was rolled back."""
     try:
         with transaction.atomic(using=alias):
             rows = Segment.objects.using(alias).filter(pk=segment.pk)

@@ -8,7 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
-from segments.lifecycle import STATE, copy_state
+from segments.lifecycle import STATE
 from segments.models import Segment
 from segments.refresh import refresh
 from segments.source import compile_segment
@@ -127,11 +127,13 @@ def _mend(segment: Segment) -> Drift:
             session.limited(alias, segment.slug) as connection,
         ):
             session.lock(connection, segment.pk)
-            views.ensure(connection, segment.label, compile_segment(connection, segment))
+            rows = Segment.objects.using(alias).filter(pk=segment.pk)
+            row = rows.filter(slug=segment.slug).first()
+            if row is None:  # Deleted or renamed meanwhile, and its views with it.
+                return Drift(segment.slug)
+            views.ensure(connection, row.label, compile_segment(connection, row))
             if found.members is None:
-                copy_state(Segment(), segment)
-                rows = Segment.objects.using(alias).filter(pk=segment.pk)
-                rows.update(**{name: getattr(segment, name) for name in STATE})
+                rows.update(**{name: getattr(Segment(), name) for name in STATE})
         if not found.populated:
             refresh(segment)
     except SegmentError as error:

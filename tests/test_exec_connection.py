@@ -74,6 +74,22 @@ def test_bad_definition__is_refused_before_anything_is_saved(
     assert SegmentRefresh.objects.count() == 1
 
 
+def test_views__that_cannot_follow_say_so_and_are_healed_by_a_sync(users, make, settings):
+    settings.SEGMENTS_READER_ROLES = ["nobody_by_this_name"]
+    with pytest.raises(SegmentExecutionError, match="nobody_by_this_name"):
+        make()
+    segment = Segment.objects.get()
+    assert (segment.status, segment.members_count) == (Status.FAILED, None)
+    assert "nobody_by_this_name" in segment.refreshes.get().error
+    with pytest.raises(SegmentExecutionError, match="does not exist"):
+        users[0].is_member(segment)
+    settings.SEGMENTS_READER_ROLES = []
+    assert [entry.error for entry in sync.sync()] == [None]
+    segment.refresh_from_db()
+    assert users[0].is_member(segment)
+    assert segment.status == Status.REFRESHED
+
+
 def test_deletion__that_is_refused_says_so_before_the_row_is_gone(users, make):
     segment = make()
     make("reader", definition="SELECT user_id FROM segments.vip")

@@ -145,6 +145,7 @@ def test_has_members__is_one_query(staff, users, django_user_model, django_asser
         [*users, None, AnonymousUser()],
         django_user_model.objects.order_by("username"),
         django_user_model.objects.values("pk"),
+        django_user_model.objects.order_by("username")[:8],
     ):
         with django_assert_num_queries(1):
             assert staff.has_members(asked) == expected
@@ -280,3 +281,13 @@ def _framework():
     from importlib.util import find_spec
 
     return "django.tasks" if find_spec("django.tasks") else "django_tasks"
+
+
+def test_public_names__can_be_imported_from_the_package():
+    import segments
+
+    assert segments.Segment is Segment
+    for name in segments.__all__:
+        assert getattr(segments, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute"):
+        segments.nothing  # noqa: B018

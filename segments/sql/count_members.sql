@@ -1,2 +1,2 @@
--- Runs after a refresh and for len(segment); AccessShare on the members.
+-- Runs after a refresh; AccessShare on the members.
 SELECT count(*) FROM {view}

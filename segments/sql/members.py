@@ -48,11 +48,10 @@ def among(alias: str, slug: str, keys: Iterable[object], live: bool = False) -> 
         return {row[0] for row in cursor.fetchall()}
 
 
-def count(connection: BaseDatabaseWrapper, slug: str, live: bool = False) -> int:
+def count(connection: BaseDatabaseWrapper, slug: str) -> int:
     """Return the number of members. One scan of the view."""
-    view = names.live_view(slug) if live else names.members_view(slug)
     with connection.cursor() as cursor:
-        cursor.execute(statement("count_members", view=view))
+        cursor.execute(statement("count_members", view=names.members_view(slug)))
         return int(cursor.fetchone()[0])
 
 
@@ -72,6 +71,8 @@ def reconcile(connection: BaseDatabaseWrapper, slug: str, segment: int) -> tuple
         "reconcile_membership",
         view=names.members_view(slug),
         membership=sql.Identifier("segments_membership"),
+        users=names.user_table(),
+        key=sql.Identifier(names.user_key_column()),
     )
     with connection.cursor() as cursor:
         cursor.execute(query, {"segment": segment})

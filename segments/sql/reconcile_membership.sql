@@ -1,5 +1,6 @@
 -- Runs in the transaction of a refresh, after it; row locks on what changes alone. Both sides come
--- sorted out of an index, so this is one merge join, whatever the size of the whole table is.
+-- sorted out of an index, so this is one merge join, whatever the size of the whole table is. Who
+-- was deleted since the refresh has looked at the users has no membership any more, and gets none.
 WITH change AS MATERIALIZED (
     SELECT v.user_id AS entered, m.user_id AS gone
     FROM {view} AS v
@@ -14,7 +15,8 @@ deleted AS (
 ),
 inserted AS (
     INSERT INTO {membership} (user_id, segment_id, entered_at)
-    SELECT entered, %(segment)s, pg_catalog.now() FROM change WHERE entered IS NOT NULL
+    SELECT entered, %(segment)s, pg_catalog.now() FROM change
+    WHERE entered IN (SELECT {key} FROM {users})
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM inserted) AS entered, (SELECT count(*) FROM deleted) AS gone

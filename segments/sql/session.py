@@ -16,7 +16,9 @@ from segments.sql import statement, text
 
 
 @contextmanager
-def limited(alias: str, slug: str, undo: bool = False) -> Iterator[BaseDatabaseWrapper]:
+def limited(
+    alias: str, slug: str, undo: bool = False, writes: bool = True
+) -> Iterator[BaseDatabaseWrapper]:
     """Open a transaction, or a savepoint in the caller's, under the timeouts of the settings.
 
     The caller's own timeouts hold again afterwards. Any exception rolls back what was done.
@@ -25,15 +27,16 @@ def limited(alias: str, slug: str, undo: bool = False) -> Iterator[BaseDatabaseW
         alias: The database.
         slug: The segment that is worked on; `application_name` says so to who looks at the server.
         undo: Roll back at the end in any case, since only the outcome is of interest.
+        writes: Whether views are changed or refreshed, which needs READ COMMITTED.
 
     Raises:
-        SegmentExecutionError: in a transaction of the caller that is not READ COMMITTED, since
-            a refresh there would fail as soon as anybody else had refreshed the segment.
+        SegmentExecutionError: for a write in a transaction of the caller that is not READ
+            COMMITTED: it would fail as soon as anybody else had refreshed the segment.
     """
     connection = connections[alias]
     outermost = not connection.in_atomic_block
     with transaction.atomic(using=alias), connection.cursor() as cursor:
-        if outermost:
+        if outermost and writes:
             cursor.execute(text("set_isolation"))
         cursor.execute(
             text("set_limits"),
@@ -45,7 +48,7 @@ def limited(alias: str, slug: str, undo: bool = False) -> Iterator[BaseDatabaseW
             },
         )
         isolation, *before = cursor.fetchone()[:5]
-        if isolation != "read committed":
+        if writes and isolation != "read committed":
             raise SegmentExecutionError(
                 f'the transaction is "{isolation}", and segments need "read committed"',
                 slug=slug,

@@ -174,6 +174,17 @@ def test_delete__leaves_nothing_behind(users, make, names):
         assert not model.objects.exists()
 
 
+def test_delete__of_an_instance_that_was_renamed_in_memory_drops_its_own_views(
+    users, make, relation
+):
+    other = make("other")
+    segment = make()
+    segment.slug = "other"
+    segment.delete()
+    assert relation("segments.vip") is None
+    assert len(other) == 10
+
+
 def test_delete__is_refused_while_others_read_it(users, make, query, relation):
     segment = make()
     make("second", definition="SELECT user_id FROM segments.vip")
