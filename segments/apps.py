@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from django.apps import AppConfig
-from django.db import connections
+from django.db import connections, router
 from django.db.models.signals import post_migrate, pre_delete
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,9 @@ def sync_after_migrate(using: str, **kwargs: Any) -> None:
     from segments.models import Segment
 
     connection = connections[using]
-    if using != conf.exec_connection() or connection.vendor != "postgresql":
+    # Where definitions are evaluated on an alias of their own, it reaches the same database.
+    ours = {conf.exec_connection(), router.db_for_write(Segment)}
+    if using not in ours or connection.vendor != "postgresql":
         return
     if Segment._meta.db_table not in connection.introspection.table_names():
         return

@@ -1,6 +1,7 @@
 """Views on an alias of their own: they follow once the row is committed."""
 
 import pytest
+from django.core.management import call_command
 from django.db import transaction
 
 from segments import sync
@@ -88,6 +89,13 @@ def test_views__that_cannot_follow_say_so_and_are_healed_by_a_sync(users, make, 
     segment.refresh_from_db()
     assert users[0].is_member(segment)
     assert segment.status == Status.REFRESHED
+
+
+def test_migrate__of_the_alias_of_the_rows_syncs_the_views(users, make, query, relation):
+    make()
+    query("DROP MATERIALIZED VIEW segments.vip")
+    call_command("migrate", database="default", verbosity=0)
+    assert relation("segments.vip") is not None
 
 
 def test_deletion__that_is_refused_says_so_before_the_row_is_gone(users, make):
