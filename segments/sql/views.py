@@ -268,7 +268,7 @@ def _comment(about: str, *prints: str) -> sql.Literal:
 
 def _schema_exists(connection: BaseDatabaseWrapper, schema: str) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", [schema])
+        cursor.execute(text("select_schema"), {"schema": schema})
         return bool(cursor.fetchone()[0])
 
 
