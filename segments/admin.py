@@ -169,6 +169,9 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         for result in refresh.refresh_many(queryset):
             if result.error:
                 self.message_user(request, str(result.error), messages.ERROR)
+            elif result.status == refresh.DETACHED:
+                text = _("%s is detached from its tables by a schema change.") % result.slug
+                self.message_user(request, text, messages.WARNING)
             elif result.status == refresh.LOCKED:
                 text = _("%s is being refreshed or changed by somebody else.") % result.slug
                 self.message_user(request, text, messages.WARNING)

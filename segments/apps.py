@@ -1,13 +1,7 @@
 """The app, and what it hooks into Django."""
 
-import logging
-from typing import Any
-
 from django.apps import AppConfig
-from django.db import connections, router
-from django.db.models.signals import post_migrate, pre_delete
-
-logger = logging.getLogger(__name__)
+from django.db.models.signals import post_migrate, pre_delete, pre_migrate
 
 
 class SegmentsConfig(AppConfig):
@@ -19,40 +13,13 @@ class SegmentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers and register the checks."""
-        from segments import checks, lifecycle  # noqa: F401  # Models are there only now.
+        from segments import checks, lifecycle, migrating  # noqa: F401  # Models are there now.
 
-        pre_delete.connect(
-            lifecycle.deleting, sender=self.get_model("Segment"), dispatch_uid="segments.deleting"
+        segment = self.get_model("Segment")
+        pre_delete.connect(lifecycle.deleting, sender=segment, dispatch_uid="segments.deleting")
+        pre_migrate.connect(
+            migrating.before_migrate, sender=self, dispatch_uid="segments.before_migrate"
         )
-        post_migrate.connect(sync_after_migrate, sender=self, dispatch_uid="segments.sync")
-
-
-def sync_after_migrate(using: str, **kwargs: Any) -> None:
-    """Create the views of a fresh or restored database; a `post_migrate` receiver.
-
-    A segment that cannot be brought in step is told of, and stops no migration.
-    """
-    from segments import conf, sync
-    from segments.exceptions import SegmentError
-    from segments.models import Segment
-
-    connection = connections[using]
-    # Where definitions are evaluated on an alias of their own, it reaches the same database.
-    ours = {conf.exec_connection(), router.db_for_write(Segment)}
-    if using not in ours or connection.vendor != "postgresql":
-        return
-    if Segment._meta.db_table not in connection.introspection.table_names():
-        return
-    stdout = kwargs.get("stdout")
-    try:
-        for entry in sync.sync():
-            if entry.error:
-                _tell(stdout, str(entry.error))
-    except SegmentError as error:
-        _tell(stdout, str(error))
-
-
-def _tell(stdout: Any, message: str) -> None:
-    logger.warning("Not in step after migrate: %s", message)
-    if stdout is not None:
-        stdout.write(f"Not in step after migrate: {message}")
+        post_migrate.connect(
+            migrating.after_migrate, sender=self, dispatch_uid="segments.after_migrate"
+        )

@@ -1,5 +1,6 @@
 """What can go wrong with a segment, and the one place where the driver's errors become that."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,9 @@ NEXT_STEPS = {
     "SEGMENTS_STATEMENT_TIMEOUT.",
 }
 """What to do next, by SQLSTATE."""
+
+DETACHED = re.compile(r'segment ".*" is detached')
+"""What reading a detached live view says; its hint is of this package, and fits."""
 
 LOCK_STATES = {"55P03", "40P01"}
 """lock_not_available and deadlock_detected."""
@@ -119,7 +123,9 @@ def from_driver(
     if cause.diag.message_detail:
         message += f"\n{cause.diag.message_detail}"
     result = kind(message, slug=slug, field=field)
-    result.hint = NEXT_STEPS.get(cause.sqlstate or "") or cause.diag.message_hint
+    own = cause.diag.message_primary and DETACHED.match(cause.diag.message_primary)
+    given = cause.diag.message_hint
+    result.hint = given if own else NEXT_STEPS.get(cause.sqlstate or "") or given
     result.sqlstate = cause.sqlstate
     if cause.diag.statement_position:
         _locate(result, source, int(cause.diag.statement_position) - offset - 1)

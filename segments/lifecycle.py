@@ -20,12 +20,13 @@ from segments.exceptions import (
     SegmentDefinitionError,
     SegmentError,
     SegmentExecutionError,
+    SegmentLockedError,
     translated,
 )
 from segments.models import Segment, StaticMember
 from segments.refresh import Clock, populate, record_failure
 from segments.source import compile_segment
-from segments.sql import names, session, static_ids, views
+from segments.sql import base, names, session, static_ids, views
 from segments.sql.definition import check_text
 
 DEFINING = ("definition", "model_id", "manager_name", "manager_method")
@@ -123,9 +124,27 @@ def validate(segment: Segment) -> None:
         if ids is not None:
             static_ids.check(connection, segment.slug, ids)
         compiled = compile_segment(connection, segment)
-        views.ensure_schemas(connection)
+        base.ensure_schemas(connection)
         trial = views.create_trial(connection, segment.slug, compiled)
         _check_circle(connection, segment.slug, trial)
+
+
+def check_no_schema_change(connection: BaseDatabaseWrapper, slug: str) -> None:
+    """Refuse to attach a segment while its tables are to be changed.
+
+    Raises:
+        SegmentLockedError: while another session migrates, or after detach_segments.
+    """
+    if session.is_schema_changing(connection):
+        raise SegmentLockedError(
+            "a migration is under way", slug=slug, hint="Try again when it is over."
+        )
+    if views.state(connection, slug).held:
+        raise SegmentLockedError(
+            "it is detached from its tables",
+            slug=slug,
+            hint="When the schema change is over, run: manage.py sync_segments",
+        )
 
 
 def copy_state(source: Segment, target: Segment) -> None:
@@ -142,6 +161,7 @@ def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> No
         if change.relabelled and not change.created:
             views.relabel(connection, change.old_slug, row.label)
         if change.created or change.redefined:
+            check_no_schema_change(connection, row.slug)
             found = views.ensure(connection, row.label, compile_segment(connection, row))
             if found.live:  # What was not there before cannot have been read by anything.
                 _check_circle(connection, row.slug, names.view_name(row.slug))

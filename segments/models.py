@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from segments.exceptions import SegmentDefinitionError, SegmentError
 from segments.membership import HasMembers, key_of
 from segments.mixin import SegmentMixin as SegmentMixin
-from segments.sql import names, views
+from segments.sql import labels, names
 from segments.sql.static_ids import OneShot, StaticIds
 
 if TYPE_CHECKING:
@@ -197,9 +197,9 @@ class Segment(HasMembers):
         return self._static_ids
 
     @property
-    def label(self) -> views.Label:
+    def label(self) -> labels.Label:
         """How the segment's views say what they are."""
-        return views.Label(self.slug, self.name, self.description)
+        return labels.Label(self.slug, self.name, self.description)
 
     def clean(self) -> None:
         """Validate the definition by running it once, in a transaction that is rolled back."""

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 LOCKED = "locked"
 """The status of a refresh that left a segment to another session; nothing is stored of it."""
 
+DETACHED = "detached"
+"""The status of a refresh that stood aside for a schema change; nothing is stored of it."""
+
 
 @dataclass(frozen=True)
 class RefreshResult:
@@ -36,7 +39,8 @@ class RefreshResult:
 
     Attributes:
         status: `refreshed`; `locked` if another session was refreshing or changing the segment,
-            and nothing was done; `failed` (only from `refresh_many`) with the `error`.
+            or `detached` during a schema change, and nothing was done; `failed` (only from
+            `refresh_many`) with the `error`.
         members_count: The members now; None if the segment has never been populated.
         added, removed: How many rows of the view are new, and how many are gone.
         duration: From the start to just before the commit.
@@ -91,6 +95,8 @@ def refresh(segment: Segment, concurrently: bool = True) -> RefreshResult:
         ):
             if not session.try_lock(connection, segment.pk):
                 return RefreshResult(LOCKED, segment.members_count, slug=slug)
+            if session.is_schema_changing(connection) or views.state(connection, slug).held:
+                return RefreshResult(DETACHED, segment.members_count, slug=slug)
             row = Segment.objects.using(alias).filter(pk=segment.pk).first()
             if row is None:
                 raise SegmentExecutionError("it has been deleted", slug=slug)

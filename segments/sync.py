@@ -1,20 +1,29 @@
 """Sync: find where views and rows differ, and make the views match the rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
-from segments.exceptions import SegmentError, SegmentExecutionError, translated
+from segments.exceptions import (
+    SegmentDefinitionError,
+    SegmentError,
+    SegmentExecutionError,
+    SegmentLockedError,
+    translated,
+)
 from segments.lifecycle import STATE
-from segments.models import Segment
+from segments.models import Segment, Status
 from segments.refresh import refresh
 from segments.source import compile_segment
-from segments.sql import names, session, views
+from segments.sql import base, detaching, labels, names, session, views
 
 UNDEFINED_TABLE = "42P01"
+
+STALE = {UNDEFINED_TABLE, "42703"}
+"""undefined_table and undefined_column: the text of a definition names what has another name."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +61,63 @@ def drift(segment: Segment, found: views.State) -> Drift:
                     what.append("the unique index is missing")
                 if not found.commented:
                     what.append("the comment is missing")
-                for role in views.ungranted(connection, names.members_view(segment.slug)):
+                for role in labels.ungranted(connection, names.members_view(segment.slug)):
                     what.append(f"role {role} may not read it")
-            if found.live and found.shape != compile_segment(connection, segment).shape:
-                what.append("the live view has another definition")
+            if found.detached:
+                what.append("the live view is detached from its tables")
+                what += detaching.changes(connection, found)
+            if found.key_type not in (None, names.key_type(connection)):
+                what.append(
+                    f"the views give ids as {found.key_type}, "
+                    f"and those of users are {names.key_type(connection)}"
+                )
+            elif found.live:
+                shape = compile_segment(connection, segment).shape
+                if not found.detached and found.shape != shape:
+                    what.append("the live view has another definition")
     except SegmentError as error:
+        if found.live and not found.detached and error.sqlstate in STALE:
+            what.append(f"its view now reads:\n{_definition(segment)}")
         return Drift(segment.slug, what, error)
     return Drift(segment.slug, what)
+
+
+def detach(slugs: Iterable[str] | None = None, by_hand: bool = True) -> Iterator[Drift]:
+    """Detach live views from their tables, each in a transaction of its own.
+
+    Waits for a running refresh of each for up to `SEGMENTS_LOCK_TIMEOUT`; one that cannot be
+    detached by then stays attached and carries its error.
+
+    Args:
+        slugs: Which segments; None: all, and the views that no segment has any more.
+        by_hand: Whether they stay detached until a sync or a migration, and no refresh attaches
+            them.
+    """
+    alias = conf.exec_connection()
+    with translated(SegmentExecutionError), session.limited(alias, "detach") as connection:
+        base.ensure_base(connection)
+        found = views.states(connection)
+    keys = dict(Segment.objects.using(alias).values_list("slug", "pk"))
+    views_of = {names.view_name(slug): slug for slug in keys}
+    for name in found:
+        slug = views_of.get(name, name)
+        if slugs is not None and slug not in slugs:
+            continue
+        try:
+            with translated(SegmentExecutionError, slug), session.limited(alias, slug) as opened:
+                if slug in keys:
+                    session.lock(opened, keys[slug])
+                if detaching.detach(opened, slug, views.state(opened, slug), by_hand):
+                    yield Drift(slug, ["detached"])
+        except SegmentError as error:
+            yield Drift(slug, ["not detached"], error)
 
 
 def check() -> list[Drift]:
     """Return all that differs between rows and views, orphans included. Changes nothing."""
     connection = connections[conf.exec_connection()]
     with translated(SegmentExecutionError):
-        missing, found = views.missing_base(connection), views.states(connection)
+        missing, found = base.missing_base(connection), views.states(connection)
     result = [Drift("", [f"{name} is missing" for name in missing])]
     for segment in Segment.objects.using(connection.alias):
         name = names.view_name(segment.slug)
@@ -85,8 +137,9 @@ def sync(prune: bool = False) -> Iterator[Drift]:
     """
     alias = conf.exec_connection()
     with translated(SegmentExecutionError), session.limited(alias, "sync") as connection:
-        missing = views.missing_base(connection)
-        views.ensure_base(connection)
+        session.end_schema_change(connection)
+        missing = base.missing_base(connection)
+        base.ensure_base(connection)
     if missing:
         yield Drift("", [f"{name} is missing" for name in missing])
     waiting = list(Segment.objects.using(alias))
@@ -127,6 +180,12 @@ def _mend(segment: Segment) -> Drift:
             session.limited(alias, segment.slug) as connection,
         ):
             session.lock(connection, segment.pk)
+            if session.is_schema_changing(connection):
+                raise SegmentLockedError(
+                    "a migration is under way",
+                    slug=segment.slug,
+                    hint="It attaches all at its end.",
+                )
             rows = Segment.objects.using(alias).filter(pk=segment.pk)
             row = rows.filter(slug=segment.slug).first()
             if row is None:  # Deleted or renamed meanwhile, and its views with it.
@@ -137,8 +196,24 @@ def _mend(segment: Segment) -> Drift:
         if not found.populated:
             refresh(segment)
     except SegmentError as error:
+        if found.detached and isinstance(error, SegmentDefinitionError):
+            _store(segment, error)
         return Drift(segment.slug, entry.what, error)
     return Drift(segment.slug, entry.what)
+
+
+def _store(segment: Segment, error: SegmentError) -> None:
+    """Say on a segment that it could not be attached; its members stay those of before."""
+    rows = Segment.objects.using(conf.exec_connection()).filter(pk=segment.pk)
+    with translated(SegmentExecutionError, segment.slug):
+        rows.update(status=Status.FAILED, last_error=str(error))
+
+
+def _definition(segment: Segment) -> str:
+    """Return what the live view of a segment reads, by the names of today."""
+    alias = conf.exec_connection()
+    with translated(SegmentExecutionError, segment.slug):
+        return detaching.definition(connections[alias], segment.slug)
 
 
 def _orphans(connection: BaseDatabaseWrapper) -> list[str]:

@@ -18,6 +18,7 @@ LAYERS = [
     {"refresh"},
     {"lifecycle"},
     {"sync"},
+    {"migrating"},
     {"admin", "apps", "checks", "management", "tasks"},
 ]
 """From the bottom; a module imports those of its own layer and of lower ones."""

@@ -99,7 +99,8 @@ def test_broken_definition__is_told_and_stops_no_other(users, make, query):
     make("bad")
     query("DROP MATERIALIZED VIEW segments.good")
     Segment.objects.filter(slug="bad").update(definition="SELECT id FROM nowhere")
-    assert 'relation "nowhere" does not exist' in found()["bad"]
+    (entry,) = [entry for entry in sync.check() if entry.slug == "bad"]
+    assert 'relation "nowhere" does not exist' in str(entry.error)
     mended = mend()
     assert 'relation "nowhere" does not exist' in str(mended["bad"].error)
     assert mended["good"].error is None

@@ -6,6 +6,8 @@ FROM (
         (%(schema)s || '.catalog', to_regclass(%(schema)s || '.catalog')::oid),
         (%(schema)s || '.is_member(text, anyelement)',
             to_regprocedure(%(schema)s || '.is_member(text, anyelement)')::oid),
+        (%(schema)s || '.detached(text, anyelement)',
+            to_regprocedure(%(schema)s || '.detached(text, anyelement)')::oid),
         (%(live_schema)s::text, to_regnamespace(%(live_schema)s)::oid)
 ) AS wanted (name, oid)
 WHERE wanted.oid IS NULL

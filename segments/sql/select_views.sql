@@ -3,6 +3,11 @@ SELECT
     coalesce(members.relname, live.relname)::text AS name,
     live.oid AS live,
     pg_catalog.obj_description(live.oid, 'pg_class') AS live_comment,
+    (
+        SELECT pg_catalog.format_type(a.atttypid, a.atttypmod)
+        FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = live.oid AND a.attname = 'user_id'
+    ) AS key_type,
     members.oid AS members,
     pg_catalog.obj_description(members.oid, 'pg_class') AS members_comment,
     coalesce(members.relispopulated, false) AS populated,

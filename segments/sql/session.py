@@ -74,6 +74,28 @@ def try_lock(connection: BaseDatabaseWrapper, segment: int) -> bool:
         return bool(cursor.fetchone()[0])
 
 
+def begin_schema_change(connection: BaseDatabaseWrapper) -> None:
+    """Let the refreshes of other sessions stand aside, until this session ends or says so."""
+    with connection.cursor() as cursor:
+        cursor.execute(text("lock_schema_change"), {"key": _schema_change_key()})
+
+
+def end_schema_change(connection: BaseDatabaseWrapper) -> None:
+    """Let refreshes go on, if this session has stopped them."""
+    with connection.cursor() as cursor:
+        cursor.execute(text("unlock_schema_change"), {"key": _schema_change_key()})
+
+
+def is_schema_changing(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether another session changes the schema. Asked after the segment's lock was taken:
+
+    a schema change that starts later waits for that lock before it detaches the segment.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(text("select_schema_change"), {"key": _schema_change_key()})
+        return bool(cursor.fetchone()[0])
+
+
 def execute(connection: BaseDatabaseWrapper, file: str, /, **parts: sql.Composable) -> None:
     """Run the DDL in `<file>.sql` on the extended protocol, which takes one statement only.
 
@@ -82,6 +104,10 @@ def execute(connection: BaseDatabaseWrapper, file: str, /, **parts: sql.Composab
     """
     raw: Any = connection.connection
     psycopg.Cursor(raw).execute(statement(file, **parts), binary=True)
+
+
+def _schema_change_key() -> str:
+    return f"{conf.schema()}:schema change"
 
 
 def _lock_key(segment: int) -> str:

@@ -78,6 +78,8 @@ class Command(BaseCommand):
 def _line(result: refresh.RefreshResult) -> str:
     if result.error:
         return f"{result.slug}: failed"
+    if result.status == refresh.DETACHED:
+        return f"{result.slug}: skipped, it is detached from its tables by a schema change"
     if result.status == refresh.LOCKED:
         return f"{result.slug}: skipped, another session is refreshing or changing it"
     return (

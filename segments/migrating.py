@@ -1,0 +1,92 @@
+"""Migrations: free all tables before the first, attach all segments after the last.
+
+Django says when: `pre_migrate` and `post_migrate`, once a run for this app. `migrate` never fails
+because of a segment; what could not be done is told at its end.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connections, router
+from django.db.migrations.operations import AlterField, SeparateDatabaseAndState
+
+from segments import conf, sync
+from segments.exceptions import SegmentError, SegmentExecutionError, translated
+from segments.models import Segment
+from segments.sql import detaching, session
+
+logger = logging.getLogger(__name__)
+
+
+def before_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
+    """Detach all live views, if there is anything to migrate; a `pre_migrate` receiver.
+
+    From here on the refreshes of other sessions stand aside, until this session syncs or ends.
+    """
+    if not plan or not _concerns(using):
+        return
+    alias = conf.exec_connection()
+    try:
+        with translated(SegmentExecutionError), session.limited(alias, "migrate") as connection:
+            session.begin_schema_change(connection)
+        _tell(sync.detach(by_hand=False), kwargs.get("stdout"))
+        if _changes_user_key(plan):
+            with translated(SegmentExecutionError), session.limited(alias, "migrate") as opened:
+                detaching.detach_membership(opened)
+    except SegmentError as error:
+        _tell([sync.Drift("", error=error)], kwargs.get("stdout"))
+
+
+def after_migrate(using: str, **kwargs: Any) -> None:
+    """Attach all segments, and create the views of a fresh database; a `post_migrate` receiver."""
+    if not _concerns(using):
+        return
+    try:
+        _tell(sync.sync(), kwargs.get("stdout"))
+    except SegmentError as error:
+        _tell([sync.Drift("", error=error)], kwargs.get("stdout"))
+
+
+def _concerns(using: str) -> bool:
+    """Return whether an alias reaches the database of the segments, and there are tables of it."""
+    # Where definitions are evaluated on an alias of their own, it reaches the same database.
+    ours = {conf.exec_connection(), router.db_for_write(Segment)}
+    connection = connections[using]
+    return (
+        using in ours
+        and connection.vendor == "postgresql"
+        and Segment._meta.db_table in connection.introspection.table_names()
+    )
+
+
+def _changes_user_key(plan: Any) -> bool:
+    """Return whether a plan changes the type of the user model's primary key."""
+    user = get_user_model()._meta
+    return any(
+        migration.app_label == user.app_label
+        and operation.model_name_lower == user.model_name
+        and operation.field.primary_key
+        for migration, _ in plan
+        for operation in _flat(migration.operations)
+        if isinstance(operation, AlterField)
+    )
+
+
+def _flat(operations: Iterable[Any]) -> Iterator[Any]:
+    for operation in operations:
+        if isinstance(operation, SeparateDatabaseAndState):
+            yield from _flat([*operation.database_operations, *operation.state_operations])
+        else:
+            yield operation
+
+
+def _tell(entries: Iterable[sync.Drift], stdout: Any) -> None:
+    """Warn of what could not be detached or attached."""
+    for entry in entries:
+        if entry.error:
+            message = "\n  ".join(["Warning: " + str(entry.error), *entry.what])
+            logger.warning(message)
+            if stdout is not None:
+                stdout.write(message)

@@ -1,0 +1,81 @@
+"""What views say of themselves, and who may read them."""
+
+from dataclasses import dataclass
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import sql
+
+from segments import conf
+from segments.sql import names, text
+from segments.sql.session import execute
+
+MARK = "[django-segments"
+"""Every comment of ours ends with this, a space and what it needs, and a bracket."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """How a segment presents itself to those who look at its views."""
+
+    slug: str
+    name: str
+    description: str
+
+
+def comment_live(connection: BaseDatabaseWrapper, slug: str, *prints: str) -> None:
+    """Say on the live view what it is, and keep the fingerprint and shape of its SQL there."""
+    what = f'Members of segment "{slug}", computed on each read.'
+    comment_live_view(connection, names.live_view(slug), what, *prints)
+
+
+def comment_live_view(
+    connection: BaseDatabaseWrapper, view: sql.Identifier, what: str, *kept: str
+) -> None:
+    """Say on a plain view what it is, and keep what is to be read back from there."""
+    execute(connection, "comment_live_view", view=view, comment=about(what, *kept))
+
+
+def comment_members(connection: BaseDatabaseWrapper, label: Label) -> None:
+    """Say on the members what they are, in the words of the segment."""
+    view = names.members_view(label.slug)
+    words = f"{label.name}: {label.description}" if label.description else label.name
+    execute(
+        connection,
+        "comment_members_view",
+        view=view,
+        comment=about(f'Members of segment "{label.slug}" as of its last refresh. {words}'),
+    )
+    execute(
+        connection,
+        "comment_members_column",
+        column=sql.Identifier(conf.schema(), names.view_name(label.slug), "user_id"),
+        comment=sql.Literal(
+            f"Key of the user ({names.user_table().as_string()}.{names.user_key_column()})"
+        ),
+    )
+
+
+def ungranted(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[str]:
+    """Return the roles of `SEGMENTS_READER_ROLES` that cannot read the view."""
+    roles = conf.reader_roles()
+    if not roles:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            text("select_ungranted"),
+            {"roles": roles, "schema": conf.schema(), "view": view.as_string()},
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def grant(connection: BaseDatabaseWrapper, view: sql.Identifier) -> None:
+    """Let the roles of `SEGMENTS_READER_ROLES` read the view."""
+    for name in ungranted(connection, view):
+        role = sql.Identifier(name)
+        execute(connection, "grant_usage", schema=sql.Identifier(conf.schema()), role=role)
+        execute(connection, "grant_select", view=view, role=role)
+
+
+def about(what: str, *kept: str) -> sql.Literal:
+    """Return a comment that says what a view is, and keeps what is to be read back from it."""
+    return sql.Literal(f"{what} {' '.join([MARK, *kept])}]")
