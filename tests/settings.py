@@ -22,7 +22,7 @@ INSTALLED_APPS = [
     "segments",
 ]
 INSTALLED_APPS += (
-    ["tests.accounts", "tests.shop"]
+    ["tests.accounts", "tests.shop", "tests.stock"]
     if AUTH_USER_MODEL.startswith("accounts.")
     else ["tests.variants"]
 )

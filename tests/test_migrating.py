@@ -1,0 +1,479 @@
+"""Schema changes: real migrations over tables that segments read, and what stays meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, connections
+
+from segments import sync
+from segments.exceptions import SegmentExecutionError, SegmentLockedError
+from segments.models import Segment, Status
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("clean_views"),
+]
+
+ROOT = Path(__file__).parent.parent
+
+MIGRATION = """
+from django.db import migrations, models
+
+
+def call(apps, schema_editor):
+    from tests import test_migrating
+
+    test_migrating.DURING()
+
+
+class Migration(migrations.Migration):
+    atomic = {atomic}
+    dependencies = [("stock", "0001_initial")]
+    operations = [
+{operations}
+    ]
+"""
+
+DURING = print
+"""What a migration with RunPython(call) calls; tests put a function of theirs here."""
+
+CALL = "migrations.RunPython(call, migrations.RunPython.noop),"
+
+
+@pytest.fixture
+def evolve(tmp_path, settings, monkeypatch):
+    """Write a second migration of the app stock and run it; undone at the end."""
+    package = f"evolved_{os.getpid()}_{tmp_path.name}"
+    folder = tmp_path / package
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    initial = (ROOT / "tests/stock/migrations/0001_initial.py").read_text()
+    (folder / "0001_initial.py").write_text(initial)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings.MIGRATION_MODULES = {"stock": package}
+
+    def write(*operations, atomic=True):
+        text = textwrap.indent("\n".join(operations), " " * 8)
+        (folder / "0002_evolved.py").write_text(MIGRATION.format(operations=text, atomic=atomic))
+
+    def run(*operations, atomic=True, **options):
+        write(*operations, atomic=atomic)
+        out = StringIO()
+        call_command("migrate", "stock", stdout=out, **options)
+        return out.getvalue()
+
+    run.write, run.package, run.path = write, package, str(tmp_path)
+    yield run
+    # Whatever a migration has done, the table is made anew.
+    list(sync.detach())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DROP TABLE IF EXISTS stock_plan, stock_visit, stock_tariff, stock_renamed;"
+            "DELETE FROM django_migrations WHERE app = 'stock'"
+        )
+    settings.MIGRATION_MODULES = {}
+    call_command("migrate", "stock", verbosity=0)
+
+
+@pytest.fixture
+def plans(users, query):
+    """Gold for u0 to u4, and a score of 0 to 9."""
+    for n, user in enumerate(users):
+        level = "gold" if n < 5 else "basic"
+        query(
+            "INSERT INTO stock_plan (user_id, level, score) VALUES (%s, %s, %s)",
+            user.pk, level, n,
+        )  # fmt: skip
+        query("INSERT INTO stock_visit (user_id) VALUES (%s)", user.pk)
+
+
+@pytest.fixture
+def witness(plans, make, query, relation, session):
+    """A segment with a BI view of another role on it; says whether all that has stayed."""
+    make("gold", definition="SELECT user_id FROM stock_plan WHERE level = 'gold' AND score >= 0")
+    make("other", definition="SELECT user_id FROM segments.gold")
+    name = f"bi_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    query(f"CREATE ROLE {name}")
+    query(f"GRANT USAGE ON SCHEMA segments TO {name}")
+    query(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}")
+    query(f"GRANT SELECT ON segments.gold TO {name}")
+    query("CREATE VIEW bi AS SELECT count(*) AS n FROM segments.gold")
+    query(f"ALTER VIEW bi OWNER TO {name}")
+    before = [relation(each) for each in ("segments.gold", "segments.other", "bi")]
+    live = relation("segments_live.gold")[0]
+
+    def stayed(members=5):
+        assert [relation(each) for each in ("segments.gold", "segments.other", "bi")] == before
+        assert relation("segments_live.gold")[0] == live
+        assert query("SELECT n FROM bi") == [(members,)]
+
+    yield stayed
+    query(f"DROP VIEW bi; DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def attached():
+    return [entry for entry in sync.check() if entry] == []
+
+
+HARMLESS = {
+    "alter type": "migrations.AlterField('plan', 'score', models.BigIntegerField()),",
+    "widen": "migrations.AlterField('plan', 'level', models.CharField(max_length=200)),",
+    "add": "migrations.AddField('plan', 'note', models.TextField(default='')),",
+    "index": "migrations.AddIndex('plan', models.Index(fields=['level'], name='by_level')),",
+    "remove another model": "migrations.DeleteModel('Visit'),",
+    "null": "migrations.AlterField('plan', 'score', models.IntegerField(null=True)),",
+    "sql": "migrations.RunSQL('ALTER TABLE stock_plan ALTER level TYPE text'),",
+}
+
+
+@pytest.mark.parametrize("operation", HARMLESS.values(), ids=HARMLESS)
+def test_change__that_the_definition_survives(operation, witness, evolve):
+    out = evolve(operation)
+    witness()
+    assert attached()
+    assert "Warning" not in out
+    assert Segment.objects.get(slug="gold").refresh().status == "refreshed"
+
+
+GONE = {
+    "remove column": (
+        "migrations.RemoveField('plan', 'level'),",
+        'column "level" does not exist', "column stock_plan.level is gone",
+    ),
+    "remove model": (
+        "migrations.DeleteModel('Plan'),",
+        'relation "stock_plan" does not exist', "table stock_plan is gone",
+    ),
+    "rename column": (
+        "migrations.RenameField('plan', 'level', 'tier'),",
+        'column "level" does not exist', "column stock_plan.level is now tier",
+    ),
+    "rename table": (
+        "migrations.RenameModel('Plan', 'Tariff'),",
+        'relation "stock_plan" does not exist', "table stock_plan is now stock_tariff",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("operation", "says", "explains"), GONE.values(), ids=GONE)
+def test_change__that_breaks_the_definition_keeps_the_members_and_says_so(
+    operation, says, explains, witness, evolve, users, query
+):
+    out = evolve(operation)
+    witness()
+    assert f'Warning: segment "gold": {says}' in out
+    assert explains in out
+    assert 'segment "other"' not in out
+    gold = Segment.objects.get(slug="gold")
+    assert gold.status == Status.FAILED
+    assert says in gold.last_error
+    assert query("SELECT status FROM segments.catalog WHERE slug = 'gold'") == [("failed",)]
+    assert users[0].is_member(gold)
+    (entry,) = sync.check()
+    assert explains in entry.what
+    assert says in str(entry.error)
+    with pytest.raises(SegmentExecutionError, match='(?s)"gold" is detached.*sync_segments'):
+        users[0].is_member_live(gold)
+    gold.definition = "SELECT id FROM accounts_segmentableuser WHERE username < 'u3'"
+    gold.save()
+    witness(3)
+    assert attached()
+
+
+def test_manager_method__follows_what_is_renamed(plans, make, evolve, users):
+    from django.contrib.contenttypes.models import ContentType
+
+    from tests.shop.models import Order
+
+    segment = make(manager_method="large", model=ContentType.objects.get_for_model(Order))
+    out = evolve("migrations.RenameModel('Plan', 'Tariff'),")
+    assert "Warning" not in out
+    assert attached()
+    assert segment.refresh().status == "refreshed"
+
+
+def test_rename__outside_of_migrations_shows_what_the_view_now_reads(plans, make, query):
+    segment = make("gold", definition="SELECT user_id FROM stock_plan WHERE level = 'gold'")
+    query("ALTER TABLE stock_plan RENAME TO stock_renamed")
+    try:
+        (entry,) = sync.check()
+        assert 'relation "stock_plan" does not exist' in str(entry.error)
+        assert "FROM stock_renamed" in "".join(entry.what)
+        assert segment.members_live.count() == 5
+    finally:
+        query("ALTER TABLE stock_renamed RENAME TO stock_plan")
+
+
+def during(monkeypatch, function):
+    """Have a migration call a function, in a thread with connections of its own."""
+    seen = []
+
+    def call():
+        def work():
+            try:
+                seen.append(function())
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(timeout=30)
+
+    monkeypatch.setattr(sys.modules[__name__], "DURING", call)
+    return seen
+
+
+def test_during__members_stay_readable_and_refreshes_stand_aside(
+    witness, evolve, users, monkeypatch
+):
+    def look():
+        gold = Segment.objects.get(slug="gold")
+        answers = [users[0].is_member(gold), users[9].is_member("gold"), len(gold)]
+        answers.append(gold.refresh().status)
+        with pytest.raises(SegmentExecutionError, match='"gold" is detached'):
+            users[0].is_member_live(gold)
+        with pytest.raises(SegmentLockedError, match="a migration is under way"):
+            Segment.objects.create(name="x", slug="x", static_ids=[])
+        gold.definition += " AND score < 3"
+        with pytest.raises(SegmentLockedError, match="a migration is under way"):
+            gold.save()
+        gold.refresh_from_db()
+        gold.priority = 5
+        gold.save()
+        answers.append(gold.refreshes.count())
+        out = StringIO()
+        call_command("refresh_segments", stdout=out)
+        answers.append(out.getvalue().splitlines()[0])
+        return answers
+
+    seen = during(monkeypatch, look)
+    evolve(CALL, HARMLESS["alter type"], atomic=False)
+    assert seen == [
+        [True, False, 5, "detached", 1,
+         "gold: skipped, it is detached from its tables by a schema change"]
+    ]  # fmt: skip
+    witness()
+    assert attached()
+    assert Segment.objects.get(slug="gold").refresh().status == "refreshed"
+
+
+def test_during__a_refresh_by_hand_fails_loudly_and_keeps_the_rows(
+    witness, evolve, monkeypatch, session
+):
+    other = session()
+
+    def look():
+        with pytest.raises(Exception, match='segment "gold" is detached') as caught:
+            other.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY segments.gold")
+        return caught.value.diag.message_hint
+
+    seen = during(monkeypatch, look)
+    evolve(CALL, HARMLESS["widen"], atomic=False)
+    assert "sync_segments" in seen[0]
+    witness()
+
+
+def test_running_refresh__is_waited_for(witness, evolve, make):
+    slow = make("slow", definition="SELECT user_id FROM stock_plan WHERE score >= 0")
+    Segment.objects.filter(slug="slow").update(
+        definition="SELECT user_id FROM stock_plan CROSS JOIN pg_sleep(1.5)"
+    )
+    results, started = [], threading.Event()
+
+    def work():
+        started.set()
+        try:
+            results.append(slow.refresh().status)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    started.wait()
+    with connection.cursor() as cursor:
+        for _ in range(1000):
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'segments: slow'"
+            )
+            if cursor.fetchone()[0]:
+                break
+    out = evolve(HARMLESS["alter type"])
+    thread.join()
+    assert results == ["refreshed"]
+    assert "Warning" not in out
+    witness()
+    assert attached()
+
+
+def test_running_refresh__that_takes_too_long_is_left_and_told(witness, evolve, session, settings):
+    settings.SEGMENTS_LOCK_TIMEOUT = 0.2
+    other = session()
+    key = Segment.objects.get(slug="gold").pk
+    with other.transaction():
+        other.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"segments:{key}"])
+        out = evolve("migrations.AddField('plan', 'note', models.TextField(default='')),")
+    assert 'Warning: segment "gold": canceling statement due to lock timeout' in out
+    witness()
+    assert attached()
+
+
+def test_failing_migration__is_healed_by_the_next_refresh(witness, evolve, users):
+    with pytest.raises(Exception, match="division by zero"):
+        evolve("migrations.RunSQL('SELECT 1 / 0'),")
+    gold = Segment.objects.get(slug="gold")
+    assert users[0].is_member(gold)
+    with pytest.raises(SegmentExecutionError, match="is detached"):
+        users[0].is_member_live(gold)
+    assert gold.refresh().status == "refreshed"
+    assert users[0].is_member_live(gold)
+    assert [entry.slug for entry in sync.check()] == ["other"]
+    list(sync.sync())
+    assert attached()
+    witness()
+
+
+@pytest.mark.parametrize("healer", ["refresh", "sync", "migrate"])
+def test_killed_migration__is_healed_without_a_person(healer, witness, evolve, users, query):
+    evolve.write(
+        "migrations.RunPython(",
+        "    lambda *_: (print('HERE', flush=True), __import__('time').sleep(60))",
+        "),",
+        atomic=False,
+    )
+    code = (
+        "import django; django.setup();"
+        "from django.conf import settings; from django.db import connections;"
+        f"settings.MIGRATION_MODULES = {{'stock': '{evolve.package}'}};"
+        f"connections['default'].settings_dict['NAME'] = '{connection.settings_dict['NAME']}';"
+        "from django.core.management import call_command; call_command('migrate', 'stock')"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}:{evolve.path}",
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+        },
+    )  # fmt: skip
+    try:
+        while "HERE" not in (line := process.stdout.readline()):
+            assert line, "the migration ended before it was killed"
+        gold = Segment.objects.get(slug="gold")
+        assert gold.refresh().status == "detached"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    for _ in range(1000):  # Until the server has noticed.
+        if not query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"):
+            break
+    witness()
+    if healer == "refresh":
+        assert [gold.refresh().status for gold in Segment.objects.all()] == ["refreshed"] * 2
+    elif healer == "sync":
+        call_command("sync_segments", stdout=StringIO())
+    else:
+        evolve(HARMLESS["alter type"])
+    assert attached()
+    assert users[0].is_member_live(gold)
+    witness()
+
+
+def test_options__that_migrate_nothing_detach_nothing(witness, evolve, relation):
+    evolve.write(HARMLESS["alter type"])
+    live = relation("segments_live.gold")
+    call_command("migrate", "stock", plan=True, stdout=StringIO())
+    with pytest.raises(SystemExit):
+        call_command("migrate", "stock", check_unapplied=True, stdout=StringIO())
+    call_command("migrate", "accounts", verbosity=0)
+    assert relation("segments_live.gold") == live
+    assert attached()
+    evolve(HARMLESS["alter type"], fake=True)
+    assert attached()
+    witness()
+
+
+def test_database__that_is_another_is_left_alone(witness, evolve, tmp_path):
+    from segments.migrating import after_migrate, before_migrate
+
+    connections.settings["lite"] = {
+        **connections.settings["default"],
+        "ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "lite"), "OPTIONS": {},
+    }  # fmt: skip
+    try:
+        before_migrate(using="lite", plan=[(None, False)])
+        after_migrate(using="lite", plan=[(None, False)])
+        assert attached()
+    finally:
+        connections["lite"].close()
+        del connections.settings["lite"]
+
+
+def test_flush__keeps_everything_usable(witness, make):
+    Segment.objects.filter(slug="other").delete()
+    call_command("flush", interactive=False, verbosity=0)
+    assert not Segment.objects.exists()
+    assert [entry.what for entry in sync.check()] == [["no segment has this view"]]
+    make("gold", static_ids=[])
+    assert attached()
+
+
+def test_commands__for_changes_by_hand(witness, query, users):
+    out = StringIO()
+    call_command("detach_segments", stdout=out)
+    assert out.getvalue() == "gold: detached\nother: detached\n"
+    gold = Segment.objects.get(slug="gold")
+    assert gold.refresh().status == "detached"
+    gold.definition += " AND score < 9"
+    with pytest.raises(SegmentLockedError, match="(?s)detached.*sync_segments"):
+        gold.save()
+    query("ALTER TABLE stock_plan ALTER level TYPE text")
+    witness()
+    call_command("sync_segments", stdout=StringIO())
+    assert attached()
+    assert gold.refresh().status == "refreshed"
+    out = StringIO()
+    call_command("detach_segments", "gold", stdout=out)
+    assert out.getvalue() == "gold: detached\n"
+    assert [entry.slug for entry in sync.check()] == ["gold"]
+    list(sync.sync())
+
+
+def test_segments_using__names_what_reads_a_table_or_a_column(witness, query):
+    def run(what):
+        out = StringIO()
+        call_command("segments_using", what, stdout=out)
+        return out.getvalue().splitlines()
+
+    bi = [line for line in run("stock_plan") if line.startswith("view")]
+    assert len(bi) == 1
+    assert bi[0].startswith("view bi of bi_")
+    for what in ("stock_plan", "stock_plan.level", "public.stock_plan", "public.stock_plan.score"):
+        assert run(what) == ["segment gold", "segment other", *bi]
+    assert run("stock_plan.id") == ["No segment reads stock_plan.id."]
+    assert run("stock_visit") == ["No segment reads stock_visit."]
+    from django.core.management import CommandError
+
+    with pytest.raises(CommandError, match="no table or column nowhere.at.all"):
+        run("nowhere.at.all")
+
+
+def test_segment__in_a_migration_itself_may_be_saved_and_refreshed(plans, evolve, monkeypatch):
+    def work():
+        segment = Segment.objects.create(
+            name="New", slug="new", definition="SELECT user_id FROM stock_plan"
+        )
+        assert segment.refresh().status == "refreshed"
+
+    monkeypatch.setattr(sys.modules[__name__], "DURING", work)
+    evolve(CALL, atomic=False)
+    assert len(Segment.objects.get()) == 10
+    assert attached()
