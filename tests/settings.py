@@ -9,7 +9,9 @@ USE_TZ = True
 ROOT_URLCONF = "tests.urls"
 AUTH_USER_MODEL = os.environ.get("SEGMENTS_TEST_USER", "accounts.SegmentableUser")
 DATABASES = {"default": django_database(database_url())}
-DATABASES["default"]["TEST"] = {"NAME": f"test_segments_{AUTH_USER_MODEL.lower()}"}
+DATABASES["default"]["TEST"] = {
+    "NAME": os.environ.get("SEGMENTS_TEST_NAME", f"test_segments_{AUTH_USER_MODEL.lower()}")
+}
 # The same database by another connection, for what may be evaluated apart.
 DATABASES["exec"] = {**DATABASES["default"], "TEST": {"MIRROR": "default"}}
 INSTALLED_APPS = [

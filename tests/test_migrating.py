@@ -477,3 +477,46 @@ def test_segment__in_a_migration_itself_may_be_saved_and_refreshed(plans, evolve
     evolve(CALL, atomic=False)
     assert len(Segment.objects.get()) == 10
     assert attached()
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "exec"])
+def test_exec_connection__is_that_which_detaches_and_attaches(exec_alias, witness, evolve):
+    out = evolve(HARMLESS["alter type"])
+    assert "Warning" not in out
+    witness()
+    assert attached()
+
+
+def test_serialisation__as_test_runners_do_it_brings_segments_back(users, make):
+    make("listed", static_ids=users[:2])
+    data = connection.creation.serialize_db_to_string()
+    call_command(
+        "flush", interactive=False, verbosity=0, inhibit_post_migrate=True, reset_sequences=False
+    )
+    connection.creation.deserialize_db_from_string(data)
+    list(sync.sync())
+    segment = Segment.objects.get()
+    assert set(segment.member_ids()) == {user.pk for user in users[:2]}
+    assert segment.refresh().status == "refreshed"
+    assert attached()
+
+
+def test_database__that_a_test_runner_keeps_works_again(tmp_path):
+    name = f"test_kept_{os.getpid()}"
+    try:
+        for _ in range(2):
+            subprocess.run(
+                [
+                    sys.executable, "-m", "pytest", "-q", "--reuse-db", "-p", "no:cacheprovider",
+                    "tests/variants/suite.py", "-k", "test_sql or test_static_ids",
+                ],
+                cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
+                env={
+                    **os.environ,
+                    "SEGMENTS_TEST_USER": "variants.BigUser",
+                    "SEGMENTS_TEST_NAME": name,
+                },
+            )  # fmt: skip
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE IF EXISTS {name}")

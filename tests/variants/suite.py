@@ -1,5 +1,8 @@
 """The main job with the user model that SEGMENTS_TEST_USER names; test_package.py runs it."""
 
+from io import StringIO
+from pathlib import Path
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
@@ -104,3 +107,91 @@ def test_views_and_membership(users):
 def test_migrations(users):
     call_command("makemigrations", "--check", "--dry-run", "segments", "variants", verbosity=0)
     call_command("check", "--database", "default", fail_level="WARNING")
+
+
+KEY_GROWS = """
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("variants", "0001_initial")]
+    operations = [
+        migrations.AlterField("integeruser", "id", models.BigAutoField(primary_key=True))
+    ]
+"""
+
+
+@pytest.mark.skipif(User.__name__ != "IntegerUser", reason="grows an integer key")
+@pytest.mark.django_db(transaction=True)
+def test_key_that_grows(users, settings, tmp_path, monkeypatch):
+    import tests.variants.migrations as original
+
+    everyone = create("everyone", definition=f"SELECT id FROM {TABLE}")
+    create("listed", static_ids=users[:2])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE VIEW bi AS SELECT m.user_id, m.slug FROM segments.membership m "
+            "JOIN segments.everyone USING (user_id)"
+        )
+        cursor.execute("SELECT oid FROM pg_class WHERE oid = 'segments.everyone'::regclass")
+        before = cursor.fetchall()
+    package = tmp_path / "grown"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    initial = Path(original.__file__).with_name("0001_initial.py").read_text()
+    (package / "0001_initial.py").write_text(initial)
+    (package / "0002_grown.py").write_text(KEY_GROWS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings.MIGRATION_MODULES = {"variants": "grown"}
+    out = StringIO()
+    call_command("migrate", "variants", stdout=out)
+    assert "Warning" not in out.getvalue()
+    with connection.cursor() as cursor:
+        for table, column in (
+            ("variants_integeruser", "id"),
+            ("segments_membership", "user_id"),
+            ("segments_staticmember", "user_id"),
+        ):
+            cursor.execute(
+                "SELECT format_type(atttypid, -1) FROM pg_attribute "
+                "WHERE attrelid = %s::regclass AND attname = %s",
+                [table, column],
+            )
+            assert cursor.fetchone() == ("bigint",), table
+        cursor.execute("SELECT oid FROM pg_class WHERE oid = 'segments.everyone'::regclass")
+        assert cursor.fetchall() == before
+        cursor.execute("SELECT count(*) FROM bi")
+        assert cursor.fetchone() == (7,)
+        cursor.execute("DROP VIEW bi")
+    assert sync.check() == []
+    assert everyone.refresh().members_count == 5
+    assert users[0].is_member("listed")
+    Segment.objects.all().delete()
+
+
+def test_key_of_another_type():
+    """Views of a time when users had keys of another type are made anew."""
+    other = "uuid" if names.key_type(connection) != "uuid" else "bigint"
+    segment = create("listed", static_ids=[])
+    with connection.cursor() as cursor:
+        for statement in (
+            "DROP MATERIALIZED VIEW segments.listed",
+            "DROP VIEW segments_live.listed",
+            "DROP VIEW segments.membership",
+            f"CREATE VIEW segments_live.listed AS SELECT NULL::{other} AS user_id",
+            "COMMENT ON VIEW segments_live.listed IS '[django-segments detached []]'",
+            "CREATE MATERIALIZED VIEW segments.listed AS SELECT user_id FROM segments_live.listed",
+            f"CREATE VIEW segments.membership AS SELECT NULL::{other} AS user_id",
+            "CREATE VIEW bi AS SELECT user_id FROM segments.listed",
+        ):
+            cursor.execute(statement)
+    (entry,) = [entry for entry in sync.sync() if entry.slug]
+    assert "view bi depends on materialized view segments.listed" in str(entry.error)
+    told = f"the views give ids as {other}, and those of users are {names.key_type(connection)}"
+    assert told in entry.what
+    with connection.cursor() as cursor:
+        cursor.execute("DROP VIEW bi")
+    (entry,) = sync.sync()
+    assert entry.error is None
+    assert sync.check() == []
+    assert segment.refresh().members_count == 0
