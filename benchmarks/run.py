@@ -3,7 +3,15 @@
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import data, database, membership, refresh, report, segment_ids
+from benchmarks import (
+    data,
+    database,
+    membership,
+    refresh,
+    report,
+    schema_change,
+    segment_ids,
+)
 
 
 def run(users: int) -> None:
@@ -17,6 +25,7 @@ def run(users: int) -> None:
                 *refresh.compare(progress),
                 *membership.compare(progress, users),
                 *segment_ids.compare(progress),
+                *schema_change.compare(progress),
             ]
     report.print_tables(out, comparisons)
 

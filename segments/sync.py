@@ -19,6 +19,7 @@ from segments.models import Segment, Status
 from segments.refresh import refresh
 from segments.source import compile_segment
 from segments.sql import base, detaching, labels, names, session, views
+from segments.sql.definition import Compiled
 
 UNDEFINED_TABLE = "42P01"
 
@@ -46,40 +47,51 @@ class Drift:
 
 def drift(segment: Segment, found: views.State) -> Drift:
     """Compare the views of a segment with its row. Compiles it, and changes nothing."""
-    alias, what = conf.exec_connection(), list[str]()
+    what: list[str] = []
     try:
         with (
             translated(SegmentExecutionError, segment.slug),
-            session.limited(alias, segment.slug, undo=True) as connection,
+            session.limited(conf.exec_connection(), segment.slug, undo=True) as connection,
         ):
-            if not found.live:
-                what.append("the live view is missing")
-            if found.members is None:
-                what.append("the materialized view is missing")
-            else:
-                if not found.indexed:
-                    what.append("the unique index is missing")
-                if not found.commented:
-                    what.append("the comment is missing")
-                for role in labels.ungranted(connection, names.members_view(segment.slug)):
-                    what.append(f"role {role} may not read it")
-            if found.detached:
-                what.append("the live view is detached from its tables")
-                what += detaching.changes(connection, found)
-            if found.key_type not in (None, names.key_type(connection)):
-                what.append(
-                    f"the views give ids as {found.key_type}, "
-                    f"and those of users are {names.key_type(connection)}"
-                )
-            elif found.live:
-                shape = compile_segment(connection, segment).shape
-                if not found.detached and found.shape != shape:
-                    what.append("the live view has another definition")
+            what += _visible(connection, segment, found)
+            if found.live:
+                what += _defined(connection, compile_segment(connection, segment), found)
     except SegmentError as error:
         if found.live and not found.detached and error.sqlstate in STALE:
             what.append(f"its view now reads:\n{_definition(segment)}")
         return Drift(segment.slug, what, error)
     return Drift(segment.slug, what)
+
+
+def _visible(
+    connection: BaseDatabaseWrapper, segment: Segment, found: views.State
+) -> Iterator[str]:
+    """Say what differs as far as that is seen without compiling the segment."""
+    if not found.live:
+        yield "the live view is missing"
+    if found.detached:
+        yield "the live view is detached from its tables"
+        yield from detaching.changes(connection, found)
+    if found.members is None:
+        yield "the materialized view is missing"
+        return
+    if not found.indexed:
+        yield "the unique index is missing"
+    if not found.commented:
+        yield "the comment is missing"
+    for role in labels.ungranted(connection, names.members_view(segment.slug)):
+        yield f"role {role} may not read it"
+
+
+def _defined(
+    connection: BaseDatabaseWrapper, compiled: Compiled, found: views.State
+) -> Iterator[str]:
+    """Say what differs in the definition of a live view."""
+    key_type = names.key_type(connection)
+    if found.key_type != key_type:
+        yield f"the views give ids as {found.key_type}, and those of users are {key_type}"
+    elif not found.detached and found.shape != compiled.shape:
+        yield "the live view has another definition"
 
 
 def detach(slugs: Iterable[str] | None = None, by_hand: bool = True) -> Iterator[Drift]:
@@ -143,12 +155,14 @@ def sync(prune: bool = False) -> Iterator[Drift]:
     if missing:
         yield Drift("", [f"{name} is missing" for name in missing])
     waiting = list(Segment.objects.using(alias))
+    found = views.states(connection)
     while waiting:
         # What a definition reads may be a segment that is yet to be created, so those that miss
         # something get another chance for as long as others succeed.
         failed = []
         for segment in waiting:
-            entry = _mend(segment)
+            name = names.view_name(segment.slug)
+            entry = _mend(segment, found.get(name, views.State(name)))
             if entry.error and entry.error.sqlstate == UNDEFINED_TABLE:
                 failed.append((segment, entry))
             elif entry:
@@ -167,13 +181,13 @@ def sync(prune: bool = False) -> Iterator[Drift]:
         yield Drift(name, ["no segment has this view"], error)
 
 
-def _mend(segment: Segment) -> Drift:
+def _mend(segment: Segment, found: views.State) -> Drift:
     """Bring the views of one segment in step with its row, and populate them if they are new."""
     alias = conf.exec_connection()
-    found = views.state(connections[alias], segment.slug)
-    entry = drift(segment, found)
+    entry = Drift(segment.slug, ["detached"]) if found.detached else drift(segment, found)
     if not entry:
-        return entry
+        return entry  # Without its lock, which a running refresh may have for long.
+    what: list[str] = []
     try:
         with (
             translated(SegmentExecutionError, segment.slug),
@@ -184,13 +198,18 @@ def _mend(segment: Segment) -> Drift:
                 raise SegmentLockedError(
                     "a migration is under way",
                     slug=segment.slug,
-                    hint="It attaches all at its end.",
+                    hint="It attaches all segments at its end.",
                 )
             rows = Segment.objects.using(alias).filter(pk=segment.pk)
             row = rows.filter(slug=segment.slug).first()
             if row is None:  # Deleted or renamed meanwhile, and its views with it.
                 return Drift(segment.slug)
-            views.ensure(connection, row.label, compile_segment(connection, row))
+            found = views.state(connection, row.slug)
+            what += _visible(connection, row, found)
+            compiled = compile_segment(connection, row)
+            if found.live:
+                what += _defined(connection, compiled, found)
+            views.ensure(connection, row.label, compiled, found)
             if found.members is None:
                 rows.update(**{name: getattr(Segment(), name) for name in STATE})
         if not found.populated:
@@ -198,8 +217,8 @@ def _mend(segment: Segment) -> Drift:
     except SegmentError as error:
         if found.detached and isinstance(error, SegmentDefinitionError):
             _store(segment, error)
-        return Drift(segment.slug, entry.what, error)
-    return Drift(segment.slug, entry.what)
+        return Drift(segment.slug, what or entry.what, error)
+    return Drift(segment.slug, what)
 
 
 def _store(segment: Segment, error: SegmentError) -> None:

@@ -1,4 +1,4 @@
--- Runs after what set_limits.sql was for, in the same transaction; locks nothing.
+-- Runs after what set_limits.sql was for, in a transaction that goes on; locks nothing.
 SELECT
     pg_catalog.set_config('statement_timeout', %s, true),
     pg_catalog.set_config('lock_timeout', %s, true),

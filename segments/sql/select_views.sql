@@ -19,10 +19,11 @@ SELECT
 FROM (
     SELECT * FROM pg_catalog.pg_class
     WHERE relkind = 'm' AND relnamespace = to_regnamespace(%(schema)s)
+        AND (%(name)s::text IS NULL OR relname = %(name)s)
 ) AS members
 FULL JOIN (
     SELECT * FROM pg_catalog.pg_class
     WHERE relkind = 'v' AND relnamespace = to_regnamespace(%(live_schema)s)
+        AND (%(name)s::text IS NULL OR relname = %(name)s)
 ) AS live ON live.relname = members.relname
-WHERE %(name)s::text IS NULL OR coalesce(members.relname, live.relname) = %(name)s::text
 ORDER BY 1

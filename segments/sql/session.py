@@ -57,7 +57,7 @@ def limited(
         yield connection
         if undo:
             transaction.set_rollback(True, using=alias)
-        else:
+        elif not outermost:
             cursor.execute(text("restore_limits"), before)
 
 

@@ -71,7 +71,9 @@ def state(connection: BaseDatabaseWrapper, slug: str) -> State:
     return states(connection, name).get(name, State(name))
 
 
-def ensure(connection: BaseDatabaseWrapper, label: Label, compiled: Compiled) -> State:
+def ensure(
+    connection: BaseDatabaseWrapper, label: Label, compiled: Compiled, found: State | None = None
+) -> State:
     """Bring a segment's views to what they should be; return what they were.
 
     A changed definition replaces the live view alone: the members keep their OID, rows, GRANTs,
@@ -79,8 +81,9 @@ def ensure(connection: BaseDatabaseWrapper, label: Label, compiled: Compiled) ->
     both views are made anew; Postgres refuses that while others read them. The caller holds the
     segment's lock. Takes AccessExclusive on the live view where it is replaced.
     """
-    ensure_schemas(connection)
-    found = state(connection, label.slug)
+    found = found or state(connection, label.slug)
+    if not found.live:
+        ensure_schemas(connection)
     if found.key_type not in (None, names.key_type(connection)):
         drop(connection, label.slug)
         found = State(found.name)
