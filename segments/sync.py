@@ -57,9 +57,7 @@ def drift(segment: Segment, found: views.State) -> Drift:
             if found.live:
                 what += _defined(connection, compile_segment(connection, segment), found)
     except SegmentError as error:
-        if found.live and not found.detached and error.sqlstate in STALE:
-            what.append(f"its view now reads:\n{_definition(segment)}")
-        return Drift(segment.slug, what, error)
+        return Drift(segment.slug, [*what, *_explained(segment, found, error)], error)
     return Drift(segment.slug, what)
 
 
@@ -71,7 +69,6 @@ def _visible(
         yield "the live view is missing"
     if found.detached:
         yield "the live view is detached from its tables"
-        yield from detaching.changes(connection, found)
     if found.members is None:
         yield "the materialized view is missing"
         return
@@ -217,6 +214,7 @@ def _mend(segment: Segment, found: views.State) -> Drift:
     except SegmentError as error:
         if found.detached and isinstance(error, SegmentDefinitionError):
             _store(segment, error)
+        what += _explained(segment, found, error)
         return Drift(segment.slug, what or entry.what, error)
     return Drift(segment.slug, what)
 
@@ -228,11 +226,15 @@ def _store(segment: Segment, error: SegmentError) -> None:
         rows.update(status=Status.FAILED, last_error=str(error))
 
 
-def _definition(segment: Segment) -> str:
-    """Return what the live view of a segment reads, by the names of today."""
-    alias = conf.exec_connection()
+def _explained(segment: Segment, found: views.State, error: SegmentError) -> list[str]:
+    """Say what has become of what a definition names, where that is why it does not compile."""
+    if error.sqlstate not in STALE or not found.live:
+        return []
+    connection = connections[conf.exec_connection()]
     with translated(SegmentExecutionError, segment.slug):
-        return detaching.definition(connections[alias], segment.slug)
+        if found.detached:
+            return detaching.changes(connection, found)
+        return [f"its view now reads:\n{detaching.definition(connection, segment.slug)}"]
 
 
 def _orphans(connection: BaseDatabaseWrapper) -> list[str]:
