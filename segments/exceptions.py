@@ -59,7 +59,8 @@ class SegmentError(Exception):
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        text = f'segment "{self.slug}": {self.message}' if self.slug else self.message
+        named = not self.slug or self.message.startswith(f'segment "{self.slug}" ')
+        text = self.message if named else f'segment "{self.slug}": {self.message}'
         if self.line:
             text += f" (line {self.line}, column {self.column})"
         if self.excerpt:
