@@ -1,7 +1,7 @@
 """The app, and what it hooks into Django."""
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate, pre_delete, pre_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class SegmentsConfig(AppConfig):
@@ -13,10 +13,8 @@ class SegmentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers and register the checks."""
-        from segments import checks, lifecycle, migrating  # noqa: F401  # Models are there now.
+        from segments import checks, migrating  # noqa: F401  # Models are there now.
 
-        segment = self.get_model("Segment")
-        pre_delete.connect(lifecycle.deleting, sender=segment, dispatch_uid="segments.deleting")
         pre_migrate.connect(
             migrating.before_migrate, sender=self, dispatch_uid="segments.before_migrate"
         )

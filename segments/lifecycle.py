@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from django.db import transaction
+from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Value
 from django.db.models.functions import Replace
@@ -21,19 +21,18 @@ from segments.exceptions import (
     SegmentError,
     SegmentExecutionError,
     SegmentLockedError,
+    from_driver,
     translated,
 )
-from segments.models import Segment, StaticMember
-from segments.refresh import Clock, populate, record_failure
+from segments.locking import locked
+from segments.models import Membership, Segment, StaticMember
+from segments.refresh import Clock, copy_state, populate, record_failure
 from segments.source import compile_segment
 from segments.sql import base, names, session, static_ids, views
 from segments.sql.definition import check_text
 
 DEFINING = ("definition", "model_id", "manager_name", "manager_method")
 """The fields that say who is in a segment, besides its static ids."""
-
-STATE = ("members_count", "refreshed_at", "status", "last_error", "failures")
-"""The fields that refreshes store on a row."""
 
 LABELLING = ("slug", "name", "description")
 """The fields that the comments on its views repeat."""
@@ -56,23 +55,20 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
     check_text(segment.slug, segment.definition)
     together = using == conf.exec_connection()
     if not together:
-        validate(segment)
-    with session.limited(using, segment.slug) as connection:
-        rows = Segment.objects.using(using)
-        before = None
-        if segment.pk is not None:
-            with translated(SegmentExecutionError, segment.slug):
-                session.lock(connection, segment.pk)
-            before = rows.filter(pk=segment.pk).first()
+        try_definition(segment, Segment.objects.using(using).filter(pk=segment.pk).first())
+    with locked(using, segment.pk, segment.slug) as (connection, before):
         _check_clash(segment, using)
         _check_defined(segment, before, using)
         # A refresh may have moved on since this instance was loaded; none can while it is saved.
         copy_state(before or Segment(), segment)
-        yield
+        try:
+            yield
+        except OperationalError as error:
+            raise from_driver(error, SegmentExecutionError, segment.slug) from error
         ids = segment.unsaved_static_ids
         if ids is not None:
             static_ids.replace(connection, segment.slug, segment.pk, ids)
-        row = rows.get(pk=segment.pk)
+        row = Segment.objects.using(using).get(pk=segment.pk)
         change = Change(
             created=before is None,
             redefined=ids is not None or _differ(before, row, DEFINING),
@@ -82,44 +78,57 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
         if together:
             _follow(connection, row, change)
         else:
-            transaction.on_commit(partial(_follow_later, row.pk, change), using=using)
-        copy_state(rows.get(pk=segment.pk), segment)
+            transaction.on_commit(partial(_follow_later, row, change), using=using)
+        copy_state(Segment.objects.using(using).get(pk=segment.pk), segment)
 
 
-def deleting(instance: Segment, using: str, **kwargs: object) -> None:
-    """Drop the views of a segment whose row is about to be deleted; a `pre_delete` receiver.
+@contextmanager
+def deleting(segment: Segment, using: str) -> Iterator[None]:
+    """Drop the views of a segment, as it stands in the database, whose row is deleted inside.
 
     Raises:
         SegmentExecutionError: naming the segments and views that read it.
+        SegmentLockedError: when another session has it for too long.
     """
-    # The slug may have been changed on the instance alone.
-    stored = Segment.objects.using(using).filter(pk=instance.pk).values_list("slug", flat=True)
-    slug = stored.first() or instance.slug
-    if using == conf.exec_connection():
-        _drop(instance.pk, slug)
-    else:
-        _drop(instance.pk, slug, undo=True)
-        transaction.on_commit(partial(_drop, instance.pk, slug), using=using)
+    with locked(using, segment.pk, segment.slug) as (connection, row):
+        with translated(SegmentExecutionError, segment.slug):
+            if row is not None and using == conf.exec_connection():
+                views.drop(connection, row.slug)
+            elif row is not None:
+                with session.limited(conf.exec_connection(), row.slug, undo=True) as other:
+                    views.drop(other, row.slug)  # Whether that would be refused.
+                transaction.on_commit(partial(_drop_later, row), using=using)
+            # Without the instances that Django collects where anybody listens to deletions.
+            for model in (Membership, StaticMember):
+                model.objects.using(using).filter(segment=segment.pk)._raw_delete(using)
+            yield
 
 
 def validate(segment: Segment) -> None:
-    """Run what defines a segment once, in a transaction that is rolled back.
-
-    Does nothing where a saved segment is still defined as it was. Takes no lock on the segment's
-    views. Costs the evaluation of the definition, up to `SEGMENTS_STATEMENT_TIMEOUT`.
+    """Run what defines a segment once, in a transaction that is rolled back; see `try_definition`.
 
     Raises:
         SegmentDefinitionError, SegmentExecutionError: with what is wrong, and `field` set.
     """
-    alias, ids = conf.exec_connection(), segment.unsaved_static_ids
+    alias = conf.exec_connection()
     before = Segment.objects.using(alias).filter(pk=segment.pk).first()
+    _check_defined(segment, before, alias)
+    try_definition(segment, before)
+
+
+def try_definition(segment: Segment, before: Segment | None) -> None:
+    """Evaluate a definition that differs from that of before, and roll that back.
+
+    Takes no lock on the segment's views. Costs the evaluation of the definition, up to
+    `SEGMENTS_STATEMENT_TIMEOUT`.
+    """
+    ids = segment.unsaved_static_ids
     if before and ids is None and not _differ(before, segment, DEFINING):
         return
-    _check_defined(segment, before, alias)
     field = "manager_method" if segment.kind == "manager" else "definition"
     with (
         translated(SegmentExecutionError, segment.slug, field=field),
-        session.limited(alias, segment.slug, undo=True) as connection,
+        session.limited(conf.exec_connection(), segment.slug, undo=True) as connection,
     ):
         if ids is not None:
             static_ids.check(connection, segment.slug, ids)
@@ -147,14 +156,8 @@ def check_no_schema_change(connection: BaseDatabaseWrapper, slug: str) -> None:
         )
 
 
-def copy_state(source: Segment, target: Segment) -> None:
-    """Copy what refreshes store on a row."""
-    for name in STATE:
-        setattr(target, name, getattr(source, name))
-
-
 def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> None:
-    """Change the views of a segment after its row."""
+    """Change the views of a segment after its row; the caller has its lock."""
     clock = Clock()
     with translated(SegmentExecutionError, row.slug):
         session.lock(connection, row.pk)
@@ -169,44 +172,44 @@ def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> No
                 populate(connection, row, found, clock)
 
 
-def _follow_later(key: int, change: Change) -> None:
+def _follow_later(saved: Segment, change: Change) -> None:
     """Change the views of a segment whose row was saved on another alias, and is committed.
 
     A failure is stored on the segment, as that of a refresh is, and raised out of the commit.
     """
     alias, clock = conf.exec_connection(), Clock()
-    row = Segment.objects.using(alias).filter(pk=key).first()
-    if row is None:
-        return
     try:
-        with session.limited(alias, row.slug) as connection:
-            _follow(connection, row, change)
+        with locked(alias, saved.pk, saved.slug) as (connection, row):
+            if row is not None:
+                _follow(connection, row, change)
     except SegmentError as error:
-        record_failure(alias, row, clock, error)
+        record_failure(alias, saved, clock, error)
         raise
 
 
-def _drop(key: int, slug: str, undo: bool = False) -> None:
-    """Drop the views of a segment, or only see whether that would be refused."""
+def _drop_later(deleted: Segment) -> None:
+    """Drop the views of a segment whose row was deleted on another alias, and is no more."""
     alias = conf.exec_connection()
-    with (
-        translated(SegmentExecutionError, slug),
-        session.limited(alias, slug, undo) as connection,
-    ):
-        session.lock(connection, key)
-        views.drop(connection, slug)
+    with locked(alias, deleted.pk, deleted.slug) as (connection, _):
+        if not is_taken(connection, names.view_name(deleted.slug)):
+            with translated(SegmentExecutionError, deleted.slug):
+                views.drop(connection, deleted.slug)
+
+
+def is_taken(connection: BaseDatabaseWrapper, view: str, besides: int | None = None) -> str | None:
+    """Return the slug of a segment that has this view name, if there is one."""
+    rows = Segment.objects.using(connection.alias).exclude(pk=besides)
+    taken = rows.alias(in_view=Replace("slug", Value("-"), Value("_"))).filter(in_view=view)
+    return taken.order_by().values_list("slug", flat=True).first()
 
 
 def _check_clash(segment: Segment, using: str) -> None:
     """Refuse a slug that another segment has, hyphens and underscores being the same."""
-    others = Segment.objects.using(using).exclude(pk=segment.pk)
     name = names.view_name(segment.slug)
-    other = (
-        others.alias(in_view=Replace("slug", Value("-"), Value("_"))).filter(in_view=name).first()
-    )
+    other = is_taken(connections[using], name, segment.pk)
     if other:
         raise SegmentDefinitionError(
-            f'the segment "{other.slug}" has the view {name} already',
+            f'the segment "{other}" has the view {name} already',
             slug=segment.slug,
             field="slug",
         )

@@ -59,6 +59,7 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
         """
         from segments import refresh
 
+        self._for_write = True  # So that self.db is not that of a replica.
         total, by_model = 0, dict[str, int]()
         with transaction.atomic(using=self.db):
             for segment in reversed(refresh.ordered(self)):
@@ -241,21 +242,27 @@ class Segment(HasMembers):
                 self.pk, self._state.adding = key, True
             raise
 
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+    def delete(
+        self, using: str | None = None, keep_parents: bool = False
+    ) -> tuple[int, dict[str, int]]:
         """Delete the segment, its memberships and its views.
 
         Raises:
             SegmentExecutionError: when other segments or views read it, naming them; nothing is
                 deleted then.
         """
-        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
-        with transaction.atomic(using=using):  # A savepoint: the caller may go on after a refusal.
-            return super().delete(*args, **{**kwargs, "using": using})
+        from segments import lifecycle
+
+        using = using or router.db_for_write(type(self), instance=self)
+        with lifecycle.deleting(self, using):
+            return super().delete(using=using, keep_parents=keep_parents)
 
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         """Reload the fields, and forget static ids that were assigned and not saved."""
         super().refresh_from_db(*args, **kwargs)
-        self._static_ids = None
+        # Django loads a deferred field like this, too.
+        if kwargs.get("fields", args[1] if len(args) > 1 else None) is None:
+            self._static_ids = None
 
     def refresh(self, concurrently: bool = True) -> "RefreshResult":
         """Recompute the members; readers see the old ones until this is committed.

@@ -14,12 +14,13 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import django.db
-from django.db import connections, transaction
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
+from segments.locking import try_locked_row
 from segments.models import Segment, SegmentRefresh, Status
 from segments.source import compile_segment
 from segments.sql import members, names, session, views
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 LOCKED = "locked"
 """The status of a refresh that left a segment to another session; nothing is stored of it."""
+
+STATE = ("members_count", "refreshed_at", "status", "last_error", "failures")
+"""The fields that refreshes store on a row."""
 
 DETACHED = "detached"
 """The status of a refresh that stood aside for a schema change; nothing is stored of it."""
@@ -88,25 +92,28 @@ def refresh(segment: Segment, concurrently: bool = True) -> RefreshResult:
         SegmentExecutionError: when Postgres cannot evaluate it, or the segment is gone.
     """
     alias, slug, clock = conf.exec_connection(), segment.slug, Clock()
+    if segment.pk is None:
+        raise SegmentExecutionError("it is not saved yet", slug=slug)
     try:
         with (
             translated(SegmentExecutionError, slug),
             session.limited(alias, slug) as connection,
         ):
-            if not session.try_lock(connection, segment.pk):
-                return RefreshResult(LOCKED, segment.members_count, slug=slug)
-            if session.is_schema_changing(connection) or views.state(connection, slug).held:
-                return RefreshResult(DETACHED, segment.members_count, slug=slug)
-            row = Segment.objects.using(alias).filter(pk=segment.pk).first()
+            try:
+                row = try_locked_row(connection, segment.pk)
+            except Segment.DoesNotExist as error:
+                raise SegmentExecutionError("it has been deleted", slug=slug) from error
             if row is None:
-                raise SegmentExecutionError("it has been deleted", slug=slug)
+                return RefreshResult(LOCKED, segment.members_count, slug=slug)
+            if session.is_schema_changing(connection) or views.state(connection, row.slug).held:
+                return RefreshResult(DETACHED, segment.members_count, slug=slug)
             found = views.ensure(connection, row.label, compile_segment(connection, row))
             result = populate(connection, row, found, clock, concurrently)
     except SegmentError as error:
         record_failure(alias, segment, clock, error)
         raise
     finally:
-        _copy_state(alias, segment)
+        _reload_state(alias, segment)
     return result
 
 
@@ -239,33 +246,44 @@ def due(segments: Iterable[Segment], now: datetime | None = None) -> list[Segmen
 
 
 def record_failure(alias: str, segment: Segment, clock: Clock, error: SegmentError) -> None:
-    """Store a failure on the segment and in its history, apart from what was rolled back."""
+    """Store a failure on the segment and in its history, apart from what was rolled back.
+
+    Not where another session has the segment, or has refreshed it since: its outcome counts.
+    """
     try:
-        with transaction.atomic(using=alias):
-            rows = Segment.objects.using(alias).filter(pk=segment.pk)
-            if rows.update(
+        with session.limited(alias, segment.slug) as connection:
+            row = try_locked_row(connection, segment.pk)
+            if row is None or (row.refreshed_at and row.refreshed_at > clock.started_at):
+                return
+            Segment.objects.using(alias).filter(pk=row.pk).update(
+                status=Status.FAILED, last_error=str(error), failures=row.failures + 1
+            )
+            SegmentRefresh.objects.using(alias).create(
+                segment_id=row.pk,
+                started_at=clock.started_at,
+                duration=clock.elapsed,
                 status=Status.FAILED,
-                last_error=str(error),
-                failures=django.db.models.F("failures") + 1,
-            ):
-                SegmentRefresh.objects.using(alias).create(
-                    segment_id=segment.pk,
-                    started_at=clock.started_at,
-                    duration=clock.elapsed,
-                    status=Status.FAILED,
-                    error=str(error),
-                )
-    except django.db.Error:  # The database is gone; what matters is why the refresh failed.
-        logger.exception("The failure of segment %s could not be stored", segment.slug)
+                error=str(error),
+            )
+    except Segment.DoesNotExist:
+        return
+    except (django.db.Error, SegmentError) as trouble:
+        # The database is gone, or may only be read; what matters is why the refresh failed.
+        logger.warning("The failure of segment %s was not stored: %s", segment.slug, trouble)
 
 
-def _copy_state(alias: str, segment: Segment) -> None:
+def copy_state(source: Segment, target: Segment) -> None:
+    """Copy what refreshes store on a row."""
+    for name in STATE:
+        setattr(target, name, getattr(source, name))
+
+
+def _reload_state(alias: str, segment: Segment) -> None:
     """Set on an instance what a refresh has stored, if the database can still be asked."""
-    fields = ("members_count", "refreshed_at", "status", "last_error", "failures")
     try:
-        stored = Segment.objects.using(alias).filter(pk=segment.pk).values(*fields).first()
+        stored = Segment.objects.using(alias).filter(pk=segment.pk).first()
     except django.db.Error:
         logger.warning("The state of segment %s could not be read", segment.slug)
         return
-    for name, value in (stored or {}).items():
-        setattr(segment, name, value)
+    if stored:
+        copy_state(stored, segment)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -14,12 +15,15 @@ from segments.exceptions import (
     SegmentLockedError,
     translated,
 )
-from segments.lifecycle import STATE
+from segments.lifecycle import is_taken
+from segments.locking import locked
 from segments.models import Segment, Status
-from segments.refresh import refresh
+from segments.refresh import STATE, refresh
 from segments.source import compile_segment
 from segments.sql import base, detaching, labels, names, session, views
 from segments.sql.definition import Compiled
+
+ORPHANED = "no segment has this view"
 
 UNDEFINED_TABLE = "42P01"
 
@@ -131,7 +135,7 @@ def check() -> list[Drift]:
     for segment in Segment.objects.using(connection.alias):
         name = names.view_name(segment.slug)
         result.append(drift(segment, found.get(name, views.State(name))))
-    result += [Drift(name, ["no segment has this view"]) for name in _orphans(connection)]
+    result += [Drift(name, [ORPHANED]) for name in _orphans(connection)]
     return [entry for entry in result if entry]
 
 
@@ -168,14 +172,32 @@ def sync(prune: bool = False) -> Iterator[Drift]:
             yield from (entry for _, entry in failed)
             break
         waiting = [segment for segment, _ in failed]
-    for name in _orphans(connection) if prune else ():
-        error = None
-        try:
-            with translated(SegmentExecutionError, name), session.limited(alias, name) as opened:
-                views.drop(opened, name)
-        except SegmentError as refusal:
-            error = refusal
-        yield Drift(name, ["no segment has this view"], error)
+    if prune:
+        yield from _prune(connection)
+
+
+def _prune(connection: BaseDatabaseWrapper) -> Iterator[Drift]:
+    """Drop the views that no segment has, those that read others first."""
+    waiting = _orphans(connection)
+    while waiting:
+        refused = []
+        for name in waiting:
+            try:
+                with (
+                    translated(SegmentExecutionError, name),
+                    session.limited(connection.alias, name) as opened,
+                ):
+                    # With the views locked, a segment of that name is there, or cannot come to be.
+                    views.drop(opened, name)
+                    if is_taken(opened, name):
+                        raise SegmentExecutionError("a segment has it meanwhile", slug=name)
+                yield Drift(name, [ORPHANED])
+            except SegmentError as error:
+                refused.append(Drift(name, [ORPHANED], error))
+        if len(refused) == len(waiting):
+            yield from refused
+            return
+        waiting = [entry.slug for entry in refused]
 
 
 def _mend(segment: Segment, found: views.State) -> Drift:
@@ -188,18 +210,15 @@ def _mend(segment: Segment, found: views.State) -> Drift:
     try:
         with (
             translated(SegmentExecutionError, segment.slug),
-            session.limited(alias, segment.slug) as connection,
+            locked(alias, segment.pk, segment.slug) as (connection, row),
         ):
-            session.lock(connection, segment.pk)
             if session.is_schema_changing(connection):
                 raise SegmentLockedError(
                     "a migration is under way",
                     slug=segment.slug,
                     hint="It attaches all segments at its end.",
                 )
-            rows = Segment.objects.using(alias).filter(pk=segment.pk)
-            row = rows.filter(slug=segment.slug).first()
-            if row is None:  # Deleted or renamed meanwhile, and its views with it.
+            if row is None or row.slug != segment.slug:  # Deleted or renamed meanwhile.
                 return Drift(segment.slug)
             found = views.state(connection, row.slug)
             what += _visible(connection, row, found)
@@ -208,33 +227,40 @@ def _mend(segment: Segment, found: views.State) -> Drift:
                 what += _defined(connection, compiled, found)
             views.ensure(connection, row.label, compiled, found)
             if found.members is None:
-                rows.update(**{name: getattr(Segment(), name) for name in STATE})
+                _store(row, {name: getattr(Segment(), name) for name in STATE})
+            elif found.detached and row.status == Status.FAILED and row.refreshed_at:
+                _store(row, {"status": Status.REFRESHED, "last_error": ""})
         if not found.populated:
             refresh(segment)
     except SegmentError as error:
         if found.detached and isinstance(error, SegmentDefinitionError):
-            _store(segment, error)
+            _store(segment, {"status": Status.FAILED, "last_error": str(error)})
         what += _explained(segment, found, error)
         return Drift(segment.slug, what or entry.what, error)
     return Drift(segment.slug, what)
 
 
-def _store(segment: Segment, error: SegmentError) -> None:
-    """Say on a segment that it could not be attached; its members stay those of before."""
+def _store(segment: Segment, state: dict[str, Any]) -> None:
+    """Store on a row how the segment is doing."""
     rows = Segment.objects.using(conf.exec_connection()).filter(pk=segment.pk)
     with translated(SegmentExecutionError, segment.slug):
-        rows.update(status=Status.FAILED, last_error=str(error))
+        rows.update(**state)
 
 
 def _explained(segment: Segment, found: views.State, error: SegmentError) -> list[str]:
     """Say what has become of what a definition names, where that is why it does not compile."""
     if error.sqlstate not in STALE or not found.live:
         return []
-    connection = connections[conf.exec_connection()]
-    with translated(SegmentExecutionError, segment.slug):
-        if found.detached:
-            return detaching.changes(connection, found)
-        return [f"its view now reads:\n{detaching.definition(connection, segment.slug)}"]
+    try:
+        with (
+            translated(SegmentExecutionError, segment.slug),
+            session.limited(conf.exec_connection(), segment.slug, undo=True) as connection,
+        ):
+            if found.detached:
+                return detaching.changes(connection, found)
+            return [f"its view now reads:\n{detaching.definition(connection, segment.slug)}"]
+    except SegmentError:
+        return []  # The view has gone meanwhile, and what is wrong is told already.
 
 
 def _orphans(connection: BaseDatabaseWrapper) -> list[str]:

@@ -15,6 +15,7 @@ LAYERS = [
     {"membership", "mixin"},
     {"models"},
     {"source"},
+    {"locking"},
     {"refresh"},
     {"lifecycle"},
     {"sync"},

@@ -34,7 +34,8 @@ def limited(
             COMMITTED: it would fail as soon as anybody else had refreshed the segment.
     """
     connection = connections[alias]
-    outermost = not connection.in_atomic_block
+    # With autocommit off, there is a transaction of the caller without any atomic block.
+    outermost = not connection.in_atomic_block and connection.get_autocommit()
     with transaction.atomic(using=alias), connection.cursor() as cursor:
         if outermost and writes:
             cursor.execute(text("set_isolation"))

@@ -1,0 +1,56 @@
+"""The one order in which locks are taken: the segment's advisory lock, its row, its views.
+
+The row comes second since others lock it first, as `update_or_create` does: who has the row alone
+waits for the advisory lock, and a refresh leaves them the segment.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from segments.exceptions import SegmentExecutionError, translated
+from segments.models import Segment
+from segments.sql import session
+
+
+@contextmanager
+def locked(
+    alias: str, key: int | None, slug: str
+) -> Iterator[tuple[BaseDatabaseWrapper, Segment | None]]:
+    """Open a transaction that has the segment to itself; give its connection and its row of now.
+
+    Args:
+        alias: The database.
+        key: The segment; None for one that is yet to be saved.
+        slug: The segment, for messages.
+
+    Raises:
+        SegmentLockedError: when another session has it for longer than `SEGMENTS_LOCK_TIMEOUT`.
+    """
+    with session.limited(alias, slug) as connection:
+        row = None
+        if key is not None:
+            with translated(SegmentExecutionError, slug):
+                session.lock(connection, key)
+                row = _locked_row(alias, key)
+        yield connection, row
+
+
+def try_locked_row(connection: BaseDatabaseWrapper, key: int) -> Segment | None:
+    """Lock a segment and its row without waiting; None where another session has either.
+
+    Raises:
+        Segment.DoesNotExist: when there is no such row any more.
+    """
+    if not session.try_lock(connection, key):
+        return None
+    rows = Segment.objects.using(connection.alias).filter(pk=key)
+    row = rows.select_for_update(no_key=True, skip_locked=True).first()
+    if row is None:
+        rows.get()
+    return row
+
+
+def _locked_row(alias: str, key: int) -> Segment | None:
+    return Segment.objects.using(alias).select_for_update(no_key=True).filter(pk=key).first()
