@@ -4,7 +4,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
+from django.contrib.admin.utils import NestedObjects
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
@@ -13,7 +15,7 @@ from django.utils.translation import ngettext
 
 from segments import refresh
 from segments.exceptions import SegmentError
-from segments.models import Segment, SegmentRefresh, Status
+from segments.models import Membership, Segment, SegmentRefresh, StaticMember, Status
 
 
 class LinesField(forms.CharField):
@@ -76,6 +78,16 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             if not error.error_dict:
                 return
         super().add_error(field, error)
+
+
+class Collected(NestedObjects):
+    """What is deleted with segments, besides what this package keeps of them."""
+
+    def related_objects(self, related_model: Any, related_fields: Any, objs: Any) -> Any:
+        """Return the rows of other models that depend on these."""
+        rows = super().related_objects(related_model, related_fields, objs)
+        own = issubclass(related_model, Membership | StaticMember | SegmentRefresh)
+        return rows.none() if own else rows
 
 
 class RefreshInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -181,44 +193,38 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             text = ngettext("%d segment refreshed.", "%d segments refreshed.", done) % done
             self.message_user(request, text, messages.SUCCESS)
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Show what only saving could find out, as a message over the form."""
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except SegmentError as error:
-            return self._refused(request, error, request.get_full_path())
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show what only saving could find out, such as a refresh that holds the segment."""
+        return self._told(request, super().changeform_view, args, kwargs)
 
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show which segments and views read the one that is to be deleted."""
-        try:
-            return super().delete_view(request, object_id, extra_context)
-        except SegmentError as error:
-            return self._refused(request, error, request.get_full_path())
+        return self._told(request, super().delete_view, args, kwargs)
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show which segments and views read those that are to be deleted."""
-        try:
-            return super().changelist_view(request, extra_context)
-        except SegmentError as error:
-            return self._refused(request, error, request.get_full_path())
+        return self._told(request, super().changelist_view, args, kwargs)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Name the segments alone: memberships may be millions, and go without saying."""
-        if not self.has_delete_permission(request):
-            raise PermissionDenied
-        counts = {str(Segment._meta.verbose_name_plural): len(objs)}
-        return [str(segment) for segment in objs], counts, set(), []
+        """Tell what is deleted along, but for memberships and history: those may be millions."""
+        collector = Collected(using=router.db_for_write(Segment), origin=objs)
+        collector.collect(objs)
+        found: dict[Any, Any] = dict(collector.model_objs)
+        needed = {
+            model._meta.verbose_name
+            for model in found
+            if self.admin_site.is_registered(model)
+            and not self.admin_site.get_model_admin(model).has_delete_permission(request)
+        }
+        counts = {model._meta.verbose_name_plural: len(each) for model, each in found.items()}
+        protected = [str(each) for each in collector.protected]
+        return collector.nested(str), counts, needed, protected
 
-    def _refused(self, request: HttpRequest, error: SegmentError, path: str) -> HttpResponse:
-        self.message_user(request, str(error), messages.ERROR)
-        return HttpResponseRedirect(path)
+    def _told(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse:
+        """Call a view; come back to its page with a message where a segment refuses."""
+        try:
+            response: HttpResponse = view(request, *args, **kwargs)
+        except SegmentError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        return response

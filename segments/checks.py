@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from segments import conf
 from segments.mixin import SegmentMixin
 from segments.sql import text
+from segments.sql.labels import missing_roles
 
 OLDEST = 150000
 """PostgreSQL 15, as `server_version_num` says it."""
@@ -67,7 +68,7 @@ def check_project(**kwargs: Any) -> list[CheckMessage]:
 def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Check the server's version, the rights on it, and that both aliases reach one database."""
     alias = conf.exec_connection()
-    if alias not in (databases or ()) or alias not in connections:
+    if alias not in (databases or ()) or alias not in connections or _check_settings():
         return []
     connection = connections[alias]
     if connection.vendor != "postgresql":
@@ -95,6 +96,14 @@ def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
                 hint=f"GRANT {', '.join(missing)} ON DATABASE {server['database']} TO the role "
                 f'of "{alias}": views are created, and refreshed through temporary tables.',
                 id="segments.E005",
+            )
+        )
+    for role in missing_roles(connection):
+        found.append(
+            Error(
+                f'SEGMENTS_READER_ROLES has "{role}", and no database role has that name.',
+                hint="Create the role, or take it out of the setting.",
+                id="segments.E008",
             )
         )
     models = _segment_alias()

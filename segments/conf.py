@@ -67,18 +67,25 @@ def _get(name: str, default: object) -> Any:
 @lru_cache
 def _checked_schema(name: object) -> str:
     # 63 bytes is the longest name Postgres takes; `_live` must fit in, too.
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z_][a-z0-9_]{0,57}", name):
+    if (
+        not isinstance(name, str)
+        or not re.fullmatch(r"[a-z_][a-z0-9_]{0,57}", name)
+        or name in ("public", "information_schema")
+        or name.startswith("pg_")
+    ):
         raise ImproperlyConfigured(
             f"SEGMENTS_SCHEMA is {name!r}; it must be a lower-case name of at most 58 letters, "
-            "digits and underscores."
+            "digits and underscores, and that of a schema of its own."
         )
     return name
 
 
 def _duration(name: str, value: object) -> timedelta:
     """Take a timedelta or a number of seconds."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = timedelta(seconds=value)
-    if not isinstance(value, timedelta) or value < timedelta():
-        raise ImproperlyConfigured(f"{name} must be a timedelta or seconds, not {value!r}.")
-    return value
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    duration = timedelta(seconds=value) if number else value  # type: ignore[arg-type]
+    if not isinstance(duration, timedelta) or duration < timedelta():
+        raise ImproperlyConfigured(
+            f"{name} must be a timedelta or seconds, not below zero, and not {value!r}."
+        )
+    return duration

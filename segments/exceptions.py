@@ -28,6 +28,9 @@ NEXT_STEPS = {
 DETACHED = re.compile(r'segment ".*" is detached')
 """What reading a detached live view says; its hint is of this package, and fits."""
 
+WIDTH = 120
+"""How much of a line a message shows."""
+
 LOCK_STATES = {"55P03", "40P01"}
 """lock_not_available and deadlock_detected."""
 
@@ -141,6 +144,9 @@ def _locate(error: SegmentError, source: str, index: int) -> None:
     error.line = before.count("\n") + 1
     error.column = index - (before.rfind("\n") + 1) + 1
     line = source.split("\n")[error.line - 1].replace("\t", " ").rstrip("\r")
-    # A long line is shown around the place alone.
-    start = max(0, error.column - 61)
-    error.excerpt = f"  {line[start : start + 100]}\n  {' ' * (error.column - 1 - start)}^"
+    place = error.column - 1
+    if len(line) > WIDTH:  # Shown around the place alone.
+        start = max(0, place - WIDTH // 2)
+        before, after = "..." if start else "", "..." if start + WIDTH < len(line) else ""
+        line, place = f"{before}{line[start : start + WIDTH]}{after}", place - start + len(before)
+    error.excerpt = f"  {line}\n  {' ' * place}^"

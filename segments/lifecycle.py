@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -61,10 +62,8 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
         _check_defined(segment, before, using)
         # A refresh may have moved on since this instance was loaded; none can while it is saved.
         copy_state(before or Segment(), segment)
-        try:
+        with _row_locks(segment.slug):
             yield
-        except OperationalError as error:
-            raise from_driver(error, SegmentExecutionError, segment.slug) from error
         ids = segment.unsaved_static_ids
         if ids is not None:
             static_ids.replace(connection, segment.slug, segment.pk, ids)
@@ -91,16 +90,12 @@ def deleting(segment: Segment, using: str) -> Iterator[None]:
         SegmentLockedError: when another session has it for too long.
     """
     with locked(using, segment.pk, segment.slug) as (connection, row):
-        with translated(SegmentExecutionError, segment.slug):
-            if row is not None and using == conf.exec_connection():
-                views.drop(connection, row.slug)
-            elif row is not None:
-                with session.limited(conf.exec_connection(), row.slug, undo=True) as other:
-                    views.drop(other, row.slug)  # Whether that would be refused.
-                transaction.on_commit(partial(_drop_later, row), using=using)
-            # Without the instances that Django collects where anybody listens to deletions.
-            for model in (Membership, StaticMember):
-                model.objects.using(using).filter(segment=segment.pk)._raw_delete(using)
+        if row is not None:
+            _drop(connection, row, using)
+        # Without the instances that Django collects where anybody listens to deletions.
+        for model in (Membership, StaticMember):
+            model.objects.using(using).filter(segment=segment.pk)._raw_delete(using)
+        with _row_locks(segment.slug):
             yield
 
 
@@ -182,25 +177,51 @@ def _follow_later(saved: Segment, change: Change) -> None:
         with locked(alias, saved.pk, saved.slug) as (connection, row):
             if row is not None:
                 _follow(connection, row, change)
+            else:  # Deleted in the same transaction.
+                _drop_left(connection, change.old_slug)
     except SegmentError as error:
         record_failure(alias, saved, clock, error)
         raise
 
 
+def _drop(connection: BaseDatabaseWrapper, row: Segment, using: str) -> None:
+    """Drop the views of a segment, or see to that once the deletion of its row is committed."""
+    with translated(SegmentExecutionError, row.slug):
+        if using == conf.exec_connection():
+            views.drop(connection, row.slug)
+            return
+        with session.limited(conf.exec_connection(), row.slug, undo=True) as other:
+            views.drop(other, row.slug)  # Whether that would be refused.
+    transaction.on_commit(partial(_drop_later, row), using=using)
+
+
 def _drop_later(deleted: Segment) -> None:
     """Drop the views of a segment whose row was deleted on another alias, and is no more."""
-    alias = conf.exec_connection()
-    with locked(alias, deleted.pk, deleted.slug) as (connection, _):
-        if not is_taken(connection, names.view_name(deleted.slug)):
-            with translated(SegmentExecutionError, deleted.slug):
-                views.drop(connection, deleted.slug)
+    with locked(conf.exec_connection(), deleted.pk, deleted.slug) as (connection, _):
+        _drop_left(connection, deleted.slug)
 
 
-def is_taken(connection: BaseDatabaseWrapper, view: str, besides: int | None = None) -> str | None:
+def _drop_left(connection: BaseDatabaseWrapper, slug: str) -> None:
+    """Drop the views that a deleted segment has left, unless another has their name by now."""
+    if not is_taken(connection, names.view_name(slug)):
+        with translated(SegmentExecutionError, slug):
+            views.drop(connection, slug)
+
+
+def is_taken(connection: BaseDatabaseWrapper, view: str, besides: Any = None) -> str | None:
     """Return the slug of a segment that has this view name, if there is one."""
     rows = Segment.objects.using(connection.alias).exclude(pk=besides)
     taken = rows.alias(in_view=Replace("slug", Value("-"), Value("_"))).filter(in_view=view)
     return taken.order_by().values_list("slug", flat=True).first()
+
+
+@contextmanager
+def _row_locks(slug: str) -> Iterator[None]:
+    """Translate locks that were not had; what else Django says of a row is its own concern."""
+    try:
+        yield
+    except OperationalError as error:
+        raise from_driver(error, SegmentExecutionError, slug) from error
 
 
 def _check_clash(segment: Segment, using: str) -> None:

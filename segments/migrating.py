@@ -40,11 +40,16 @@ def before_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
 
 
 def after_migrate(using: str, **kwargs: Any) -> None:
-    """Attach all segments, and create the views of a fresh database; a `post_migrate` receiver."""
+    """Attach all segments, and create the views of a fresh database; a `post_migrate` receiver.
+
+    After a `flush`, which sends the same signal without a plan, the views of the segments that it
+    has deleted are dropped.
+    """
     if not _concerns(using):
         return
     try:
-        _tell(sync.sync(), kwargs.get("stdout"))
+        flushed = kwargs.get("plan") is None and not Segment.objects.exists()
+        _tell(sync.sync(prune=flushed), kwargs.get("stdout"))
     except SegmentError as error:
         _tell([sync.Drift("", error=error)], kwargs.get("stdout"))
 

@@ -131,7 +131,10 @@ def check() -> list[Drift]:
     connection = connections[conf.exec_connection()]
     with translated(SegmentExecutionError):
         missing, found = base.missing_base(connection), views.states(connection)
-    result = [Drift("", [f"{name} is missing" for name in missing])]
+        absent = labels.missing_roles(connection)
+    what = [f"{name} is missing" for name in missing]
+    what += [f"role {name} of SEGMENTS_READER_ROLES does not exist" for name in absent]
+    result = [Drift("", what)]
     for segment in Segment.objects.using(connection.alias):
         name = names.view_name(segment.slug)
         result.append(drift(segment, found.get(name, views.State(name))))

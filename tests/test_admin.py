@@ -189,3 +189,42 @@ def test_permissions__are_those_of_django(users, make, client, django_user_model
     assert (
         client.get(reverse("admin:segments_segment_delete", args=[segment.pk])).status_code == 403
     )
+
+
+def test_delete__tells_what_goes_along_and_asks_for_permission(users, make, client, browse):
+    from django.contrib.auth.models import Permission
+
+    from tests.shop.models import Offer
+
+    segment = make()
+    Offer.objects.create(priority=1, discount=5, segment=segment)
+    page = browse("admin:segments_segment_delete", segment.pk)
+    assert "Offer object" in page
+    assert "in 1" not in page
+    assert "Membership" not in page
+    staff = users[0]
+    staff.is_staff = True
+    staff.save()
+    staff.user_permissions.set(
+        Permission.objects.filter(codename__in=["delete_segment", "view_segment"])
+    )
+    client.force_login(staff)
+    response = client.get(reverse("admin:segments_segment_delete", args=[segment.pk]))
+    assert response.status_code == 200
+    assert client.post(
+        reverse("admin:segments_segment_delete", args=[segment.pk]), {"post": "yes"}
+    ).status_code in (302, 403)
+
+
+def test_delete__of_what_is_protected_is_refused(users, make, browse, monkeypatch):
+    from django.db import models
+
+    from tests.shop.models import Offer
+
+    segment = make()
+    Offer.objects.create(priority=1, discount=5, segment=segment)
+    monkeypatch.setattr(Offer._meta.get_field("segment").remote_field, "on_delete", models.PROTECT)
+    page = browse("admin:segments_segment_delete", segment.pk)
+    assert "would require deleting the following protected related objects" in page
+    browse("admin:segments_segment_delete", segment.pk, post="yes")
+    assert len(Segment.objects.get()) == 11

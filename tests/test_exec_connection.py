@@ -75,16 +75,16 @@ def test_bad_definition__is_refused_before_anything_is_saved(
     assert SegmentRefresh.objects.count() == 1
 
 
-def test_views__that_cannot_follow_say_so_and_are_healed_by_a_sync(users, make, settings):
-    settings.SEGMENTS_READER_ROLES = ["nobody_by_this_name"]
-    with pytest.raises(SegmentExecutionError, match="nobody_by_this_name"):
+def test_views__that_cannot_follow_say_so_and_are_healed_by_a_sync(users, make, query):
+    query("CREATE TABLE segments.vip (note text)")
+    with pytest.raises(SegmentExecutionError, match='"vip"'):
         make()
     segment = Segment.objects.get()
     assert (segment.status, segment.members_count) == (Status.FAILED, None)
-    assert "nobody_by_this_name" in segment.refreshes.get().error
+    assert "vip" in segment.refreshes.get().error
     with pytest.raises(SegmentExecutionError, match="does not exist"):
         users[0].is_member(segment)
-    settings.SEGMENTS_READER_ROLES = []
+    query("DROP TABLE segments.vip")
     assert [entry.error for entry in sync.sync()] == [None]
     segment.refresh_from_db()
     assert users[0].is_member(segment)
@@ -96,6 +96,24 @@ def test_migrate__of_the_alias_of_the_rows_syncs_the_views(users, make, query, r
     query("DROP MATERIALIZED VIEW segments.vip")
     call_command("migrate", database="default", verbosity=0)
     assert relation("segments.vip") is not None
+
+
+def test_static_segment__may_be_saved_twice_in_one_transaction(users, make):
+    with transaction.atomic():
+        segment = make(static_ids=users[:2])
+        segment.name = "Other"
+        segment.save()
+    assert len(Segment.objects.get()) == 2
+
+
+def test_save_and_delete__in_one_transaction(users, make, relation):
+    segment = make()
+    with transaction.atomic():
+        segment.slug = "gold"
+        segment.save()
+        segment.delete()
+    assert relation("segments.vip") is None
+    assert relation("segments.gold") is None
 
 
 def test_deletion__that_is_refused_says_so_before_the_row_is_gone(users, make):

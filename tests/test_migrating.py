@@ -419,12 +419,12 @@ def test_database__that_is_another_is_left_alone(witness, evolve, tmp_path):
         del connections.settings["lite"]
 
 
-def test_flush__keeps_everything_usable(witness, make):
-    Segment.objects.filter(slug="other").delete()
+def test_flush__drops_the_views_along(plans, make, relation):
+    make("gold", definition="SELECT user_id FROM stock_plan")
+    make("other", definition="SELECT user_id FROM segments.gold")
     call_command("flush", interactive=False, verbosity=0)
-    assert not Segment.objects.exists()
-    assert [entry.what for entry in sync.check()] == [["no segment has this view"]]
-    make("gold", static_ids=[])
+    assert relation("segments.gold") is None
+    assert relation("segments.other") is None
     assert attached()
 
 

@@ -1,12 +1,18 @@
 """Refresh: right counts, last good members on failure, one at a time, and the index in step."""
 
+import threading
 from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
 
-from segments import refresh
-from segments.exceptions import SegmentDefinitionError, SegmentError, SegmentExecutionError
+from segments import refresh, sync
+from segments.exceptions import (
+    SegmentDefinitionError,
+    SegmentError,
+    SegmentExecutionError,
+    SegmentLockedError,
+)
 from segments.models import Membership, Segment, SegmentRefresh, Status
 from tests.conftest import USERS
 
@@ -371,3 +377,116 @@ class TestSessions:
         ).fetchone()
         assert stored[:2] == ("failed", 10)
         assert "division by zero" in stored[2]
+
+    def test_delete__waits_no_longer_than_the_lock_timeout(self, staff, make, session, settings):
+        segment = make(definition=EVEN)
+        settings.SEGMENTS_LOCK_TIMEOUT = 0.2
+        other = session()
+        with other.transaction():
+            other.execute("SELECT FROM segments_segment FOR UPDATE")
+            with pytest.raises(SegmentLockedError):
+                segment.delete()
+            with pytest.raises(SegmentLockedError):
+                segment.save()
+            assert segment.refresh().status == "locked"
+        assert len(segment) == 5
+
+    def test_delete__behind_a_rename_drops_the_new_name(self, staff, make, query, relation):
+        make(definition=EVEN)
+        stale = Segment.objects.get()
+        segment = Segment.objects.get()
+        segment.slug = "gold"
+        segment.save()
+        stale.delete()
+        assert relation("segments.gold") is None
+        assert relation("segments.vip") is None
+
+    def test_row_locked_first__as_update_or_create_does_gets_the_segment(self, staff, make):
+        segment = make(definition=EVEN)
+        entered, results = threading.Event(), []
+
+        def refresh_meanwhile():
+            entered.wait()
+            try:
+                results.append(Segment.objects.get().refresh().status)
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=refresh_meanwhile)
+        thread.start()
+        with transaction.atomic():
+            Segment.objects.select_for_update().get()
+            entered.set()
+            thread.join()
+            Segment.objects.update_or_create(slug="vip", defaults={"priority": 4})
+        assert results == ["locked"]
+        assert Segment.objects.get().status == Status.REFRESHED
+        assert segment.refresh().status == "refreshed"
+
+    def test_first_segments__may_be_created_at_once(self, staff, query):
+        query("DROP SCHEMA segments, segments_live CASCADE")
+        errors = []
+
+        def create(number):
+            try:
+                Segment.objects.create(name="x", slug=f"s{number}", definition=EVEN)
+            except SegmentError as error:
+                errors.append(error)
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=create, args=(n,)) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert [len(segment) for segment in Segment.objects.all()] == [5] * 6
+
+    def test_many_sessions__end_in_step(self, staff, make):
+        make("a", definition=EVEN)
+        make("b", definition="SELECT user_id FROM segments.a")
+        unexpected = []
+
+        def work(number):
+            try:
+                for n in range(12):
+                    try:
+                        segment = Segment.objects.get(slug="ab"[number % 2])
+                        if n % 3 == number % 3 and segment.slug == "a":
+                            segment.definition = f"{EVEN} AND id <> {n}"
+                            segment.save()
+                        elif n % 4 == 3:
+                            list(sync.sync())
+                        else:
+                            segment.refresh()
+                    except SegmentLockedError:
+                        pass
+            except Exception as error:
+                unexpected.append(error)
+                raise
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert unexpected == []
+        assert sync.check() == []
+        for segment in Segment.objects.all():
+            segment.refresh()
+            assert indexed(segment) == set(segment.member_ids())
+
+    def test_limits__do_not_leak_where_autocommit_is_off(self, staff, make, query):
+        segment = make(definition=EVEN)
+        transaction.set_autocommit(False)
+        try:
+            query("SET LOCAL statement_timeout = '7s'")
+            segment.refresh()
+            assert query("SHOW statement_timeout") == [("7s",)]
+            transaction.commit()
+        finally:
+            transaction.set_autocommit(True)
+        assert segment.refreshes.count() == 2

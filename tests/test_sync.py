@@ -180,3 +180,37 @@ def test_views_django_pgviews_knows__are_none_of_ours(users, make, query, relati
     call_command("sync_pgviews", verbosity=0)
     call_command("clear_pgviews", verbosity=0)
     assert (relation("segments.vip"), relation("segments.catalog")) == before
+
+
+def test_prune__spares_a_segment_that_comes_to_have_the_name(users, make, query):
+    make("a")
+    make("b")
+    forget(Segment.objects.all())
+    pruning = sync.sync(prune=True)
+    first = next(pruning)
+    other = {"a": "b", "b": "a"}[first.slug]
+    segment = make(other)
+    assert "a segment has it meanwhile" in str(next(pruning).error)
+    assert len(segment) == 10
+    assert found() == {}
+
+
+def test_prune__drops_those_that_read_others_first(users, make, relation):
+    make("a")
+    make("b", definition="SELECT user_id FROM segments.a")
+    make("c", definition="SELECT user_id FROM segments.b")
+    forget(Segment.objects.all())
+    assert {slug: entry.error for slug, entry in mend(prune=True).items()} == {
+        "a": None, "b": None, "c": None,
+    }  # fmt: skip
+    assert relation("segments.a") is None
+
+
+def test_emptied_list__beside_a_definition_is_no_difference(users, make):
+    segment = make(
+        definition=f"SELECT id FROM {USERS} WHERE username < 'u3'", static_ids=users[8:9]
+    )
+    users[8].delete()
+    assert found() == {}
+    assert segment.refresh().members_count == 3
+    assert found() == {}

@@ -6,7 +6,7 @@ from psycopg import sql
 from segments import conf
 from segments.sql import names, text
 from segments.sql.labels import about, comment_live_view, grant
-from segments.sql.session import execute
+from segments.sql.session import execute, lock_base
 
 
 def ensure_schemas(connection: BaseDatabaseWrapper) -> None:
@@ -16,7 +16,8 @@ def ensure_schemas(connection: BaseDatabaseWrapper) -> None:
 
 
 def ensure_base(connection: BaseDatabaseWrapper) -> None:
-    """Create or replace what all segments share."""
+    """Create or replace what all segments share; one session at a time."""
+    lock_base(connection)
     for schema, comment in (
         (conf.schema(), "Members of segments, as of their last refresh."),
         (conf.live_schema(), "Members of segments, computed on each read."),

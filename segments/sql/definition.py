@@ -10,7 +10,6 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import pq, sql
 from psycopg.errors import error_from_result
-from psycopg.postgres import types
 
 from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import names, statement, text
@@ -77,7 +76,8 @@ def compile_source(connection: BaseDatabaseWrapper, source: Source) -> Compiled:
     if source.static_of is not None:
         selects.append(_static(connection, source.static_of))
     select = "\nUNION\n".join(selects)
-    shape = select if source.shape is None else "\nUNION\n".join([source.shape, *selects[1:]])
+    # Whether a list is empty by now is no difference in the definition beside it.
+    shape = source.shape or selects[0]
     return Compiled(select, _digest(select), _digest(shape))
 
 
@@ -175,7 +175,7 @@ def _id_column(
 
     The user key's name wins, then `user_id`, then the only column. Where a definition has the
     first two, as `SELECT * FROM orders` does, and only the second is known to hold users' keys,
-    the first is the key of something else.
+    the first is the key of something else; where neither is, the author must say.
     """
     key = names.user_key_column()
     candidates = [c for name in dict.fromkeys((key, "user_id")) for c in columns if c.name == name]
@@ -189,11 +189,16 @@ def _id_column(
             f'Name the column of user ids: SELECT ... AS "{key}"',
         )
     certain = [c for c in candidates if _certain(connection, c)]
+    if not certain and len({c.name for c in candidates}) > 1:
+        raise refused(
+            f'the definition has "{key}" and "user_id", and neither is known to hold user ids',
+            "Select the one that does.",
+        )
     column = (certain or candidates)[0]
     accepted = names.accepted_types(connection)
     if accepted is not None and column.type not in accepted:
         raise refused(
-            f'the column "{column.name}" is of type {_type_name(column.type)}; '
+            f'the column "{column.name}" is of type {_type_name(connection, column.type)}; '
             f"user ids are of type {names.key_type(connection)}",
             "Select the column of user ids, or cast this one to their type.",
         )
@@ -234,9 +239,10 @@ def _type(connection: BaseDatabaseWrapper) -> sql.SQL:
     return sql.SQL(names.key_type(connection))
 
 
-def _type_name(oid: int) -> str:
-    known = types.get(oid)
-    return known.name if known else f"OID {oid}"
+def _type_name(connection: BaseDatabaseWrapper, oid: int) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(text("select_type_name"), {"oid": oid})
+        return str(cursor.fetchone()[0])
 
 
 def _digest(value: str) -> str:

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from segments import conf
 from segments.sql import names, text
-from segments.sql.session import execute
+from segments.sql.session import execute, lock_base
 
 MARK = "[django-segments"
 """Every comment of ours ends with this, a space and what it needs, and a bracket."""
@@ -55,24 +55,36 @@ def comment_members(connection: BaseDatabaseWrapper, label: Label) -> None:
     )
 
 
-def ungranted(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[str]:
-    """Return the roles of `SEGMENTS_READER_ROLES` that cannot read the view."""
+def ungranted(connection: BaseDatabaseWrapper, view: sql.Identifier) -> dict[str, bool]:
+    """Return the roles of `SEGMENTS_READER_ROLES` that cannot read the view.
+
+    The value is whether they may use its schema already. Those that do not exist are left out.
+    """
     roles = conf.reader_roles()
     if not roles:
-        return []
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(
             text("select_ungranted"),
             {"roles": roles, "schema": conf.schema(), "view": view.as_string()},
         )
+        return dict(cursor.fetchall())
+
+
+def missing_roles(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the roles of `SEGMENTS_READER_ROLES` that do not exist."""
+    with connection.cursor() as cursor:
+        cursor.execute(text("select_missing_roles"), {"roles": conf.reader_roles()})
         return [row[0] for row in cursor.fetchall()]
 
 
 def grant(connection: BaseDatabaseWrapper, view: sql.Identifier) -> None:
     """Let the roles of `SEGMENTS_READER_ROLES` read the view."""
-    for name in ungranted(connection, view):
+    for name, may_use in ungranted(connection, view).items():
         role = sql.Identifier(name)
-        execute(connection, "grant_usage", schema=sql.Identifier(conf.schema()), role=role)
+        if not may_use:
+            lock_base(connection)
+            execute(connection, "grant_usage", schema=sql.Identifier(conf.schema()), role=role)
         execute(connection, "grant_select", view=view, role=role)
 
 

@@ -58,16 +58,6 @@ def live_view(slug: str) -> sql.Identifier:
     return sql.Identifier(conf.live_schema(), view_name(slug))
 
 
-def trial_name(slug: str) -> str:
-    """Return a view name that no slug can have, thanks to its space."""
-    return f"{view_name(slug)[:56]} trial"
-
-
-def trial_view(slug: str) -> sql.Identifier:
-    """Return the view that a definition is tried in."""
-    return sql.Identifier(conf.live_schema(), trial_name(slug))
-
-
 def table(model: type[models.Model]) -> sql.Identifier:
     """Return the model's table; `db_table` may hold `"schema"."table"`, quoted like that."""
     return sql.Identifier(*model._meta.db_table.strip('"').split('"."'))

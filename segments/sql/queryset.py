@@ -71,6 +71,8 @@ class QuerySource:
             raise self._refused(
                 "manager_method", f'"{name}" is a method of Django\'s, not one that names users'
             )
+        if getattr(method, "alters_data", False):
+            raise self._refused("manager_method", f'"{name}" writes, as its alters_data says')
         try:
             inspect.signature(method).bind()
         except TypeError as error:

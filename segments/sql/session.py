@@ -75,6 +75,12 @@ def try_lock(connection: BaseDatabaseWrapper, segment: int) -> bool:
         return bool(cursor.fetchone()[0])
 
 
+def lock_base(connection: BaseDatabaseWrapper) -> None:
+    """Take the lock of what all segments share, which two sessions cannot change at once."""
+    with connection.cursor() as cursor:
+        cursor.execute(text("lock_segment"), {"key": f"{conf.schema()}:base"})
+
+
 def begin_schema_change(connection: BaseDatabaseWrapper) -> None:
     """Let the refreshes of other sessions stand aside, until this session ends or says so."""
     with connection.cursor() as cursor:

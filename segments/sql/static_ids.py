@@ -129,7 +129,8 @@ def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
     else:
         source = ids.iterator() if isinstance(ids, models.QuerySet) else ids
         for line, value in enumerate(source, 1):
-            yield line, value.pk if isinstance(value, models.Model) else value
+            key = value.pk if isinstance(value, models.Model) else value
+            yield line, key.strip() if isinstance(key, str) else key
 
 
 def _key(raw: Any, key_type: str) -> Any:

@@ -9,6 +9,7 @@ from psycopg import sql
 from psycopg.errors import InvalidObjectDefinition
 
 from segments import conf
+from segments.exceptions import SegmentExecutionError
 from segments.sql import names, text
 from segments.sql.base import ensure_schemas
 from segments.sql.definition import Compiled, describe
@@ -87,8 +88,17 @@ def ensure(
     if found.key_type not in (None, names.key_type(connection)):
         drop(connection, label.slug)
         found = State(found.name)
+    if (found.live or found.members is not None) and not found.ours:
+        raise SegmentExecutionError(
+            f"a view {found.name} is there that this package has not made",
+            slug=label.slug,
+            hint="Rename or drop it, or give the segment another slug.",
+        )
     view, live = names.members_view(label.slug), names.live_view(label.slug)
     if not found.live or found.fingerprint != compiled.fingerprint:
+        if found.members is not None:
+            # A lock on the members comes first, as in a REFRESH by hand.
+            comment_members(connection, label)
         execute(connection, "replace_live_view", view=live, definition=compiled.as_sql())
         comment_live(connection, label.slug, compiled.fingerprint, compiled.shape)
     if found.members is None:
@@ -103,9 +113,12 @@ def ensure(
 
 def create_trial(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> str:
     """Evaluate a definition into a view that the caller rolls back; return that view's name."""
-    view = names.trial_view(slug)
+    raw: Any = connection.connection
+    # No slug has a space in it, and no other session this number.
+    name = f"{names.view_name(slug)[:40]} trial {raw.info.backend_pid}"
+    view = sql.Identifier(conf.live_schema(), name)
     execute(connection, "create_trial_view", view=view, definition=compiled.as_sql())
-    return names.trial_name(slug)
+    return name
 
 
 def relabel(connection: BaseDatabaseWrapper, old_slug: str, label: Label) -> None:
@@ -115,6 +128,8 @@ def relabel(connection: BaseDatabaseWrapper, old_slug: str, label: Label) -> Non
     """
     found, name = state(connection, old_slug), sql.Identifier(names.view_name(label.slug))
     renamed = found.name != names.view_name(label.slug)
+    if renamed and state(connection, label.slug).ours:
+        drop(connection, label.slug)  # Of a segment that is no more.
     if found.live:
         if renamed:
             execute(connection, "rename_live_view", view=names.live_view(old_slug), name=name)

@@ -54,7 +54,7 @@ def test_refresh__named_ones_even_if_inactive(users, make):
 def test_refresh__goes_on_after_a_failure_and_names_it(failing, make):
     make("good")
     make("last")
-    with pytest.raises(CommandError, match="1 of 3 segments failed .*: failing$") as caught:
+    with pytest.raises(CommandError, match="1 of 3 segments failed.*: failing$") as caught:
         run("refresh_segments")
     assert caught.value.returncode == 1
     assert 'segment "failing": division by zero' in run.err

@@ -122,8 +122,15 @@ BAD_SQL = {
     "only a comment": ("-- nobody", "gives no columns", 0, 0),
     "blanks": ("  \n ", "empty", 0, 0),
     "two id columns": (f"SELECT a.id, b.id FROM {USERS} a, {USERS} b", "ambiguous", 0, 0),
-    "wrong type": (f"SELECT username FROM {USERS}", '"username" is of type varchar', 0, 0),
+    "wrong type": (
+        f"SELECT username FROM {USERS}", '"username" is of type character varying', 0, 0,
+    ),
     "null": ("SELECT NULL AS id", "is of type text", 0, 0),
+    "two columns in question": (
+        "SELECT id + 0 AS id, user_id + 0 AS user_id FROM shop_order",
+        'has "id" and "user_id", and neither is known', 0, 0,
+    ),
+    "array": ("SELECT ARRAY[1, 2] AS id", "is of type integer[]", 0, 0),
     "unknown table": ("SELECT id\nFROM nowhere", 'relation "nowhere" does not exist', 2, 6),
     "unknown column": (
         f"SELECT id FROM {USERS}\nWHERE plan = 1", 'column "plan" does not exist', 2, 7,

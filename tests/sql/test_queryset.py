@@ -145,6 +145,20 @@ def test_method__that_cannot_be_called_is_refused(fields, says, orders, make):
     assert Order.objects.count() == len(orders)
 
 
+def test_method__that_writes_is_not_called(method, monkeypatch, orders):
+    def purge(self):
+        self.all().delete()
+        return self.all()
+
+    purge.alters_data = True
+    monkeypatch.setattr(type(Order.objects), "purge", purge, raising=False)
+    with pytest.raises(SegmentDefinitionError, match="writes"):
+        Segment.objects.create(
+            name="x", slug="x", manager_method="purge", model=content_type(Order)
+        )
+    assert Order.objects.count() == len(orders)
+
+
 def test_model__with_two_relations_must_choose(orders, make, monkeypatch):
     class Two(Order):
         other = None

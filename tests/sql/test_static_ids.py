@@ -155,3 +155,18 @@ def test_two_lists__in_one_transaction(users, make):
     make("a", static_ids=users[:3])
     make("b", static_ids=users[3:])
     assert StaticMember.objects.count() == len(users)
+
+
+def test_static_ids__survive_the_loading_of_a_deferred_field(users, make):
+    make(static_ids=users[:2])
+    segment = Segment.objects.defer("definition").get()
+    segment.static_ids = users[:5]
+    segment.save()
+    assert len(segment) == 5
+
+
+def test_static_ids__may_be_the_lines_of_a_file(users, make, tmp_path):
+    path = tmp_path / "ids"
+    path.write_text("".join(f"{user.pk}\n" for user in users[:3]))
+    with path.open() as lines:
+        assert len(make(static_ids=lines)) == 3

@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember
 from segments.sql import view_models
-from tests.conftest import USERS
+from tests.conftest import USERS, forget
 
 pytestmark = pytest.mark.django_db
 
@@ -157,12 +157,16 @@ def test_readers__get_select_on_members_alone(users, make, settings, role, query
         query("RESET ROLE")
 
 
-def test_readers__that_do_not_exist_are_an_error_that_names_them(make, settings, names):
-    before = names()
+def test_readers__that_do_not_exist_are_told_and_stop_nothing(users, make, settings):
+    from segments import checks, sync
+
     settings.SEGMENTS_READER_ROLES = ["nobody_by_this_name"]
-    with pytest.raises(SegmentExecutionError, match='role "nobody_by_this_name" does not exist'):
-        make()
-    assert names() == before
+    assert make().refresh().status == "refreshed"
+    (entry,) = sync.check()
+    assert entry.what == ["role nobody_by_this_name of SEGMENTS_READER_ROLES does not exist"]
+    (message,) = checks.check_server(databases=["default"])
+    assert message.id == "segments.E008"
+    assert "nobody_by_this_name" in message.msg
 
 
 def test_delete__leaves_nothing_behind(users, make, names):
@@ -287,6 +291,62 @@ def test_foreign_relation__under_the_name_is_left_alone(users, make, query):
     with pytest.raises(SegmentExecutionError, match="vip"):
         make()
     assert query("SELECT count(*) FROM segments.vip") == [(0,)]
+
+
+def test_foreign_view__under_the_name_is_not_taken_over(users, make, query):
+    make("first")
+    query("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1::bigint AS user_id")
+    with pytest.raises(SegmentExecutionError, match="this package has not made"):
+        make()
+    assert query("SELECT count(*) FROM segments.vip") == [(1,)]
+
+
+def test_rename__to_the_name_of_an_orphan_replaces_it(users, make):
+    make("gold", definition=FEW)
+    forget(Segment.objects.filter(slug="gold"))
+    segment = make()
+    segment.slug = "gold"
+    segment.save()
+    assert len(Segment.objects.get(slug="gold")) == 10
+
+
+def test_delete__of_a_stale_instance_leaves_a_new_segment_alone(users, make):
+    segment = make()
+    stale = Segment.objects.get()
+    segment.delete()
+    new = make()
+    assert stale.delete()[0] == 0
+    assert users[0].is_member(new)
+
+
+def test_delete__of_a_proxy_drops_the_views(users, make, relation):
+    make()
+    proxy = type(
+        "Proxy",
+        (Segment,),
+        {"__module__": "tests", "Meta": type("Meta", (), {"proxy": True, "app_label": "proxy"})},
+    )
+    proxy.objects.get().delete()
+    assert relation("segments.vip") is None
+
+
+def test_delete__makes_no_instances_of_memberships(users, make, query):
+    from django.db.models.signals import post_init, pre_delete
+
+    def listen(**kwargs):
+        seen.append(kwargs["sender"])
+
+    seen = []
+    segment = make()
+    pre_delete.connect(listen)
+    post_init.connect(listen, sender=Membership)
+    try:
+        segment.delete()
+    finally:
+        pre_delete.disconnect(listen)
+        post_init.disconnect(listen, sender=Membership)
+    assert Membership not in seen
+    assert query("SELECT count(*) FROM segments_membership") == [(0,)]
 
 
 def test_schema__has_the_name_of_the_setting(users, make, settings, query):

@@ -61,7 +61,7 @@ class Command(BaseCommand):
             self.stderr.write(str(result.error))
         if failed:
             raise CommandError(
-                f"{len(failed)} of {len(segments)} segments failed and keep their last members: "
+                f"{len(failed)} of {len(segments)} segments failed; the members of before stay: "
                 f"{', '.join(result.slug for result in failed)}"
             )
 

@@ -7,7 +7,8 @@ from django.db import connections
 
 from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
-from segments.sql import detaching
+from segments.models import Segment
+from segments.sql import detaching, names
 
 
 class Command(BaseCommand):
@@ -28,9 +29,10 @@ class Command(BaseCommand):
                 found = detaching.using(connection, table, column)
         except SegmentError as error:
             raise CommandError(str(error)) from error
+        slugs = {names.view_name(s): s for s in Segment.objects.values_list("slug", flat=True)}
         for each in found:
             if each["live"]:
-                self.stdout.write(f"segment {each['name']}")
+                self.stdout.write(f"segment {slugs.get(each['name'], each['name'])}")
             elif not each["own"]:
                 self.stdout.write(f"view {each['view']} of {each['owner']}")
         if not found:

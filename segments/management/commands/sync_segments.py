@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from segments import sync
+from segments.exceptions import SegmentError
 
 
 class Command(BaseCommand):
@@ -26,6 +27,12 @@ class Command(BaseCommand):
 
     def handle(self, *, check: bool, prune: bool, **options: Any) -> None:
         """Sync or check, and report."""
+        try:
+            self._run(check, prune)
+        except SegmentError as error:
+            raise CommandError(str(error)) from error
+
+    def _run(self, check: bool, prune: bool) -> None:
         if check:
             found = sync.check()
             for entry in found:
