@@ -109,7 +109,7 @@ def detach(slugs: Iterable[str] | None = None, by_hand: bool = True) -> Iterator
     alias = conf.exec_connection()
     with translated(SegmentExecutionError), session.limited(alias, "detach") as connection:
         base.ensure_base(connection)
-        found = views.states(connection)
+        found, reads = views.states(connection), detaching.dependencies(connection)
     keys = dict(Segment.objects.using(alias).values_list("slug", "pk"))
     views_of = {names.view_name(slug): slug for slug in keys}
     for name in found:
@@ -120,7 +120,8 @@ def detach(slugs: Iterable[str] | None = None, by_hand: bool = True) -> Iterator
             with translated(SegmentExecutionError, slug), session.limited(alias, slug) as opened:
                 if slug in keys:
                     session.lock(opened, keys[slug])
-                if detaching.detach(opened, slug, views.state(opened, slug), by_hand):
+                state = views.state(opened, slug)
+                if detaching.detach(opened, slug, state, reads.get(name, []), by_hand):
                     yield Drift(slug, ["detached"])
         except SegmentError as error:
             yield Drift(slug, ["not detached"], error)
@@ -223,7 +224,8 @@ def _mend(segment: Segment, found: views.State) -> Drift:
                 )
             if row is None or row.slug != segment.slug:  # Deleted or renamed meanwhile.
                 return Drift(segment.slug)
-            found = views.state(connection, row.slug)
+            if not found.detached:  # What was, can be replaced whatever it is by now.
+                found = views.state(connection, row.slug)
             what += _visible(connection, row, found)
             compiled = compile_segment(connection, row)
             if found.live:

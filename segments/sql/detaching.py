@@ -17,7 +17,16 @@ from segments.sql.labels import comment_live_view
 from segments.sql.session import execute
 
 
-def detach(connection: BaseDatabaseWrapper, slug: str, found: views.State, by_hand: bool) -> bool:
+def dependencies(connection: BaseDatabaseWrapper) -> dict[str, Any]:
+    """Return the tables and columns that each live view reads, by view name."""
+    with connection.cursor() as cursor:
+        cursor.execute(text("select_dependencies"), {"live_schema": conf.live_schema()})
+        return {view: json.loads(reads) for view, reads in cursor.fetchall()}
+
+
+def detach(
+    connection: BaseDatabaseWrapper, slug: str, found: views.State, reads: Any, by_hand: bool
+) -> bool:
     """Detach one live view; return whether there was anything to do.
 
     AccessExclusive on the live view; the caller has the segment's lock. Keeps what the view used
@@ -27,12 +36,12 @@ def detach(connection: BaseDatabaseWrapper, slug: str, found: views.State, by_ha
         connection: That which owns the views.
         slug: The segment, or the view name of an orphan.
         found: What Postgres has of it.
+        reads: What the view reads, from `dependencies`.
         by_hand: Whether only a sync or a migration may attach it again, and no refresh.
     """
     if not found.live or not found.ours or (found.detached and (found.held or not by_hand)):
         return False
     view = names.live_view(slug)
-    reads = found.reads if found.detached else _dependencies(connection, view)
     execute(
         connection,
         "detach_live_view",
@@ -43,7 +52,8 @@ def detach(connection: BaseDatabaseWrapper, slug: str, found: views.State, by_ha
     )
     about = f'Segment "{slug}", detached from its tables during a schema change.'
     how = views.HELD if by_hand else views.DETACHED
-    comment_live_view(connection, view, about, how, json.dumps(reads))
+    kept = json.dumps(found.reads if found.detached else reads)
+    comment_live_view(connection, view, about, how, kept)
     return True
 
 
@@ -102,12 +112,3 @@ def using(connection: BaseDatabaseWrapper, table: str, column: str | None) -> li
         )
         columns = [each[0] for each in cursor.description]
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
-
-
-def _dependencies(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_dependencies"), {"view": view.as_string()})
-        return [
-            {"id": oid, "number": number, "relation": relation, "name": name}
-            for oid, number, relation, name in cursor.fetchall()
-        ]

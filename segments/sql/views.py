@@ -96,8 +96,9 @@ def ensure(
         )
     view, live = names.members_view(label.slug), names.live_view(label.slug)
     if not found.live or found.fingerprint != compiled.fingerprint:
-        if found.members is not None:
-            # A lock on the members comes first, as in a REFRESH by hand.
+        if found.members is not None and not found.detached:
+            # A lock on the members comes first, as in a REFRESH by hand; that of a detached
+            # segment fails before it could wait for this one.
             comment_members(connection, label)
         execute(connection, "replace_live_view", view=live, definition=compiled.as_sql())
         comment_live(connection, label.slug, compiled.fingerprint, compiled.shape)
