@@ -6,7 +6,7 @@ from demo.postgres import database_url, django_database
 SECRET_KEY = "benchmarks"
 DEBUG = False
 USE_TZ = True
-DATABASES = {"default": django_database(database_url()) | {"NAME": NAME}}
+DATABASES = {"default": django_database(database_url(durable=True)) | {"NAME": NAME}}
 AUTH_USER_MODEL = "accounts.SegmentableUser"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [

@@ -31,11 +31,10 @@ SETTINGS = {
     "max_connections": "60",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
-    # The data is thrown away, so nothing is lost when the machine goes down.
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
 }
+
+CARELESS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+"""For data that is thrown away, so that nothing is lost when the machine goes down."""
 
 LAUNCH = """trap 'kill -INT $!; wait; rm -rf "$0"; exit' TERM; "$@" & wait"""
 """A shell around the server, which takes the signal to end, passes it on, and removes the folder.
@@ -47,16 +46,19 @@ SIGTERM, since a shell cannot trap what is ignored when it starts, as SIGINT is 
 UNSTARTABLE = "Postgres did not start; the end of its log:\n"
 
 
-def database_url() -> str:
+def database_url(durable: bool = False) -> str:
     """Return the URL of the Postgres to use; the first call of a process may start one (1-2 s).
 
     The answer is put into `DATABASE_URL`, so that child processes use the same server.
+
+    Args:
+        durable: Whether a server that is started is as careful with its data as one in production.
 
     Raises:
         RuntimeError: when the server does not start; the message holds the end of its log.
     """
     if "DATABASE_URL" not in os.environ:
-        os.environ["DATABASE_URL"] = start()
+        os.environ["DATABASE_URL"] = start(durable)
     return os.environ["DATABASE_URL"]
 
 
@@ -74,7 +76,7 @@ def django_database(url: str) -> dict[str, Any]:
     return entry | {"OPTIONS": parts}
 
 
-def start() -> str:
+def start(durable: bool = False) -> str:
     """Start a server that lives as long as this process, and return its URL."""
     # Short, since the path of a Unix socket may have 107 bytes at the most.
     home = Path(tempfile.mkdtemp(prefix="segments-", dir="/tmp"))
@@ -93,7 +95,8 @@ def start() -> str:
         ],
         check=True, cwd=home, preexec_fn=become, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+    settings = SETTINGS if durable else SETTINGS | CARELESS
+    options = [f"-c{name}={value}" for name, value in settings.items()]
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(
             ["sh", "-c", LAUNCH, home, binaries / "postgres", "-D", data, "-k", home, *options],

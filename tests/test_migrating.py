@@ -190,16 +190,19 @@ def test_change__that_breaks_the_definition_keeps_the_members_and_says_so(
     assert attached()
 
 
-def test_manager_method__follows_what_is_renamed(plans, make, evolve, users):
+def test_manager_method__follows_what_is_renamed(plans, make, evolve, users, monkeypatch, query):
     from django.contrib.contenttypes.models import ContentType
 
-    from tests.shop.models import Order
+    from tests.stock.models import Plan
 
-    segment = make(manager_method="large", model=ContentType.objects.get_for_model(Order))
-    out = evolve("migrations.RenameModel('Plan', 'Tariff'),")
+    segment = make(manager_method="all", model=ContentType.objects.get_for_model(Plan))
+    # The code that is deployed with the migration has the new name.
+    monkeypatch.setattr(Plan._meta, "db_table", "stock_renamed")
+    out = evolve("migrations.AlterModelTable('Plan', 'stock_renamed'),")
     assert "Warning" not in out
     assert attached()
-    assert segment.refresh().status == "refreshed"
+    query("DELETE FROM stock_renamed WHERE score > 6")
+    assert segment.refresh().members_count == 7
 
 
 def test_rename__outside_of_migrations_shows_what_the_view_now_reads(plans, make, query):
@@ -283,33 +286,42 @@ def test_during__a_refresh_by_hand_fails_loudly_and_keeps_the_rows(
     witness()
 
 
+def other_process(evolve, code):
+    """Run Python code in a process of its own, on the database and the migrations of the test."""
+    setup = (
+        "import django; django.setup();"
+        "from django.conf import settings; from django.db import connections;"
+        f"settings.MIGRATION_MODULES = {{'stock': '{evolve.package}'}};"
+        f"connections['default'].settings_dict['NAME'] = '{connection.settings_dict['NAME']}';"
+        "from django.core.management import call_command;"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", setup + code],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}:{evolve.path}",
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+        },
+    )  # fmt: skip
+
+
 def test_running_refresh__is_waited_for(witness, evolve, make):
-    slow = make("slow", definition="SELECT user_id FROM stock_plan WHERE score >= 0")
+    make("slow", definition="SELECT user_id FROM stock_plan WHERE score >= 0")
     Segment.objects.filter(slug="slow").update(
         definition="SELECT user_id FROM stock_plan CROSS JOIN pg_sleep(1.5)"
     )
-    results, started = [], threading.Event()
-
-    def work():
-        started.set()
-        try:
-            results.append(slow.refresh().status)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    started.wait()
+    process = other_process(evolve, "call_command('refresh_segments', 'slow')")
     with connection.cursor() as cursor:
-        for _ in range(1000):
+        while process.poll() is None:
             cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'segments: slow'"
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE application_name = 'segments: slow' AND query LIKE 'REFRESH%'"
             )
             if cursor.fetchone()[0]:
                 break
     out = evolve(HARMLESS["alter type"])
-    thread.join()
-    assert results == ["refreshed"]
+    assert "slow: 10 members" in process.communicate()[0]
     assert "Warning" not in out
     witness()
     assert attached()
@@ -350,22 +362,7 @@ def test_killed_migration__is_healed_without_a_person(healer, witness, evolve, u
         "),",
         atomic=False,
     )
-    code = (
-        "import django; django.setup();"
-        "from django.conf import settings; from django.db import connections;"
-        f"settings.MIGRATION_MODULES = {{'stock': '{evolve.package}'}};"
-        f"connections['default'].settings_dict['NAME'] = '{connection.settings_dict['NAME']}';"
-        "from django.core.management import call_command; call_command('migrate', 'stock')"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{ROOT}:{evolve.path}",
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
-        },
-    )  # fmt: skip
+    process = other_process(evolve, "call_command('migrate', 'stock')")
     try:
         while "HERE" not in (line := process.stdout.readline()):
             assert line, "the migration ended before it was killed"

@@ -133,7 +133,12 @@ def test_key_that_grows(users, settings, tmp_path, monkeypatch):
             "CREATE VIEW bi AS SELECT m.user_id, m.slug FROM segments.membership m "
             "JOIN segments.everyone USING (user_id)"
         )
-        cursor.execute("SELECT oid FROM pg_class WHERE oid = 'segments.everyone'::regclass")
+        cursor.execute("GRANT SELECT ON segments.everyone, segments.membership TO PUBLIC")
+        look = (
+            "SELECT oid, relacl::text FROM pg_class WHERE oid IN "
+            "('segments.everyone'::regclass, 'segments.membership'::regclass)"
+        )
+        cursor.execute(look)
         before = cursor.fetchall()
     package = tmp_path / "grown"
     package.mkdir()
@@ -158,7 +163,7 @@ def test_key_that_grows(users, settings, tmp_path, monkeypatch):
                 [table, column],
             )
             assert cursor.fetchone() == ("bigint",), table
-        cursor.execute("SELECT oid FROM pg_class WHERE oid = 'segments.everyone'::regclass")
+        cursor.execute(look)
         assert cursor.fetchall() == before
         cursor.execute("SELECT count(*) FROM bi")
         assert cursor.fetchone() == (7,)
