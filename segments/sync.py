@@ -1,6 +1,7 @@
 """Sync: find where views and rows differ, and make the views match the rows."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,10 +122,12 @@ def detach(slugs: Iterable[str] | None = None, by_hand: bool = True) -> Iterator
                 if slug in keys:
                     session.lock(opened, keys[slug])
                 state = views.state(opened, slug)
-                if detaching.detach(opened, slug, state, reads.get(name, []), by_hand):
-                    yield Drift(slug, ["detached"])
+                detached = detaching.detach(opened, slug, state, reads.get(name, []), by_hand)
         except SegmentError as error:
             yield Drift(slug, ["not detached"], error)
+            continue
+        if detached:
+            yield Drift(slug, ["detached"])
 
 
 def check() -> list[Drift]:
@@ -239,7 +242,8 @@ def _mend(segment: Segment, found: views.State) -> Drift:
             refresh(segment)
     except SegmentError as error:
         if found.detached and isinstance(error, SegmentDefinitionError):
-            _store(segment, {"status": Status.FAILED, "last_error": str(error)})
+            with suppress(SegmentError):  # It is told in any case.
+                _store(segment, {"status": Status.FAILED, "last_error": str(error)})
         what += _explained(segment, found, error)
         return Drift(segment.slug, what or entry.what, error)
     return Drift(segment.slug, what)

@@ -519,3 +519,14 @@ def test_database__that_a_test_runner_keeps_works_again(tmp_path):
     finally:
         with connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+
+
+def test_detaching__is_committed_before_it_is_told(witness, session):
+    other = session()
+    detaching = sync.detach()
+    assert next(detaching).slug == "gold"
+    with pytest.raises(Exception, match='segment "gold" is detached'):
+        other.execute("SELECT * FROM segments_live.gold")
+    detaching.close()
+    list(sync.sync())
+    assert attached()
