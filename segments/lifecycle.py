@@ -133,21 +133,13 @@ def try_definition(segment: Segment, before: Segment | None) -> None:
         _check_circle(connection, segment.slug, trial)
 
 
-def check_no_schema_change(connection: BaseDatabaseWrapper, slug: str) -> None:
-    """Refuse to attach a segment while its tables are to be changed.
-
-    Raises:
-        SegmentLockedError: while another session migrates, or after detach_segments.
-    """
+def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
+    """Refuse to attach a segment while another session migrates, with a SegmentLockedError."""
     if session.is_schema_changing(connection):
         raise SegmentLockedError(
-            "a migration is under way", slug=slug, hint="Try again when it is over."
-        )
-    if views.state(connection, slug).held:
-        raise SegmentLockedError(
-            "it is detached from its tables",
+            "a migration is under way",
             slug=slug,
-            hint="When the schema change is over, run: manage.py sync_segments",
+            hint="Try again when it is over. It attaches all segments at its end.",
         )
 
 
@@ -155,12 +147,21 @@ def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> No
     """Change the views of a segment after its row; the caller has its lock."""
     clock = Clock()
     with translated(SegmentExecutionError, row.slug):
-        session.lock(connection, row.pk)
+        if change.created:  # Its key is known only now.
+            session.lock(connection, row.pk)
         if change.relabelled and not change.created:
             views.relabel(connection, change.old_slug, row.label)
         if change.created or change.redefined:
-            check_no_schema_change(connection, row.slug)
-            found = views.ensure(connection, row.label, compile_segment(connection, row))
+            check_no_migration(connection, row.slug)
+            found = views.state(connection, row.slug)
+            if found.held:
+                raise SegmentLockedError(
+                    "it is detached from its tables",
+                    slug=row.slug,
+                    hint="When the schema change is over, run: manage.py sync_segments",
+                )
+            compiled = compile_segment(connection, row)
+            found = views.ensure(connection, row.label, compiled, found)
             if found.live:  # What was not there before cannot have been read by anything.
                 _check_circle(connection, row.slug, names.view_name(row.slug))
             if change.created or conf.refresh_on_save():
@@ -203,12 +204,12 @@ def _drop_later(deleted: Segment) -> None:
 
 def _drop_left(connection: BaseDatabaseWrapper, slug: str) -> None:
     """Drop the views that a deleted segment has left, unless another has their name by now."""
-    if not is_taken(connection, names.view_name(slug)):
+    if not taken_by(connection, names.view_name(slug)):
         with translated(SegmentExecutionError, slug):
             views.drop(connection, slug)
 
 
-def is_taken(connection: BaseDatabaseWrapper, view: str, besides: Any = None) -> str | None:
+def taken_by(connection: BaseDatabaseWrapper, view: str, besides: Any = None) -> str | None:
     """Return the slug of a segment that has this view name, if there is one."""
     rows = Segment.objects.using(connection.alias).exclude(pk=besides)
     taken = rows.alias(in_view=Replace("slug", Value("-"), Value("_"))).filter(in_view=view)
@@ -227,7 +228,7 @@ def _row_locks(slug: str) -> Iterator[None]:
 def _check_clash(segment: Segment, using: str) -> None:
     """Refuse a slug that another segment has, hyphens and underscores being the same."""
     name = names.view_name(segment.slug)
-    other = is_taken(connections[using], name, segment.pk)
+    other = taken_by(connections[using], name, segment.pk)
     if other:
         raise SegmentDefinitionError(
             f'the segment "{other}" has the view {name} already',

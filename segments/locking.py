@@ -33,7 +33,8 @@ def locked(
         if key is not None:
             with translated(SegmentExecutionError, slug):
                 session.lock(connection, key)
-                row = _locked_row(alias, key)
+                rows = Segment.objects.using(alias).filter(pk=key)
+                row = rows.select_for_update(no_key=True).first()
         yield connection, row
 
 
@@ -50,7 +51,3 @@ def try_locked_row(connection: BaseDatabaseWrapper, key: int) -> Segment | None:
     if row is None:
         rows.get()
     return row
-
-
-def _locked_row(alias: str, key: int) -> Segment | None:
-    return Segment.objects.using(alias).select_for_update(no_key=True).filter(pk=key).first()

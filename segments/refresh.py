@@ -30,11 +30,11 @@ logger = logging.getLogger(__name__)
 LOCKED = "locked"
 """The status of a refresh that left a segment to another session; nothing is stored of it."""
 
-STATE = ("members_count", "refreshed_at", "status", "last_error", "failures")
-"""The fields that refreshes store on a row."""
-
 DETACHED = "detached"
 """The status of a refresh that stood aside for a schema change; nothing is stored of it."""
+
+STATE = ("members_count", "refreshed_at", "status", "last_error", "failures")
+"""The fields that refreshes store on a row."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,11 @@ def refresh(segment: Segment, concurrently: bool = True) -> RefreshResult:
                 raise SegmentExecutionError("it has been deleted", slug=slug) from error
             if row is None:
                 return RefreshResult(LOCKED, segment.members_count, slug=slug)
-            if session.is_schema_changing(connection) or views.state(connection, row.slug).held:
+            found = views.state(connection, row.slug)
+            if found.held or session.is_schema_changing(connection):
                 return RefreshResult(DETACHED, segment.members_count, slug=slug)
-            found = views.ensure(connection, row.label, compile_segment(connection, row))
+            compiled = compile_segment(connection, row)
+            found = views.ensure(connection, row.label, compiled, found)
             result = populate(connection, row, found, clock, concurrently)
     except SegmentError as error:
         record_failure(alias, segment, clock, error)

@@ -13,10 +13,9 @@ from segments.exceptions import (
     SegmentDefinitionError,
     SegmentError,
     SegmentExecutionError,
-    SegmentLockedError,
     translated,
 )
-from segments.lifecycle import is_taken
+from segments.lifecycle import check_no_migration, taken_by
 from segments.locking import locked
 from segments.models import Segment, Status
 from segments.refresh import STATE, refresh
@@ -81,7 +80,7 @@ def _visible(
         yield "the unique index is missing"
     if not found.commented:
         yield "the comment is missing"
-    for role in labels.ungranted(connection, names.members_view(segment.slug)):
+    for role, _ in labels.ungranted(connection, names.members_view(segment.slug)):
         yield f"role {role} may not read it"
 
 
@@ -196,7 +195,7 @@ def _prune(connection: BaseDatabaseWrapper) -> Iterator[Drift]:
                 ):
                     # With the views locked, a segment of that name is there, or cannot come to be.
                     views.drop(opened, name)
-                    if is_taken(opened, name):
+                    if taken_by(opened, name):
                         raise SegmentExecutionError("a segment has it meanwhile", slug=name)
                 yield Drift(name, [ORPHANED])
             except SegmentError as error:
@@ -219,12 +218,7 @@ def _mend(segment: Segment, found: views.State) -> Drift:
             translated(SegmentExecutionError, segment.slug),
             locked(alias, segment.pk, segment.slug) as (connection, row),
         ):
-            if session.is_schema_changing(connection):
-                raise SegmentLockedError(
-                    "a migration is under way",
-                    slug=segment.slug,
-                    hint="It attaches all segments at its end.",
-                )
+            check_no_migration(connection, segment.slug)
             if row is None or row.slug != segment.slug:  # Deleted or renamed meanwhile.
                 return Drift(segment.slug)
             if not found.detached:  # What was, can be replaced whatever it is by now.

@@ -4,9 +4,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.sql import names, text
+from segments.sql import names
 from segments.sql.labels import about, comment_live_view, grant
-from segments.sql.session import execute, lock_base
+from segments.sql.session import execute, lock_base, rows, value
 
 
 def ensure_schemas(connection: BaseDatabaseWrapper) -> None:
@@ -67,12 +67,8 @@ def ensure_base(connection: BaseDatabaseWrapper) -> None:
 
 def missing_base(connection: BaseDatabaseWrapper) -> list[str]:
     """Return what of `ensure_base` is not there."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            text("select_missing_base"),
-            {"schema": conf.schema(), "live_schema": conf.live_schema()},
-        )
-        return [row[0] for row in cursor.fetchall()]
+    schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
+    return [name for (name,) in rows(connection, "select_missing_base", **schemas)]
 
 
 def base_view(name: str) -> sql.Identifier:
@@ -82,13 +78,11 @@ def base_view(name: str) -> sql.Identifier:
 
 def membership_type(connection: BaseDatabaseWrapper) -> str | None:
     """Return the type of the user ids in the view over all memberships, or None without one."""
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_key_type"), {"view": base_view("membership").as_string()})
-        row = cursor.fetchone()
-        return row[0] if row else None
+    found: str | None = value(
+        connection, "select_key_type", view=base_view("membership").as_string()
+    )
+    return found
 
 
 def _schema_exists(connection: BaseDatabaseWrapper, schema: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_schema"), {"schema": schema})
-        return bool(cursor.fetchone()[0])
+    return bool(value(connection, "select_schema", schema=schema))

@@ -12,7 +12,8 @@ from psycopg import pq, sql
 from psycopg.errors import error_from_result
 
 from segments.exceptions import SegmentDefinitionError, translated
-from segments.sql import names, statement, text
+from segments.sql import names, statement
+from segments.sql.session import value
 
 PLACE = "\0"
 """Stands for the definition while the place where it goes is looked for; no definition has it."""
@@ -207,19 +208,16 @@ def _id_column(
 
 def _certain(connection: BaseDatabaseWrapper, column: Column) -> bool:
     """Return whether the column's origin proves that every value is the key of a user."""
-    if not column.table:
-        return False
-    with connection.cursor() as cursor:
-        cursor.execute(
-            text("select_origin"),
-            {
-                "users": names.user_table().as_string(),
-                "key": names.user_key_column(),
-                "table": column.table,
-                "column": column.number,
-            },
+    return bool(column.table) and bool(
+        value(
+            connection,
+            "select_origin",
+            users=names.user_table().as_string(),
+            key=names.user_key_column(),
+            table=column.table,
+            column=column.number,
         )
-        return bool(cursor.fetchone()[0])
+    )
 
 
 def _static(connection: BaseDatabaseWrapper, segment: int) -> str:
@@ -240,9 +238,7 @@ def _type(connection: BaseDatabaseWrapper) -> sql.SQL:
 
 
 def _type_name(connection: BaseDatabaseWrapper, oid: int) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_type_name"), {"oid": oid})
-        return str(cursor.fetchone()[0])
+    return str(value(connection, "select_type_name", oid=oid))
 
 
 def _digest(value: str) -> str:

@@ -14,14 +14,13 @@ from segments import conf
 from segments.exceptions import SegmentExecutionError
 from segments.sql import base, names, text, views
 from segments.sql.labels import comment_live_view
-from segments.sql.session import execute
+from segments.sql.session import execute, rows, value
 
 
 def dependencies(connection: BaseDatabaseWrapper) -> dict[str, Any]:
     """Return the tables and columns that each live view reads, by view name."""
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_dependencies"), {"live_schema": conf.live_schema()})
-        return {view: json.loads(reads) for view, reads in cursor.fetchall()}
+    found = rows(connection, "select_dependencies", live_schema=conf.live_schema())
+    return {view: json.loads(reads) for view, reads in found}
 
 
 def detach(
@@ -72,16 +71,14 @@ def changes(connection: BaseDatabaseWrapper, found: views.State) -> list[str]:
     """Return what has become of what a detached view used to read, in words."""
     if not found.reads:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_changes"), {"reads": json.dumps(found.reads)})
-        return [row[0] for row in cursor.fetchall()]
+    words = rows(connection, "select_changes", reads=json.dumps(found.reads))
+    return [change for (change,) in words]
 
 
 def definition(connection: BaseDatabaseWrapper, slug: str) -> str:
     """Return the SQL of a live view with the names that its tables have today."""
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_definition"), {"view": names.live_view(slug).as_string()})
-        return str(cursor.fetchone()[0]).strip().rstrip(";")
+    view = names.live_view(slug).as_string()
+    return str(value(connection, "select_definition", view=view)).strip().rstrip(";")
 
 
 def table_and_column(connection: BaseDatabaseWrapper, what: str) -> tuple[str, str | None]:
@@ -90,12 +87,11 @@ def table_and_column(connection: BaseDatabaseWrapper, what: str) -> tuple[str, s
     Raises:
         SegmentExecutionError: when there is no such table or column.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_table_and_column"), {"what": what})
-        row = cursor.fetchone()
-    if row is None:
+    found = rows(connection, "select_table_and_column", what=what)
+    if not found:
         raise SegmentExecutionError(f"there is no table or column {what}")
-    return row[0], row[1]
+    table, column = found[0]
+    return table, column
 
 
 def using(connection: BaseDatabaseWrapper, table: str, column: str | None) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.sql import names, text
-from segments.sql.session import execute, lock_base
+from segments.sql import names
+from segments.sql.session import execute, lock_base, rows
 
 MARK = "[django-segments"
 """Every comment of ours ends with this, a space and what it needs, and a bracket."""
@@ -55,32 +55,27 @@ def comment_members(connection: BaseDatabaseWrapper, label: Label) -> None:
     )
 
 
-def ungranted(connection: BaseDatabaseWrapper, view: sql.Identifier) -> dict[str, bool]:
+def ungranted(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[tuple[str, bool]]:
     """Return the roles of `SEGMENTS_READER_ROLES` that cannot read the view.
 
-    The value is whether they may use its schema already. Those that do not exist are left out.
+    Each with whether it may use the schema already. Those that do not exist are left out.
     """
     roles = conf.reader_roles()
     if not roles:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            text("select_ungranted"),
-            {"roles": roles, "schema": conf.schema(), "view": view.as_string()},
-        )
-        return dict(cursor.fetchall())
+        return []
+    asked = {"roles": roles, "schema": conf.schema(), "view": view.as_string()}
+    return [(role, may_use) for role, may_use in rows(connection, "select_ungranted", **asked)]
 
 
 def missing_roles(connection: BaseDatabaseWrapper) -> list[str]:
     """Return the roles of `SEGMENTS_READER_ROLES` that do not exist."""
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_missing_roles"), {"roles": conf.reader_roles()})
-        return [row[0] for row in cursor.fetchall()]
+    found = rows(connection, "select_missing_roles", roles=conf.reader_roles())
+    return [role for (role,) in found]
 
 
 def grant(connection: BaseDatabaseWrapper, view: sql.Identifier) -> None:
     """Let the roles of `SEGMENTS_READER_ROLES` read the view."""
-    for name, may_use in ungranted(connection, view).items():
+    for name, may_use in ungranted(connection, view):
         role = sql.Identifier(name)
         if not may_use:
             lock_base(connection)

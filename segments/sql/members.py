@@ -10,7 +10,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.sql import names, statement, text
+from segments.sql import names, statement
+from segments.sql.session import rows
 
 
 class Counters(NamedTuple):
@@ -57,9 +58,8 @@ def count(connection: BaseDatabaseWrapper, slug: str) -> int:
 
 def counters(connection: BaseDatabaseWrapper, slug: str) -> Counters:
     """Return what this transaction has inserted and deleted so far; only differences mean much."""
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_counters"), {"view": names.members_view(slug).as_string()})
-        return Counters(*cursor.fetchone())
+    (found,) = rows(connection, "select_counters", view=names.members_view(slug).as_string())
+    return Counters(*found)
 
 
 def reconcile(connection: BaseDatabaseWrapper, slug: str, segment: int) -> tuple[int, int]:

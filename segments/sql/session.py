@@ -62,45 +62,52 @@ def limited(
             cursor.execute(text("restore_limits"), before)
 
 
+def rows(connection: BaseDatabaseWrapper, file: str, /, **params: Any) -> list[tuple[Any, ...]]:
+    """Run the query in `<file>.sql` and return its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(text(file), params)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+
+def value(connection: BaseDatabaseWrapper, file: str, /, **params: Any) -> Any:
+    """Run the query in `<file>.sql` and return the start of its first row; None without one."""
+    found = rows(connection, file, **params)
+    return found[0][0] if found else None
+
+
 def lock(connection: BaseDatabaseWrapper, segment: int) -> None:
     """Take the segment's lock until the end of the transaction, waiting up to lock_timeout."""
-    with connection.cursor() as cursor:
-        cursor.execute(text("lock_segment"), {"key": _lock_key(segment)})
+    value(connection, "lock_segment", key=_lock_key(segment))
 
 
 def try_lock(connection: BaseDatabaseWrapper, segment: int) -> bool:
     """Take the segment's lock until the end of the transaction, unless another session has it."""
-    with connection.cursor() as cursor:
-        cursor.execute(text("try_lock_segment"), {"key": _lock_key(segment)})
-        return bool(cursor.fetchone()[0])
+    return bool(value(connection, "try_lock_segment", key=_lock_key(segment)))
 
 
 def lock_base(connection: BaseDatabaseWrapper) -> None:
     """Take the lock of what all segments share, which two sessions cannot change at once."""
-    with connection.cursor() as cursor:
-        cursor.execute(text("lock_segment"), {"key": f"{conf.schema()}:base"})
+    value(connection, "lock_segment", key=f"{conf.schema()}:base")
 
 
 def begin_schema_change(connection: BaseDatabaseWrapper) -> None:
     """Let the refreshes of other sessions stand aside, until this session ends or says so."""
-    with connection.cursor() as cursor:
-        cursor.execute(text("lock_schema_change"), {"key": _schema_change_key()})
+    value(connection, "lock_schema_change", key=_schema_change_key())
 
 
 def end_schema_change(connection: BaseDatabaseWrapper) -> None:
     """Let refreshes go on, if this session has stopped them."""
-    with connection.cursor() as cursor:
-        cursor.execute(text("unlock_schema_change"), {"key": _schema_change_key()})
+    value(connection, "unlock_schema_change", key=_schema_change_key())
 
 
 def is_schema_changing(connection: BaseDatabaseWrapper) -> bool:
-    """Return whether another session changes the schema. Asked after the segment's lock was taken:
+    """Return whether another session changes the schema.
 
-    a schema change that starts later waits for that lock before it detaches the segment.
+    To be asked once the segment's lock was taken: a schema change that starts later waits for that
+    lock before it detaches the segment.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(text("select_schema_change"), {"key": _schema_change_key()})
-        return bool(cursor.fetchone()[0])
+    return bool(value(connection, "select_schema_change", key=_schema_change_key()))
 
 
 def execute(connection: BaseDatabaseWrapper, file: str, /, **parts: sql.Composable) -> None:

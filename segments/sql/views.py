@@ -1,4 +1,4 @@
-"""The two views of a segment, and the views over all segments: create, change, drop, look up."""
+"""The two views of a segment: create, change, drop, look up."""
 
 import json
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from psycopg.errors import InvalidObjectDefinition
 
 from segments import conf
 from segments.exceptions import SegmentExecutionError
-from segments.sql import names, text
+from segments.sql import names
 from segments.sql.base import ensure_schemas
 from segments.sql.definition import Compiled, describe
 from segments.sql.labels import MARK, Label, comment_live, comment_members, grant
-from segments.sql.session import execute
+from segments.sql.session import execute, rows
 
 DETACHED, HELD = "detached", "held"
 """What the comment of a detached live view has: until the next refresh, or until a sync."""
@@ -57,13 +57,8 @@ class State:
 
 def states(connection: BaseDatabaseWrapper, name: str | None = None) -> dict[str, State]:
     """Return the views in the two schemas by name; all of them, or those of one name."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            text("select_views"),
-            {"schema": conf.schema(), "live_schema": conf.live_schema(), "name": name},
-        )
-        rows = cursor.fetchall()
-    return {row[0]: _state(*row) for row in rows}
+    schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
+    return {row[0]: _state(*row) for row in rows(connection, "select_views", name=name, **schemas)}
 
 
 def state(connection: BaseDatabaseWrapper, slug: str) -> State:
@@ -73,16 +68,18 @@ def state(connection: BaseDatabaseWrapper, slug: str) -> State:
 
 
 def ensure(
-    connection: BaseDatabaseWrapper, label: Label, compiled: Compiled, found: State | None = None
+    connection: BaseDatabaseWrapper, label: Label, compiled: Compiled, found: State
 ) -> State:
-    """Bring a segment's views to what they should be; return what they were.
+    """Bring a segment's views from what was found to what they should be.
 
     A changed definition replaces the live view alone: the members keep their OID, rows, GRANTs,
     comment and whatever was built on them. Where the key of the user model has got another type,
     both views are made anew; Postgres refuses that while others read them. The caller holds the
     segment's lock. Takes AccessExclusive on the live view where it is replaced.
+
+    Returns:
+        What was found, or nothing at all where the views were made anew.
     """
-    found = found or state(connection, label.slug)
     if not found.live:
         ensure_schemas(connection)
     if found.key_type not in (None, names.key_type(connection)):
@@ -151,13 +148,10 @@ def drop(connection: BaseDatabaseWrapper, name: str) -> None:
 
 def reads(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
     """Return, by view name, the segments that each segment reads, itself included if it does."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            text("select_reads"), {"schema": conf.schema(), "live_schema": conf.live_schema()}
-        )
-        graph: dict[str, set[str]] = {}
-        for segment, read in cursor.fetchall():
-            graph.setdefault(segment, set()).add(read)
+    schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
+    graph: dict[str, set[str]] = {}
+    for segment, read in rows(connection, "select_reads", **schemas):
+        graph.setdefault(segment, set()).add(read)
     return graph
 
 
