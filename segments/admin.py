@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from segments import refresh
+from segments import conf, order, refresh, runs, schedule
 from segments.exceptions import SegmentError
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember, Status
 
@@ -49,6 +49,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             "manager_method",
             "priority",
             "refresh_every",
+            "timeout",
             "is_active",
         )
         widgets = {  # noqa: RUF012
@@ -132,14 +133,23 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ("status", "is_active")
     search_fields = ("name", "slug", "description")
     prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012
-    readonly_fields = ("kind", "view_name", "members_count", "refreshed_at", "state", "error_text")
+    readonly_fields = (
+        "kind",
+        "view_name",
+        "members_count",
+        "refreshed_at",
+        "next_refresh",
+        "state",
+        "failures",
+        "error_text",
+    )
     fieldsets = (
         (None, {"fields": ("name", "slug", "description")}),
         (
             _("Who is in it"),
             {"fields": ("definition", "static_ids", "model", "manager_name", "manager_method")},
         ),
-        (_("Use"), {"fields": ("priority", "refresh_every", "is_active")}),
+        (_("Use"), {"fields": ("priority", "refresh_every", "timeout", "is_active")}),
         (_("State"), {"fields": readonly_fields}),
     )
     inlines = (RefreshInline,)
@@ -157,6 +167,13 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def view_name(self, segment: Segment) -> str:
         """Name the view, as it is queried in psql."""
         return segment.view._meta.db_table.replace('"', "") if segment.pk else "-"
+
+    @admin.display(description=_("next refresh"))
+    def next_refresh(self, segment: Segment) -> Any:
+        """Say when refresh_segments --due will take it."""
+        if not segment.pk or not segment.is_active:
+            return None
+        return next((due for _, due in schedule.due_times([segment])), None)
 
     @admin.display(description=_("status"), ordering="status")
     def state(self, segment: Segment) -> str:
@@ -176,9 +193,14 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description=_("Refresh selected segments"), permissions=("change",))
     def refresh_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
-        """Refresh, and tell of each that failed."""
+        """Refresh, or have a worker do so, and tell of each that failed."""
+        if conf.refresh_async():
+            self._enqueue(request, queryset)
+            return
         done = 0
-        for result in refresh.refresh_many(queryset):
+        for result in runs.refresh_many(queryset):
+            for note in result.notes:
+                self.message_user(request, f"{result.slug}: {note}", messages.WARNING)
             if result.error:
                 self.message_user(request, str(result.error), messages.ERROR)
             elif result.status == refresh.DETACHED:
@@ -192,6 +214,19 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if done:
             text = ngettext("%d segment refreshed.", "%d segments refreshed.", done) % done
             self.message_user(request, text, messages.SUCCESS)
+
+    def _enqueue(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
+        from segments import tasks
+
+        segments = order.ordered(queryset)
+        for segment in segments:
+            tasks.enqueue_refresh(segment)
+        text = ngettext(
+            "A worker will refresh %d segment.",
+            "A worker will refresh %d segments.",
+            len(segments),
+        )
+        self.message_user(request, text % len(segments), messages.SUCCESS)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show what only saving could find out, such as a refresh that holds the segment."""

@@ -38,10 +38,30 @@ def refresh_on_save() -> bool:
     return bool(_get("SEGMENTS_REFRESH_ON_SAVE", True))
 
 
+def refresh_async() -> bool:
+    """Whether a save and the admin's action leave refreshing to a background worker."""
+    return bool(_get("SEGMENTS_REFRESH_ASYNC", False))
+
+
 def refresh_every() -> timedelta | None:
     """The interval of `refresh_segments --due` for segments that do not name their own."""
     every = _get("SEGMENTS_REFRESH_EVERY", None)
     return None if every is None else _duration("SEGMENTS_REFRESH_EVERY", every)
+
+
+def skip_lag() -> timedelta:
+    """How far a scheduled refresh may look back to say that nothing was written."""
+    return _duration("SEGMENTS_SKIP_LAG", _get("SEGMENTS_SKIP_LAG", 0))
+
+
+def history() -> timedelta:
+    """How long the rows of `segment.refreshes` are kept."""
+    days = _get("SEGMENTS_HISTORY_DAYS", 90)
+    if not isinstance(days, int) or isinstance(days, bool) or days < 0:
+        raise ImproperlyConfigured(
+            f"SEGMENTS_HISTORY_DAYS must be a whole number, not below zero, and not {days!r}."
+        )
+    return timedelta(days=days)
 
 
 def statement_timeout() -> timedelta:

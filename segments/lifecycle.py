@@ -27,7 +27,7 @@ from segments.exceptions import (
 )
 from segments.locking import locked
 from segments.models import Membership, Segment, StaticMember
-from segments.refresh import Clock, copy_state, populate, record_failure
+from segments.refresh import Clock, announce, copy_state, populate, record_failure
 from segments.source import compile_segment
 from segments.sql import base, names, session, static_ids, views
 from segments.sql.definition import check_text
@@ -164,8 +164,17 @@ def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> No
             found = views.ensure(connection, row.label, compiled, found)
             if found.live:  # What was not there before cannot have been read by anything.
                 _check_circle(connection, row.slug, names.view_name(row.slug))
-            if change.created or conf.refresh_on_save():
-                populate(connection, row, found, clock)
+            at_once = change.created or conf.refresh_on_save()
+            if at_once and not conf.refresh_async():
+                announce(row, populate(connection, row, found, clock))
+                return
+            # What failed before may work now, and so is due.
+            rows = Segment.objects.using(connection.alias).filter(pk=row.pk)
+            rows.update(failures=0, attempted_at=None)
+            if at_once:
+                from segments import tasks  # Needs a tasks framework, and that is optional.
+
+                tasks.enqueue_refresh(row)
 
 
 def _follow_later(saved: Segment, change: Change) -> None:

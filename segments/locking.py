@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from segments import conf
 from segments.exceptions import SegmentExecutionError, translated
 from segments.models import Segment
 from segments.sql import session
@@ -51,3 +52,21 @@ def try_locked_row(connection: BaseDatabaseWrapper, key: int) -> Segment | None:
     if row is None:
         rows.get()
     return row
+
+
+def wait_for(segment: Segment) -> None:
+    """Wait until no other session has the segment, for as long as a statement of it may run.
+
+    Raises:
+        SegmentLockedError: when one has it for longer.
+    """
+    limit = segment.timeout if segment.timeout is not None else conf.statement_timeout()
+    with (
+        translated(SegmentExecutionError, segment.slug),
+        session.limited(
+            conf.exec_connection(), segment.slug, timeout=limit, lock_timeout=limit
+        ) as connection,
+    ):
+        session.lock(connection, segment.pk)
+        rows = Segment.objects.using(connection.alias).filter(pk=segment.pk)
+        rows.select_for_update(no_key=True).first()

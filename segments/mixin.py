@@ -67,11 +67,11 @@ class SegmentMixin:
     def refresh_segments(self) -> "list[RefreshResult]":
         """Refresh the active segments in which this user's membership has changed.
 
-        See `segments.refresh.refresh_for_user`.
+        See `segments.runs.refresh_for_user`.
         """
-        from segments import refresh
+        from segments import runs
 
-        return refresh.refresh_for_user(self)
+        return runs.refresh_for_user(self)
 
     def refresh_segments_async(self) -> None:
         """Have a background worker do `refresh_segments`, once this transaction is committed."""

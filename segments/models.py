@@ -19,7 +19,7 @@ from segments.sql.static_ids import OneShot, StaticIds
 if TYPE_CHECKING:
     from segments.refresh import RefreshResult
 
-# refresh.py and lifecycle.py stand above this module; methods that call them import them.
+# What stands above this module is imported by the methods that call it.
 
 
 def validate_slug(value: str) -> None:
@@ -31,10 +31,11 @@ def validate_slug(value: str) -> None:
 
 
 class Status(models.TextChoices):
-    """How a segment, or a refresh of it, is doing."""
+    """How a segment, or a refresh of it, is doing; only a refresh can be `unchanged`."""
 
     UNPOPULATED = "unpopulated", _("unpopulated")
     REFRESHED = "refreshed", _("refreshed")
+    UNCHANGED = "unchanged", _("unchanged")
     FAILED = "failed", _("failed")
 
 
@@ -57,12 +58,12 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
         Raises:
             SegmentExecutionError: when anything else reads one of them; none is deleted then.
         """
-        from segments import refresh
+        from segments import order
 
         self._for_write = True  # So that self.db is not that of a replica.
         total, by_model = 0, dict[str, int]()
         with transaction.atomic(using=self.db):
-            for segment in reversed(refresh.ordered(self)):
+            for segment in reversed(order.ordered(self)):
                 count, each = segment.delete(using=self.db)
                 total += count
                 for label, number in each.items():
@@ -119,6 +120,12 @@ class Segment(HasMembers):
         blank=True,
         help_text=_("The interval of refresh_segments --due, as in 1 06:00:00."),
     )
+    timeout = models.DurationField(
+        _("timeout"),
+        null=True,
+        blank=True,
+        help_text=_("How long a statement of it may run; that of the settings if left empty."),
+    )
     is_active = models.BooleanField(
         _("active"),
         default=True,
@@ -129,12 +136,16 @@ class Segment(HasMembers):
     status = models.CharField(
         _("status"),
         max_length=20,
-        choices=Status.choices,
+        choices=[each for each in Status.choices if each[0] != Status.UNCHANGED],
         default=Status.UNPOPULATED,
         editable=False,
     )
     last_error = models.TextField(_("last error"), blank=True, editable=False)
     failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
+    # When a refresh last began, whatever came of it; None makes it due.
+    attempted_at = models.DateTimeField(_("attempted"), null=True, editable=False)
+    # What the last refresh has read, see sql/traces.py; empty if that cannot be told apart.
+    trace = models.CharField(max_length=32, default="", editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
@@ -264,14 +275,23 @@ class Segment(HasMembers):
         if kwargs.get("fields", args[1] if len(args) > 1 else None) is None:
             self._static_ids = None
 
-    def refresh(self, concurrently: bool = True) -> "RefreshResult":
+    def refresh(
+        self, concurrently: bool = True, *, with_dependents: bool = False, force: bool = False
+    ) -> "RefreshResult":
         """Recompute the members; readers see the old ones until this is committed.
 
         See `segments.refresh.refresh`.
-        """
-        from segments import refresh
 
-        return refresh.refresh(self, concurrently=concurrently)
+        Args:
+            with_dependents: Go on with the active segments that read this one, and those that read
+                them; what came of each is in `dependents` of the result.
+            force: Recompute also where nothing was written since the last refresh.
+        """
+        from segments import refresh, runs
+
+        if with_dependents:
+            return runs.refresh_with_dependents(self, concurrently, force=force)
+        return refresh.refresh(self, concurrently, force=force)
 
 
 class StaticMember(models.Model):

@@ -1,29 +1,33 @@
 """Refresh: recompute members in one transaction, or keep the last good ones.
 
-In this order: the segment's lock, the timeouts, compile, replace the live view if its SQL changed,
-REFRESH MATERIALIZED VIEW CONCURRENTLY, reconcile the membership index, write history and state.
-Readers see the members of before until the commit, and never wait.
+In this order: the segment's lock, the timeouts, compile, and, unless nothing was written since the
+last time, replace the live view if its SQL changed, REFRESH MATERIALIZED VIEW CONCURRENTLY,
+reconcile the membership index; then write history and state. Readers see the members of before
+until the commit, and never wait.
 """
 
+import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from graphlib import CycleError, TopologicalSorter
+from functools import partial
 from typing import Any
 
 import django.db
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
+from psycopg import sql
 
 from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.locking import try_locked_row
 from segments.models import Segment, SegmentRefresh, Status
+from segments.signals import segment_refresh_failed, segment_refreshed
 from segments.source import compile_segment
-from segments.sql import members, names, session, views
+from segments.sql import members, session, statement, traces, views
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +37,18 @@ LOCKED = "locked"
 DETACHED = "detached"
 """The status of a refresh that stood aside for a schema change; nothing is stored of it."""
 
-STATE = ("members_count", "refreshed_at", "status", "last_error", "failures")
+NEEDED = "needed"
+"""The status of a refresh that was to recompute nothing, and would have had to."""
+
+STATE = (
+    "members_count",
+    "refreshed_at",
+    "status",
+    "last_error",
+    "failures",
+    "attempted_at",
+    "trace",
+)
 """The fields that refreshes store on a row."""
 
 
@@ -42,14 +57,18 @@ class RefreshResult:
     """What a refresh did.
 
     Attributes:
-        status: `refreshed`; `locked` if another session was refreshing or changing the segment,
-            or `detached` during a schema change, and nothing was done; `failed` (only from
-            `refresh_many`) with the `error`.
+        status: `refreshed`; `unchanged` if nothing that the segment reads was written since the
+            last refresh, so that its members stand; `locked` if another session was refreshing or
+            changing the segment, or `detached` during a schema change, and nothing was done;
+            `failed` (only where several are refreshed) with the `error`.
         members_count: The members now; None if the segment has never been populated.
         added, removed: How many rows of the view are new, and how many are gone.
         duration: From the start to just before the commit.
         slug: The segment.
         error: Why it failed.
+        notes: What else is to be known, in words: what had to be put back, and which of the
+            segments that it reads have failed, so that their last good members counted.
+        dependents: What came of the segments that read this one, if those were asked for.
     """
 
     status: str
@@ -59,6 +78,29 @@ class RefreshResult:
     duration: timedelta = timedelta()
     slug: str = ""
     error: SegmentError | None = None
+    notes: tuple[str, ...] = ()
+    dependents: tuple["RefreshResult", ...] = ()
+
+
+@dataclass(frozen=True)
+class How:
+    """In what way to refresh.
+
+    Attributes:
+        concurrently: Whether readers go on; else all rows are rewritten, and readers wait.
+        force: Whether to recompute also what was not written since the last refresh.
+        lag: How far the proof of that may lag behind, see `traces.unchanged_until`.
+        peers: The sessions that are not suspected there.
+        scheduled: Whether to leave a segment that another session has refreshed meanwhile.
+        skip_only: Whether to do nothing, and say `needed`, where members are to be recomputed.
+    """
+
+    concurrently: bool = True
+    force: bool = False
+    lag: timedelta = timedelta()
+    peers: Collection[int] = ()
+    scheduled: bool = False
+    skip_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,22 +116,36 @@ class Clock:
         return timedelta(seconds=time.monotonic() - self._start)
 
 
-def refresh(segment: Segment, concurrently: bool = True) -> RefreshResult:
+def refresh(segment: Segment, concurrently: bool = True, *, force: bool = False) -> RefreshResult:
     """Recompute the members of a segment, as it stands in the database, in one transaction.
 
     Holds the segment's lock, Exclusive on its members (readers go on) and AccessShare on the
     tables that its definition reads, each to the end. Costs the evaluation of the definition, and
-    a pass over the members. On failure the last good members stay, and status and error are stored
-    in a second transaction. Inside a transaction of the caller, both are savepoints of it.
+    a pass over the members; a few milliseconds where Postgres' counters prove that nothing was
+    written since. On failure the last good members stay, and status and error are stored in a
+    second transaction. Inside a transaction of the caller, both are savepoints of it.
 
     Args:
         segment: Gets its state (members_count, refreshed_at, status, ...) set.
-        concurrently: False rewrites all rows, which is faster where most of them change, and makes
-            readers wait.
+        concurrently: False rewrites all rows in any case, which is faster where most of them
+            change, and makes readers wait.
+        force: Recompute in any case.
 
     Raises:
         SegmentDefinitionError: when the definition does not compile any more.
         SegmentExecutionError: when Postgres cannot evaluate it, or the segment is gone.
+    """
+    result = attempt(segment, How(concurrently, force))
+    announce(segment, result)
+    if result.error:
+        raise result.error
+    return result
+
+
+def attempt(segment: Segment, how: How) -> RefreshResult:
+    """Refresh a segment, store what came of it, and return that; see `refresh`.
+
+    Sends no signal; `announce` does.
     """
     alias, slug, clock = conf.exec_connection(), segment.slug, Clock()
     if segment.pk is None:
@@ -97,26 +153,63 @@ def refresh(segment: Segment, concurrently: bool = True) -> RefreshResult:
     try:
         with (
             translated(SegmentExecutionError, slug),
-            session.limited(alias, slug) as connection,
+            session.limited(alias, slug, timeout=segment.timeout) as connection,
         ):
-            try:
-                row = try_locked_row(connection, segment.pk)
-            except Segment.DoesNotExist as error:
-                raise SegmentExecutionError("it has been deleted", slug=slug) from error
-            if row is None:
-                return RefreshResult(LOCKED, segment.members_count, slug=slug)
-            found = views.state(connection, row.slug)
-            if found.held or session.is_schema_changing(connection):
-                return RefreshResult(DETACHED, segment.members_count, slug=slug)
-            compiled = compile_segment(connection, row)
-            found = views.ensure(connection, row.label, compiled, found)
-            result = populate(connection, row, found, clock, concurrently)
+            result = _within(connection, segment, how, clock)
     except SegmentError as error:
         record_failure(alias, segment, clock, error)
-        raise
+        result = RefreshResult(
+            Status.FAILED, segment.members_count, duration=clock.elapsed, slug=slug, error=error
+        )
     finally:
         _reload_state(alias, segment)
     return result
+
+
+def _within(
+    connection: BaseDatabaseWrapper, segment: Segment, how: How, clock: Clock
+) -> RefreshResult:
+    """Do what `attempt` does in the one transaction in which it does it."""
+    try:
+        row = try_locked_row(connection, segment.pk)
+    except Segment.DoesNotExist as error:
+        raise SegmentExecutionError("it has been deleted", slug=segment.slug) from error
+    left = RefreshResult(LOCKED, segment.members_count, slug=segment.slug)
+    if row is None or (how.scheduled and row.attempted_at != segment.attempted_at):
+        return left
+    segment.attempted_at = row.attempted_at
+    found = views.state(connection, row.slug)
+    if found.held or session.is_schema_changing(connection):
+        return RefreshResult(DETACHED, segment.members_count, slug=segment.slug)
+    compiled = compile_segment(connection, row)
+    if (
+        how.concurrently
+        and not how.force
+        and views.is_current(connection, row.label, compiled, found)
+    ):
+        until = _unchanged_until(connection, row, how)
+        if until:
+            return _skip(connection, row, clock, until)
+    if how.skip_only:
+        return RefreshResult(NEEDED, segment.members_count, slug=segment.slug)
+    found = views.ensure(connection, row.label, compiled, found)
+    return populate(connection, row, found, clock, how.concurrently)
+
+
+def _unchanged_until(connection: BaseDatabaseWrapper, row: Segment, how: How) -> datetime | None:
+    if row.refreshed_at is None:
+        return None
+    return traces.unchanged_until(
+        connection, row.slug, row.trace, row.refreshed_at, how.lag, how.peers
+    )
+
+
+def _skip(
+    connection: BaseDatabaseWrapper, row: Segment, clock: Clock, until: datetime
+) -> RefreshResult:
+    """Store that the members of a segment still stand."""
+    result = RefreshResult(Status.UNCHANGED, row.members_count, slug=row.slug)
+    return record(connection, row, clock, result, until=until)
 
 
 def populate(
@@ -135,8 +228,10 @@ def populate(
         SegmentExecutionError: the caller must roll back.
     """
     with translated(SegmentExecutionError, row.slug):
-        # A view that was never populated, or lost its index, cannot be refreshed concurrently.
-        concurrently = concurrently and found.populated and found.indexed
+        # One that was never populated, or was made anew by others, such as Citus, cannot be
+        # refreshed concurrently, or holds what nobody knows.
+        concurrently = concurrently and found.populated and found.indexed and found.commented
+        trace = traces.take(connection, row.slug)
         before = members.counters(connection, row.slug)
         row.view.refresh(concurrently=concurrently)
         after = members.counters(connection, row.slug)
@@ -146,104 +241,63 @@ def populate(
         else:  # A rewrite inserts all rows, and a server may be told not to count.
             added, removed = entered, left
         count = members.count(connection, row.slug)
-        duration = clock.elapsed
-        Segment.objects.using(connection.alias).filter(pk=row.pk).update(
-            members_count=count,
-            refreshed_at=clock.started_at,
-            status=Status.REFRESHED,
-            last_error="",
-            failures=0,
+        result = RefreshResult(
+            Status.REFRESHED, count, added, removed, slug=row.slug, notes=found.repairs
         )
-        SegmentRefresh.objects.using(connection.alias).create(
-            segment_id=row.pk,
-            started_at=clock.started_at,
-            duration=duration,
-            status=Status.REFRESHED,
-            members_count=count,
-            added=added,
-            removed=removed,
-        )
-    return RefreshResult(Status.REFRESHED, count, added, removed, duration, row.slug)
+        for note in result.notes:
+            logger.warning("Segment %s: %s", row.slug, note)
+        return record(connection, row, clock, result, trace=trace)
 
 
-def refresh_many(
-    segments: Iterable[Segment], concurrently: bool = True
-) -> Iterator[RefreshResult]:
-    """Refresh segments, each in a transaction of its own, and give each result as it comes.
+def record(
+    connection: BaseDatabaseWrapper,
+    row: Segment,
+    clock: Clock,
+    result: RefreshResult,
+    *,
+    trace: traces.Trace | None = None,
+    until: datetime | None = None,
+) -> RefreshResult:
+    """Store what came of a refresh, and tell who listens in the database; return it with its time.
 
-    Those that others read come first. One that fails does not stop the others: its result has the
-    status `failed` and the error.
+    Args:
+        trace: What the members were computed from.
+        until: Up to when they are known to stand, if they were not computed.
     """
-    for segment in ordered(segments):
-        clock = Clock()
-        try:
-            yield refresh(segment, concurrently)
-        except SegmentError as error:
-            yield RefreshResult(
-                Status.FAILED,
-                segment.members_count,
-                duration=clock.elapsed,
-                slug=segment.slug,
-                error=error,
-            )
-
-
-def refresh_for_user(user: Any) -> list[RefreshResult]:
-    """Refresh the active segments in which a user's live membership differs from the last refresh.
-
-    Costs one live check a segment. Afterwards `is_member` and `is_member_live` agree for this
-    user, as far as nobody else was refreshing the same segment.
-
-    Raises:
-        SegmentExecutionError: naming the segments that failed, after all others have been done.
-    """
-    results, failed = [], list[SegmentError]()
-    for segment in ordered(Segment.objects.filter(is_active=True)):
-        try:
-            if segment.has_member_live(user) != segment.has_member(user):
-                results.append(refresh(segment))
-        except SegmentError as error:
-            failed.append(error)
-    if failed:
-        raise SegmentExecutionError(
-            "\n".join(map(str, failed)), hint="The other segments have been refreshed."
-        ) from failed[0]
-    return results
-
-
-def ordered(segments: Iterable[Segment]) -> list[Segment]:
-    """Return the segments with those that others read before those that read them.
-
-    The views in the database say who reads whom. Where somebody made a cycle by hand, no order is
-    right, and that of the slugs is taken.
-    """
-    by_view = {names.view_name(s.slug): s for s in sorted(segments, key=lambda s: s.slug)}
-    with translated(SegmentExecutionError):
-        graph = views.reads(connections[conf.exec_connection()])
-    sorter = TopologicalSorter({name: sorted(graph.get(name, ())) for name in by_view})
-    for name in set(graph) - set(by_view):  # An order may hold through a segment that is left out.
-        sorter.add(name, *sorted(graph[name]))
-    try:
-        order = list(sorter.static_order())
-    except CycleError as error:
-        logger.warning("Segments read each other in a circle: %s", " -> ".join(error.args[1]))
-        order = list(by_view)
-    return [by_view[name] for name in order if name in by_view]
-
-
-def due(segments: Iterable[Segment], now: datetime | None = None) -> list[Segment]:
-    """Return the segments whose interval has passed since their last refresh.
-
-    That is `refresh_every`, or else `SEGMENTS_REFRESH_EVERY`; without either none is ever due.
-    """
-    moment, default = now or timezone.now(), conf.refresh_every()
-    result = []
-    for segment in segments:
-        every = segment.refresh_every if segment.refresh_every is not None else default
-        if every is not None and (
-            segment.refreshed_at is None or segment.refreshed_at + every <= moment
-        ):
-            result.append(segment)
+    result = replace(result, duration=clock.elapsed)
+    until = trace.moment if trace else until
+    query = statement(
+        "record_refresh",
+        segment=sql.Identifier(Segment._meta.db_table),
+        refresh=sql.Identifier(SegmentRefresh._meta.db_table),
+    )
+    params: dict[str, Any] = {
+        "segment": row.pk,
+        "started_at": clock.started_at,
+        "moment": trace.moment if trace else None,
+        "refreshed_at": max(filter(None, (until, row.refreshed_at))) if until else None,
+        "duration": result.duration,
+        "status": str(result.status),
+        "members_count": result.members_count,
+        "added": None if result.error else result.added,
+        "removed": None if result.error else result.removed,
+        "error": str(result.error or ""),
+        "trace": trace.digest if trace else None,
+        "kept": conf.history(),
+        "channel": conf.schema(),
+        "payload": json.dumps(
+            {
+                "segment": row.slug,
+                "id": row.pk,
+                "status": str(result.status),
+                "members_count": result.members_count,
+                "added": result.added,
+                "removed": result.removed,
+            }
+        ),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(query, params)
     return result
 
 
@@ -252,26 +306,33 @@ def record_failure(alias: str, segment: Segment, clock: Clock, error: SegmentErr
 
     Not where another session has the segment, or has refreshed it since: its outcome counts.
     """
+    result = RefreshResult(Status.FAILED, slug=segment.slug, error=error)
     try:
         with session.limited(alias, segment.slug) as connection:
             row = try_locked_row(connection, segment.pk)
-            if row is None or (row.refreshed_at and row.refreshed_at > clock.started_at):
-                return
-            Segment.objects.using(alias).filter(pk=row.pk).update(
-                status=Status.FAILED, last_error=str(error), failures=row.failures + 1
-            )
-            SegmentRefresh.objects.using(alias).create(
-                segment_id=row.pk,
-                started_at=clock.started_at,
-                duration=clock.elapsed,
-                status=Status.FAILED,
-                error=str(error),
-            )
+            if row is not None and row.attempted_at == segment.attempted_at:
+                record(connection, row, clock, result)
     except Segment.DoesNotExist:
         return
     except (django.db.Error, SegmentError) as trouble:
         # The database is gone, or may only be read; what matters is why the refresh failed.
         logger.warning("The failure of segment %s was not stored: %s", segment.slug, trouble)
+
+
+def announce(segment: Segment, result: RefreshResult) -> None:
+    """Send the signal for what came of a refresh, once that is committed."""
+    told: dict[str, Any] = {"sender": Segment, "segment": segment, "result": result}
+    if result.error:
+        send = partial(segment_refresh_failed.send_robust, **told, error=result.error)
+    elif result.status in (Status.REFRESHED, Status.UNCHANGED):
+        send = partial(segment_refreshed.send_robust, **told)
+    else:
+        return
+    connection = connections[conf.exec_connection()]
+    if connection.in_atomic_block or connection.get_autocommit():
+        connection.on_commit(send)
+    else:  # The caller commits by hand, and Django does not know when.
+        send()
 
 
 def copy_state(source: Segment, target: Segment) -> None:

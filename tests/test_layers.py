@@ -10,13 +10,16 @@ import segments
 ROOT = Path(segments.__file__).parent
 
 LAYERS = [
-    {"conf", "exceptions"},
+    {"conf", "exceptions", "signals"},
     {"sql"},
     {"membership", "mixin"},
     {"models"},
-    {"source"},
+    {"source", "order", "schedule"},
     {"locking"},
     {"refresh"},
+    {"workers"},
+    {"runs"},
+    {"watch"},
     {"lifecycle"},
     {"sync"},
     {"migrating"},

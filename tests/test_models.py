@@ -274,7 +274,7 @@ def test_refresh_async__of_a_deleted_user_does_nothing(staff, users):
 
     key = users[0].pk
     users[0].delete()
-    assert refresh_user_segments(str(key)) == {}
+    assert refresh_user_segments.call(str(key)) == {}
 
 
 def _framework():

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 
-from segments import refresh, sync
+from segments import order, runs, schedule, sync
 from segments.exceptions import (
     SegmentDefinitionError,
     SegmentError,
@@ -110,7 +110,8 @@ def test_refresh__writes_history_and_state(staff, make):
     assert last.duration > timedelta()
     stored = Segment.objects.get()
     assert (stored.status, stored.members_count) == (Status.REFRESHED, 1)
-    assert stored.refreshed_at == last.started_at == segment.refreshed_at
+    assert last.started_at < stored.refreshed_at < last.started_at + last.duration
+    assert stored.refreshed_at == stored.attempted_at == segment.refreshed_at
 
 
 def test_failure__keeps_the_last_good_members_and_says_why(orders, make, query, users):
@@ -171,9 +172,9 @@ def test_failure__of_a_column_that_is_gone_keeps_the_members(orders, make, query
 def test_refresh_many__goes_on_after_a_failure(failing, make, staff):
     make("after", definition=EVEN)
     make("before", definition=EVEN)
-    results = {result.slug: result for result in refresh.refresh_many(Segment.objects.all())}
+    results = {result.slug: result for result in runs.refresh_many(Segment.objects.all())}
     assert {slug: r.status for slug, r in results.items()} == {
-        "after": "refreshed", "before": "refreshed", "failing": "failed",
+        "after": "unchanged", "before": "unchanged", "failing": "failed",
     }  # fmt: skip
     assert "division by zero" in str(results["failing"].error)
     assert results["failing"].members_count == 10
@@ -186,7 +187,7 @@ def test_refresh_many__takes_what_is_read_first(staff, make, query):
     make("a", definition="SELECT user_id FROM bridge")
     make("ab-c", static_ids=[])
     staff(1, 2, 3)
-    results = list(refresh.refresh_many(Segment.objects.all()))
+    results = list(runs.refresh_many(Segment.objects.all()))
     order = [result.slug for result in results]
     assert order.index("c") < order.index("b") < order.index("a")
     assert {r.slug: r.members_count for r in results} == {"c": 3, "b": 3, "a": 3, "ab-c": 0}
@@ -197,14 +198,14 @@ def test_ordered__holds_through_a_segment_that_is_left_out(staff, make):
     make("y", definition="SELECT user_id FROM segments.z")
     make("x", definition="SELECT user_id FROM segments.y")
     chosen = Segment.objects.filter(slug__in=["x", "z"])
-    assert [segment.slug for segment in refresh.ordered(chosen)] == ["z", "x"]
+    assert [segment.slug for segment in order.ordered(chosen)] == ["z", "x"]
 
 
 def test_ordered__takes_slugs_where_a_circle_was_made_by_hand(make, query):
     make("a")
     make("b", definition="SELECT user_id FROM segments.a")
     query("CREATE OR REPLACE VIEW segments_live.a AS SELECT user_id FROM segments.b")
-    assert [s.slug for s in refresh.ordered(Segment.objects.all())] == ["a", "b"]
+    assert [s.slug for s in order.ordered(Segment.objects.all())] == ["a", "b"]
 
 
 def test_refresh__by_hand_is_healed_in_the_index(staff, make, query):
@@ -287,10 +288,10 @@ def test_due__takes_the_interval_of_the_segment_or_the_setting(make, settings):
     hourly = make("hourly", refresh_every=timedelta(hours=1))
     plain = make("plain")
     now = hourly.refreshed_at
-    assert refresh.due([hourly, plain], now + timedelta(minutes=59)) == []
-    assert refresh.due([hourly, plain], now + timedelta(minutes=61)) == [hourly]
+    assert schedule.due([hourly, plain], now + timedelta(minutes=53)) == []
+    assert schedule.due([hourly, plain], now + timedelta(minutes=61)) == [hourly]
     settings.SEGMENTS_REFRESH_EVERY = timedelta(minutes=5)
-    assert refresh.due([hourly, plain], now + timedelta(minutes=6)) == [plain]
+    assert schedule.due([hourly, plain], now + timedelta(minutes=6)) == [plain]
 
 
 def test_refresh_for_user__refreshes_what_changed_for_them(staff, make, users):
@@ -329,14 +330,14 @@ class TestSessions:
                 [f"segments:{segment.pk}"],
             )
             assert segment.refresh().status == "locked"
-        assert segment.refresh().status == "refreshed"
+        assert segment.refresh(force=True).status == "refreshed"
 
     def test_refresh__is_read_committed_whatever_the_connection_is(self, staff, make, settings):
         segment = make(definition=EVEN)
         connection.ensure_connection()
         connection.connection.execute("SET default_transaction_isolation = 'repeatable read'")
         try:
-            assert segment.refresh().status == "refreshed"
+            assert segment.refresh(force=True).status == "refreshed"
             with pytest.raises(SegmentExecutionError, match='"repeatable read"'):
                 with transaction.atomic():
                     segment.refresh()
@@ -421,7 +422,7 @@ class TestSessions:
             Segment.objects.update_or_create(slug="vip", defaults={"priority": 4})
         assert results == ["locked"]
         assert Segment.objects.get().status == Status.REFRESHED
-        assert segment.refresh().status == "refreshed"
+        assert segment.refresh(force=True).status == "refreshed"
 
     def test_first_segments__may_be_created_at_once(self, staff, query):
         query("DROP SCHEMA segments, segments_live CASCADE")

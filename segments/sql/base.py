@@ -4,7 +4,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.sql import names
+from segments.sql import names, statement
 from segments.sql.labels import about, comment_live_view, grant
 from segments.sql.session import execute, lock_base, rows, value
 
@@ -50,6 +50,7 @@ def ensure_base(connection: BaseDatabaseWrapper) -> None:
         segment=segment,
         refresh=sql.Identifier("segments_segmentrefresh"),
         schema=sql.Literal(conf.schema()),
+        due=due(),
     )
     for view, comment in (
         (membership, "Which user is in which segment, and since when."),
@@ -69,6 +70,13 @@ def missing_base(connection: BaseDatabaseWrapper) -> list[str]:
     """Return what of `ensure_base` is not there."""
     schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
     return [name for (name,) in rows(connection, "select_missing_base", **schemas)]
+
+
+def due() -> sql.Composed:
+    """Return the expression for when a segment is due, of which NULL is never."""
+    every = sql.Literal(conf.refresh_every())
+    due: sql.Composed = statement("due_of_segment", every=sql.SQL("{}::interval").format(every))
+    return due
 
 
 def base_view(name: str) -> sql.Identifier:

@@ -73,14 +73,16 @@ def missing_roles(connection: BaseDatabaseWrapper) -> list[str]:
     return [role for (role,) in found]
 
 
-def grant(connection: BaseDatabaseWrapper, view: sql.Identifier) -> None:
-    """Let the roles of `SEGMENTS_READER_ROLES` read the view."""
-    for name, may_use in ungranted(connection, view):
+def grant(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[str]:
+    """Let the roles of `SEGMENTS_READER_ROLES` read the view; return those that could not."""
+    roles = ungranted(connection, view)
+    for name, may_use in roles:
         role = sql.Identifier(name)
         if not may_use:
             lock_base(connection)
             execute(connection, "grant_usage", schema=sql.Identifier(conf.schema()), role=role)
         execute(connection, "grant_select", view=view, role=role)
+    return [name for name, _ in roles]
 
 
 def about(what: str, *kept: str) -> sql.Literal:

@@ -17,7 +17,9 @@ SELECT
     pg_catalog.now() - s.refreshed_at AS age,
     s.status,
     s.last_error,
-    last.duration
+    last.duration,
+    s.failures,
+    CASE WHEN s.is_active THEN {due} END AS due
 FROM {segment} AS s
 LEFT JOIN LATERAL (
     SELECT r.duration

@@ -15,7 +15,14 @@ SELECT
         SELECT FROM pg_catalog.pg_index AS i
         WHERE i.indrelid = members.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
             AND i.indexprs IS NULL
-    ) AS indexed
+    ) AS indexed,
+    EXISTS (
+        SELECT FROM pg_catalog.pg_rewrite AS w
+        JOIN pg_catalog.pg_depend AS d
+            ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+            AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = live.oid
+        WHERE w.ev_class = members.oid
+    ) AS paired
 FROM (
     SELECT * FROM pg_catalog.pg_class
     WHERE relkind = 'm' AND relnamespace = to_regnamespace(%(schema)s)

@@ -17,7 +17,12 @@ from segments.sql import statement, text
 
 @contextmanager
 def limited(
-    alias: str, slug: str, undo: bool = False, writes: bool = True
+    alias: str,
+    slug: str,
+    undo: bool = False,
+    writes: bool = True,
+    timeout: timedelta | None = None,
+    lock_timeout: timedelta | None = None,
 ) -> Iterator[BaseDatabaseWrapper]:
     """Open a transaction, or a savepoint in the caller's, under the timeouts of the settings.
 
@@ -28,6 +33,8 @@ def limited(
         slug: The segment that is worked on; `application_name` says so to who looks at the server.
         undo: Roll back at the end in any case, since only the outcome is of interest.
         writes: Whether views are changed or refreshed, which needs READ COMMITTED.
+        timeout, lock_timeout: How long a statement may run, and how long of that it may wait for
+            a lock; None: as the settings say.
 
     Raises:
         SegmentExecutionError: for a write in a transaction of the caller that is not READ
@@ -42,8 +49,12 @@ def limited(
         cursor.execute(
             text("set_limits"),
             {
-                "statement_timeout": _milliseconds(conf.statement_timeout()),
-                "lock_timeout": _milliseconds(conf.lock_timeout()),
+                "statement_timeout": _milliseconds(
+                    conf.statement_timeout() if timeout is None else timeout
+                ),
+                "lock_timeout": _milliseconds(
+                    conf.lock_timeout() if lock_timeout is None else lock_timeout
+                ),
                 "work_mem": conf.work_mem(),
                 "application_name": f"segments: {slug}"[:63],
             },

@@ -1,7 +1,7 @@
 """The two views of a segment: create, change, drop, look up."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -13,7 +13,7 @@ from segments.exceptions import SegmentExecutionError
 from segments.sql import names
 from segments.sql.base import ensure_schemas
 from segments.sql.definition import Compiled, describe
-from segments.sql.labels import MARK, Label, comment_live, comment_members, grant
+from segments.sql.labels import MARK, Label, comment_live, comment_members, grant, ungranted
 from segments.sql.session import execute, rows
 
 DETACHED, HELD = "detached", "held"
@@ -38,6 +38,7 @@ class State:
         detached: Whether the live view is detached from its tables.
         held: Whether that was done by hand, so that no refresh attaches it.
         reads: What a detached view used to read.
+        repairs: What had gone from views that were populated, and `ensure` has put back; in words.
     """
 
     name: str
@@ -53,6 +54,7 @@ class State:
     detached: bool = False
     held: bool = False
     reads: Any = None
+    repairs: tuple[str, ...] = ()
 
 
 def states(connection: BaseDatabaseWrapper, name: str | None = None) -> dict[str, State]:
@@ -78,7 +80,7 @@ def ensure(
     segment's lock. Takes AccessExclusive on the live view where it is replaced.
 
     Returns:
-        What was found, or nothing at all where the views were made anew.
+        What was found, or nothing at all where the views were made anew, and what was put back.
     """
     if not found.live:
         ensure_schemas(connection)
@@ -92,6 +94,7 @@ def ensure(
             hint="Rename or drop it, or give the segment another slug.",
         )
     view, live = names.members_view(label.slug), names.live_view(label.slug)
+    repairs = []
     if not found.live or found.fingerprint != compiled.fingerprint:
         if found.members is not None and not found.detached:
             # A lock on the members comes first, as in a REFRESH by hand; that of a detached
@@ -103,10 +106,27 @@ def ensure(
         execute(connection, "create_members_view", view=view, live=live)
     if not found.indexed:
         execute(connection, "create_members_index", view=view)
+        repairs.append("its unique index was missing")
     if not found.commented:
         comment_members(connection, label)
-    grant(connection, view)
-    return found
+        repairs.append("its comment was missing")
+    repairs += [f"role {role} could not read it" for role in grant(connection, view)]
+    return replace(found, repairs=tuple(repairs)) if found.populated else found
+
+
+def is_current(
+    connection: BaseDatabaseWrapper, label: Label, compiled: Compiled, found: State
+) -> bool:
+    """Return whether views are there, whole and populated, and have this definition."""
+    return (
+        found.live
+        and found.populated
+        and found.indexed
+        and found.commented
+        and found.fingerprint == compiled.fingerprint
+        and found.key_type == names.key_type(connection)
+        and not ungranted(connection, names.members_view(label.slug))
+    )
 
 
 def create_trial(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> str:
@@ -178,6 +198,7 @@ def _state(
     members_comment: str | None,
     populated: bool,
     indexed: bool,
+    paired: bool,
 ) -> State:
     kept = (live_comment or "").rpartition(f"{MARK} ")[2].removesuffix("]")
     first, _, rest = kept.partition(" ")
@@ -191,7 +212,8 @@ def _state(
         commented=MARK in (members_comment or ""),
         fingerprint=first if rest and not detached else None,
         shape=rest if rest and not detached else None,
-        ours=MARK in (live_comment or "") or MARK in (members_comment or ""),
+        # Others, such as Citus, make both anew without their comments.
+        ours=paired or MARK in (live_comment or "") or MARK in (members_comment or ""),
         key_type=key_type,
         detached=detached,
         held=first == HELD,
