@@ -28,6 +28,7 @@ from segments.models import Segment, SegmentRefresh, Status
 from segments.signals import segment_refresh_failed, segment_refreshed
 from segments.source import compile_segment
 from segments.sql import members, session, statement, traces, views
+from segments.sql.definition import Compiled
 
 logger = logging.getLogger(__name__)
 
@@ -158,11 +159,10 @@ def attempt(segment: Segment, how: How) -> RefreshResult:
             result = _within(connection, segment, how, clock)
     except SegmentError as error:
         record_failure(alias, segment, clock, error)
-        result = RefreshResult(
+        _reload_state(alias, segment)
+        return RefreshResult(
             Status.FAILED, segment.members_count, duration=clock.elapsed, slug=slug, error=error
         )
-    finally:
-        _reload_state(alias, segment)
     return result
 
 
@@ -174,42 +174,44 @@ def _within(
         row = try_locked_row(connection, segment.pk)
     except Segment.DoesNotExist as error:
         raise SegmentExecutionError("it has been deleted", slug=segment.slug) from error
-    left = RefreshResult(LOCKED, segment.members_count, slug=segment.slug)
     if row is None or (how.scheduled and row.attempted_at != segment.attempted_at):
-        return left
-    segment.attempted_at = row.attempted_at
+        return RefreshResult(LOCKED, segment.members_count, slug=segment.slug)
+    copy_state(row, segment)
     found = views.state(connection, row.slug)
     if found.held or session.is_schema_changing(connection):
-        return RefreshResult(DETACHED, segment.members_count, slug=segment.slug)
+        return RefreshResult(DETACHED, row.members_count, slug=row.slug)
     compiled = compile_segment(connection, row)
-    if (
+    until = None if how.force else _unchanged_until(connection, row, compiled, found, how)
+    if until:
+        unchanged = RefreshResult(Status.UNCHANGED, row.members_count, slug=row.slug)
+        result = record(connection, row, clock, unchanged, until=until)
+    elif how.skip_only:
+        return RefreshResult(NEEDED, row.members_count, slug=row.slug)
+    else:
+        found = views.ensure(connection, row.label, compiled, found)
+        result = populate(connection, row, found, clock, how.concurrently)
+    copy_state(row, segment)
+    return result
+
+
+def _unchanged_until(
+    connection: BaseDatabaseWrapper,
+    row: Segment,
+    compiled: Compiled,
+    found: views.State,
+    how: How,
+) -> datetime | None:
+    """Return the moment until which a segment's members are known to stand, if there is one."""
+    if not (
         how.concurrently
-        and not how.force
+        and row.trace
+        and row.refreshed_at
         and views.is_current(connection, row.label, compiled, found)
     ):
-        until = _unchanged_until(connection, row, how)
-        if until:
-            return _skip(connection, row, clock, until)
-    if how.skip_only:
-        return RefreshResult(NEEDED, segment.members_count, slug=segment.slug)
-    found = views.ensure(connection, row.label, compiled, found)
-    return populate(connection, row, found, clock, how.concurrently)
-
-
-def _unchanged_until(connection: BaseDatabaseWrapper, row: Segment, how: How) -> datetime | None:
-    if row.refreshed_at is None:
         return None
     return traces.unchanged_until(
         connection, row.slug, row.trace, row.refreshed_at, how.lag, how.peers
     )
-
-
-def _skip(
-    connection: BaseDatabaseWrapper, row: Segment, clock: Clock, until: datetime
-) -> RefreshResult:
-    """Store that the members of a segment still stand."""
-    result = RefreshResult(Status.UNCHANGED, row.members_count, slug=row.slug)
-    return record(connection, row, clock, result, until=until)
 
 
 def populate(
@@ -261,6 +263,7 @@ def record(
     """Store what came of a refresh, and tell who listens in the database; return it with its time.
 
     Args:
+        row: Gets its state set.
         trace: What the members were computed from.
         until: Up to when they are known to stand, if they were not computed.
     """
@@ -270,6 +273,7 @@ def record(
         "record_refresh",
         segment=sql.Identifier(Segment._meta.db_table),
         refresh=sql.Identifier(SegmentRefresh._meta.db_table),
+        state=sql.SQL(", ").join(map(sql.Identifier, STATE)),
     )
     params: dict[str, Any] = {
         "segment": row.pk,
@@ -298,6 +302,8 @@ def record(
     }
     with connection.cursor() as cursor:
         cursor.execute(query, params)
+        for name, value in zip(STATE, cursor.fetchone(), strict=False):
+            setattr(row, name, value)
     return result
 
 

@@ -12,6 +12,7 @@ WITH state AS (
         members_count = coalesce(%(members_count)s, members_count),
         trace = coalesce(%(trace)s, trace)
     WHERE id = %(segment)s
+    RETURNING {state}
 ),
 forgotten AS (
     DELETE FROM {refresh}
@@ -23,4 +24,5 @@ history AS (
         %(segment)s, %(started_at)s, %(duration)s, %(status)s, %(members_count)s, %(added)s, %(removed)s, %(error)s
     )
 )
-SELECT pg_catalog.pg_notify(%(channel)s, %(payload)s), pg_catalog.pg_stat_force_next_flush()
+SELECT state.*, pg_catalog.pg_notify(%(channel)s, %(payload)s), pg_catalog.pg_stat_force_next_flush()
+FROM state

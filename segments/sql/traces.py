@@ -8,10 +8,12 @@ has reported its writes by then. Where that is not known, the segment is recompu
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import sql
 
-from segments.sql import names
+from segments.sql import names, statement, text
 from segments.sql.session import rows, value
 
 
@@ -31,14 +33,9 @@ class Trace:
 def take(connection: BaseDatabaseWrapper, slug: str) -> Trace:
     """Return the trace of a segment as of now. Costs a look into the catalog, and no locks."""
     value(connection, "clear_statistics")
-    (found,) = rows(
-        connection,
-        "select_trace",
-        live=names.live_view(slug).as_string(),
-        users=names.user_table().as_string(),
-        key=names.user_key_column(),
-    )
-    return Trace(*found)
+    hidden = _ask(connection, "select_hidden", slug)[0]
+    moment, digest = _ask(connection, "select_trace", slug)
+    return Trace(moment, "" if hidden else digest)
 
 
 def unchanged_until(
@@ -57,13 +54,22 @@ def unchanged_until(
             having reported it yet; with zero, None is returned as soon as one may have.
         peers: The process ids of sessions that report their writes with each commit.
     """
-    if not digest:
-        return None
     value(connection, "clear_statistics")
     # Before the counters: who reports in between is taken for one who has not.
     now, told = rows(connection, "select_writers", since=since, peers=list(peers))[0]
-    trace = take(connection, slug)
-    if trace.digest != digest or told is None:
+    if told is None or told < now - lag or _ask(connection, "select_trace", slug)[1] != digest:
         return None
-    until: datetime = told
-    return until if until >= now - lag else None
+    return told  # type: ignore[no-any-return]
+
+
+def _ask(connection: BaseDatabaseWrapper, file: str, slug: str) -> tuple[Any, ...]:
+    query = statement(file, reads=sql.SQL(text("reads_of_segment")))
+    params = {
+        "live": names.live_view(slug).as_string(),
+        "users": names.user_table().as_string(),
+        "key": names.user_key_column(),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(query, params)
+        found: tuple[Any, ...] = cursor.fetchone()
+        return found

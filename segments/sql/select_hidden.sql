@@ -1,0 +1,57 @@
+-- Runs right before a REFRESH; locks nothing. Whether a live view may change its rows without a trace
+-- that select_trace.sql would show: through time, randomness, settings or functions, of which all but
+-- the immutable ones of Postgres itself count (what others read is hidden in their bodies); or because it
+-- reads what is not counted: foreign tables, the catalog, rows by a policy, columns computed on each
+-- read, and anything on a Citus cluster, whose coordinator counts no rows.
+WITH RECURSIVE {reads},
+called AS (
+    SELECT DISTINCT found[1]::oid AS oid
+    FROM rule
+    CROSS JOIN pg_catalog.regexp_matches(
+        tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid|hashfuncid|negfuncid) (\d+)', 'g'
+    ) AS found
+),
+function (oid) AS (
+    SELECT oid FROM called
+    UNION ALL
+    SELECT step
+    FROM called
+    JOIN pg_catalog.pg_aggregate AS a ON a.aggfnoid = called.oid
+    CROSS JOIN unnest(ARRAY[a.aggtransfn::oid, a.aggfinalfn::oid]) AS step
+)
+SELECT
+    NOT pg_catalog.current_setting('track_counts')::boolean
+    OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL
+    OR EXISTS (
+        SELECT FROM pg_catalog.pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS setting
+        WHERE setting LIKE 'track_counts=%%'
+    )
+    OR EXISTS (
+        SELECT FROM function
+        CROSS JOIN LATERAL (
+            SELECT oid, provolatile FROM pg_catalog.pg_proc WHERE oid = function.oid OFFSET 0
+        ) AS p
+        WHERE p.provolatile <> 'i' OR p.oid >= 16384
+    )
+    OR EXISTS (
+        SELECT FROM rule
+        WHERE tree ~ '\{{(SQLVALUEFUNCTION|NEXTVALUEEXPR|TABLESAMPLECLAUSE|XMLEXPR|JSON[A-Z]*EXPR) '
+            OR tree ~ ':varattno -'
+    )
+    OR EXISTS (
+        SELECT FROM rule
+        CROSS JOIN pg_catalog.regexp_matches(tree, ':resulttype (\d+)', 'g') AS result
+        JOIN pg_catalog.pg_type AS t ON t.oid = result[1]::oid
+        JOIN pg_catalog.pg_proc AS p ON p.oid = t.typinput
+        WHERE tree LIKE '%%{{COERCEVIAIO %%' AND p.provolatile <> 'i'
+    )
+    OR EXISTS (
+        SELECT FROM relation
+        CROSS JOIN LATERAL (
+            SELECT relrowsecurity OR EXISTS (
+                SELECT FROM pg_catalog.pg_attribute WHERE attrelid = relation.oid AND attgenerated = 'v'
+            ) AS computed
+            FROM pg_catalog.pg_class WHERE oid = relation.oid OFFSET 0
+        ) AS c
+        WHERE relation.kind NOT IN ('v', 'm', 'r', 'p') OR relation.oid < 16384 OR c.computed
+    )
