@@ -231,8 +231,9 @@ def _mend(segment: Segment, found: views.State) -> Drift:
                 _store(row, {name: getattr(Segment(), name) for name in STATE})
             elif found.detached and row.status == Status.FAILED and row.refreshed_at:
                 _store(row, {"status": Status.REFRESHED, "last_error": ""})
-        if not found.populated:
-            refresh(segment)
+        if not (found.populated and found.indexed and found.commented):
+            # Whoever made the members anew, such as Citus, may have left them empty.
+            refresh(segment, concurrently=False)
     except SegmentError as error:
         if found.detached and isinstance(error, SegmentDefinitionError):
             with suppress(SegmentError):  # It is told in any case.

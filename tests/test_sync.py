@@ -214,3 +214,65 @@ def test_emptied_list__beside_a_definition_is_no_difference(users, make):
     assert found() == {}
     assert segment.refresh().members_count == 3
     assert found() == {}
+
+
+@pytest.fixture
+def recreated(users, make, query, settings, role):
+    """A segment whose views were made anew, as Citus does: empty, and without all that is ours."""
+    settings.SEGMENTS_READER_ROLES = [role("reader")]
+    segment = make()
+    ((live,),) = query("SELECT pg_get_viewdef('segments_live.vip'::regclass)")
+    query("DROP MATERIALIZED VIEW segments.vip")
+    query(f"CREATE OR REPLACE VIEW segments_live.vip AS SELECT id AS user_id FROM {USERS} LIMIT 0")
+    query(
+        "CREATE MATERIALIZED VIEW segments.vip AS "
+        "SELECT user_id FROM segments_live.vip ORDER BY user_id"
+    )
+    query(f"CREATE OR REPLACE VIEW segments_live.vip AS {live}")
+    query("COMMENT ON VIEW segments_live.vip IS NULL")
+    return segment
+
+
+def is_whole(query, relation, settings):
+    reader = settings.SEGMENTS_READER_ROLES[0]
+    return (
+        query("SELECT count(*) FROM segments.vip") == [(10,)]
+        and query("SELECT indisunique FROM pg_index WHERE indrelid = 'segments.vip'::regclass")
+        == [(True,)]
+        and "Members of segment" in relation("segments.vip")[2]
+        and reader in relation("segments.vip")[3]
+        and found() == {}
+    )
+
+
+def test_refresh__puts_back_what_others_took_from_a_view_and_says_so(
+    recreated, query, relation, settings
+):
+    result = recreated.refresh()
+    assert (result.status, result.members_count) == ("refreshed", 10)
+    assert result.notes == (
+        "its unique index was missing",
+        "its comment was missing",
+        f"role {settings.SEGMENTS_READER_ROLES[0]} could not read it",
+    )
+    assert is_whole(query, relation, settings)
+    assert recreated.refresh().notes == ()
+
+
+def test_sync__puts_back_what_others_took_from_a_view_and_says_so(
+    recreated, query, relation, settings
+):
+    assert mend()["vip"].what == [
+        "the unique index is missing",
+        "the comment is missing",
+        f"role {settings.SEGMENTS_READER_ROLES[0]} may not read it",
+        "the live view has another definition",
+    ]
+    assert is_whole(query, relation, settings)
+
+
+def test_index_and_comment_put_back_by_hand__do_not_make_members_good(recreated, query):
+    query("CREATE UNIQUE INDEX ON segments.vip (user_id)")
+    query("COMMENT ON MATERIALIZED VIEW segments.vip IS 'mine [django-segments]'")
+    recreated.refresh()
+    assert query("SELECT count(*) FROM segments.vip") == [(10,)]
