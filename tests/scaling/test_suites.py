@@ -1,0 +1,27 @@
+"""Several servers: the suites for them, each in a process with servers of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.demo.test_postgres import ROOT
+
+
+@pytest.mark.parametrize("suite", ["replica"])
+def test_suite(suite):
+    result = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
+            "-p", "no:xdist", f"tests/scaling/suite_{suite}.py",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": f"tests.scaling.settings_{suite}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " passed" in result.stdout
