@@ -9,7 +9,7 @@ import pytest
 from tests.demo.test_postgres import ROOT
 
 
-@pytest.mark.parametrize("suite", ["replica"])
+@pytest.mark.parametrize("suite", ["replica", "foreign"])
 def test_suite(suite):
     result = subprocess.run(
         [
