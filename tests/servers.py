@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -129,7 +130,7 @@ class Server:
         return subprocess.run(
             [self.bin / program, *map(str, arguments)],
             cwd=self.home,
-            preexec_fn=self._place.become,
+            preexec_fn=self.become,
             check=True,
             stdout=subprocess.PIPE,
             text=True,
@@ -150,6 +151,11 @@ class Server:
     def bin(self) -> Path:
         """The folder of the binaries."""
         return self._place.bin
+
+    @property
+    def become(self) -> Callable[[], None]:
+        """What a child that belongs to this server does first: take on its account."""
+        return self._place.become
 
     @property
     def pid(self) -> int:

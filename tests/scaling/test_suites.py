@@ -7,9 +7,20 @@ import sys
 import pytest
 
 from tests.demo.test_postgres import ROOT
+from tests.scaling.pgbouncer import PROGRAM
 
 
-@pytest.mark.parametrize("suite", ["replica", "foreign"])
+@pytest.mark.parametrize(
+    "suite",
+    [
+        "replica",
+        "foreign",
+        pytest.param(
+            "pgbouncer",
+            marks=pytest.mark.skipif(not PROGRAM, reason="pgbouncer is not installed"),
+        ),
+    ],
+)
 def test_suite(suite):
     result = subprocess.run(
         [
