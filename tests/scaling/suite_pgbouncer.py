@@ -89,7 +89,7 @@ def test_many_at_once__get_right_answers_and_leave_nothing(shared, people):
         assert set(own.members) == set(people[number : number + 5])
     names = direct(
         "SELECT application_name FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
     assert names == [("",)] * POOL
     assert settings_of_pool() == before

@@ -11,24 +11,26 @@ from tests.scaling.pgbouncer import PROGRAM
 
 
 @pytest.mark.parametrize(
-    "suite",
+    ("suite", "settings"),
     [
-        "replica",
-        "foreign",
+        ("replica", "settings_replica"),
+        ("foreign", "settings_foreign"),
         pytest.param(
             "pgbouncer",
+            "settings_pgbouncer",
             marks=pytest.mark.skipif(not PROGRAM, reason="pgbouncer is not installed"),
         ),
+        ("growth", "settings"),
     ],
 )
-def test_suite(suite):
+def test_suite(suite, settings):
     result = subprocess.run(
         [
             sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
             "-p", "no:xdist", f"tests/scaling/suite_{suite}.py",
         ],
         cwd=ROOT,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": f"tests.scaling.settings_{suite}"},
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": f"tests.scaling.{settings}"},
         capture_output=True,
         text=True,
         check=False,
