@@ -14,6 +14,7 @@ DATABASES["default"]["TEST"] = {
 }
 # The same database by another connection, for what may be evaluated apart.
 DATABASES["exec"] = {**DATABASES["default"], "TEST": {"MIRROR": "default"}}
+SEGMENTS_READER_ROLES = os.environ.get("SEGMENTS_TEST_READERS", "").split()
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
