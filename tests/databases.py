@@ -55,11 +55,11 @@ def role(name: str, create: bool = True) -> Iterator[str]:
 
 
 @contextmanager
-def database(name: str, owner: str = "CURRENT_USER") -> Iterator[str]:
+def database(name: str, owner: str = "") -> Iterator[str]:
     """Have an empty database, and drop it in the end."""
     name, server = unique(name), database_url()
     run(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    run(server, f"CREATE DATABASE {name} OWNER {owner} TEMPLATE template0")
+    run(server, f"CREATE DATABASE {name} {f'OWNER {owner}' * bool(owner)} TEMPLATE template0")
     yield name
     run(server, f"DROP DATABASE {name} WITH (FORCE)")
 
