@@ -31,6 +31,9 @@ def test_nothing__differs_after_all_that_saving_does(users, make, settings, role
 
 
 DAMAGES = {
+    "REFRESH MATERIALIZED VIEW segments.vip WITH NO DATA": (
+        "the materialized view is not populated"
+    ),
     "DROP MATERIALIZED VIEW segments.vip": "the materialized view is missing",
     "DROP INDEX segments.vip_user_id_idx": "the unique index is missing",
     "COMMENT ON MATERIALIZED VIEW segments.vip IS NULL": "the comment is missing",
