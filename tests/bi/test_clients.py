@@ -78,6 +78,8 @@ def test_sqlalchemy__finds_views_and_comments(engine):
     (column,) = inspector.get_columns("vip", schema="segments")
     assert (column["name"], str(column["type"])) == ("user_id", "BIGINT")
     assert column["comment"].startswith("Key of the user")
+    columns = inspector.get_columns("catalog", schema="segments")
+    assert [column["name"] for column in columns if not column["comment"]] == []
     comment = inspector.get_table_comment("vip", schema="segments")["text"]
     assert comment.startswith('Members of segment "vip" as of its last refresh. Big spenders')
 

@@ -101,3 +101,17 @@ def test_information_schema__lists_the_two_views_and_no_segment(ask):
         "SELECT column_name FROM information_schema.columns "
         "WHERE table_schema = 'segments' AND table_name = 'membership' ORDER BY ordinal_position"
     ) == [("user_id",), ("segment_id",), ("slug",), ("entered_at",)]
+
+
+def test_columns__of_all_views_say_what_they_are(ask):
+    comments = {
+        (view, column): comment
+        for view, column, comment in ask(
+            "SELECT c.relname::text, a.attname::text, col_description(c.oid, a.attnum) "
+            "FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 "
+            "WHERE c.relnamespace = 'segments'::regnamespace AND c.relkind IN ('v', 'm')"
+        )
+    }
+    assert {("vip", "user_id"), ("membership", "entered_at"), ("catalog", "age")} <= set(comments)
+    assert [column for column, comment in comments.items() if not comment] == []
+    assert comments["membership", "user_id"] == comments["vip", "user_id"]
