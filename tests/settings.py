@@ -16,6 +16,7 @@ if "SEGMENTS_DATABASE" in os.environ:  # For commands that a test runs in a proc
     DATABASES["default"]["NAME"] = os.environ["SEGMENTS_DATABASE"]
 # The same database by another connection, for what may be evaluated apart.
 DATABASES["exec"] = {**DATABASES["default"], "TEST": {"MIRROR": "default"}}
+SEGMENTS_READER_ROLES = os.environ.get("SEGMENTS_TEST_READERS", "").split()
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",

@@ -31,6 +31,9 @@ def test_nothing__differs_after_all_that_saving_does(users, make, settings, role
 
 
 DAMAGES = {
+    "REFRESH MATERIALIZED VIEW segments.vip WITH NO DATA": (
+        "the materialized view is not populated"
+    ),
     "DROP MATERIALIZED VIEW segments.vip": "the materialized view is missing",
     "DROP INDEX segments.vip_user_id_idx": "the unique index is missing",
     "COMMENT ON MATERIALIZED VIEW segments.vip IS NULL": "the comment is missing",
@@ -89,8 +92,25 @@ def test_missing_grant__is_put_back(users, make, settings, role):
     make()
     reader = role("reader")
     settings.SEGMENTS_READER_ROLES = [reader]
-    assert found() == {"vip": f"role {reader} may not read it"}
+    assert found() == {
+        "": f"role {reader} may not read segments.membership; "
+        f"role {reader} may not read segments.catalog",
+        "vip": f"role {reader} may not read it",
+    }
     mend()
+    assert found() == {}
+
+
+@pytest.mark.parametrize("view", ["segments.membership", "segments.catalog"])
+def test_missing_grant__on_a_view_over_all_is_put_back(view, users, make, settings, role, query):
+    reader = role("reader")
+    settings.SEGMENTS_READER_ROLES = [reader]
+    mend()
+    make()
+    assert found() == {}
+    query(f"REVOKE SELECT ON {view} FROM {reader}")
+    assert found() == {"": f"role {reader} may not read {view}"}
+    assert mend()[""].what == [f"role {reader} may not read {view}"]
     assert found() == {}
 
 
