@@ -265,8 +265,13 @@ class Segment(HasMembers):
         from segments import lifecycle
 
         using = using or router.db_for_write(type(self), instance=self)
-        with lifecycle.deleting(self, using):
-            return super().delete(using=using, keep_parents=keep_parents)
+        key = self.pk
+        try:
+            with lifecycle.deleting(self, using):
+                return super().delete(using=using, keep_parents=keep_parents)
+        except BaseException:
+            self.pk = key  # Django has taken it away, and the row is there.
+            raise
 
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         """Reload the fields, and forget static ids that were assigned and not saved."""

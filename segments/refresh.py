@@ -156,27 +156,39 @@ def attempt(segment: Segment, how: How) -> RefreshResult:
             translated(SegmentExecutionError, slug),
             session.limited(alias, slug, timeout=segment.timeout) as connection,
         ):
-            result = _within(connection, segment, how, clock)
+            row = _locked_row(connection, segment, how)
+            result = (
+                _within(connection, row, how, clock)
+                if row
+                else RefreshResult(LOCKED, segment.members_count, slug=slug)
+            )
     except SegmentError as error:
         record_failure(alias, segment, clock, error)
         _reload_state(alias, segment)
         return RefreshResult(
             Status.FAILED, segment.members_count, duration=clock.elapsed, slug=slug, error=error
         )
+    if row:  # Only now is it committed.
+        copy_state(row, segment)
     return result
 
 
-def _within(
-    connection: BaseDatabaseWrapper, segment: Segment, how: How, clock: Clock
-) -> RefreshResult:
-    """Do what `attempt` does in the one transaction in which it does it."""
+def _locked_row(connection: BaseDatabaseWrapper, segment: Segment, how: How) -> Segment | None:
+    """Lock a segment and return its row; None where that is left to another session."""
     try:
         row = try_locked_row(connection, segment.pk)
     except Segment.DoesNotExist as error:
         raise SegmentExecutionError("it has been deleted", slug=segment.slug) from error
     if row is None or (how.scheduled and row.attempted_at != segment.attempted_at):
-        return RefreshResult(LOCKED, segment.members_count, slug=segment.slug)
-    copy_state(row, segment)
+        return None
+    segment.attempted_at = row.attempted_at
+    return row
+
+
+def _within(
+    connection: BaseDatabaseWrapper, row: Segment, how: How, clock: Clock
+) -> RefreshResult:
+    """Do what `attempt` does with a locked row, in the one transaction in which it does it."""
     found = views.state(connection, row.slug)
     if found.held or session.is_schema_changing(connection):
         return RefreshResult(DETACHED, row.members_count, slug=row.slug)
@@ -184,14 +196,11 @@ def _within(
     until = None if how.force else _unchanged_until(connection, row, compiled, found, how)
     if until:
         unchanged = RefreshResult(Status.UNCHANGED, row.members_count, slug=row.slug)
-        result = record(connection, row, clock, unchanged, until=until)
-    elif how.skip_only:
+        return record(connection, row, clock, unchanged, until=until)
+    if how.skip_only:
         return RefreshResult(NEEDED, row.members_count, slug=row.slug)
-    else:
-        found = views.ensure(connection, row.label, compiled, found)
-        result = populate(connection, row, found, clock, how.concurrently)
-    copy_state(row, segment)
-    return result
+    found = views.ensure(connection, row.label, compiled, found)
+    return populate(connection, row, found, clock, how.concurrently)
 
 
 def _unchanged_until(

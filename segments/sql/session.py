@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from django.db import connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.exceptions import SegmentExecutionError
+from segments.exceptions import SegmentExecutionError, from_driver
 from segments.sql import statement, text
 
 
@@ -43,7 +43,11 @@ def limited(
     connection = connections[alias]
     # With autocommit off, there is a transaction of the caller without any atomic block.
     outermost = not connection.in_atomic_block and connection.get_autocommit()
-    with transaction.atomic(using=alias), connection.cursor() as cursor:
+    if outermost and connection.errors_occurred:  # What Django does between two requests.
+        connection.errors_occurred = False
+        if not connection.is_usable():
+            connection.close()
+    with _transaction(alias, slug), connection.cursor() as cursor:
         if outermost and writes:
             cursor.execute(text("set_isolation"))
         cursor.execute(
@@ -71,6 +75,23 @@ def limited(
             transaction.set_rollback(True, using=alias)
         elif not outermost:
             cursor.execute(text("restore_limits"), before)
+
+
+@contextmanager
+def _transaction(alias: str, slug: str) -> Iterator[None]:
+    """Open a transaction; what goes wrong at its end, as without a server, is a SegmentError."""
+    inside: BaseException | None = None
+    try:
+        with transaction.atomic(using=alias):
+            try:
+                yield
+            except BaseException as error:
+                inside = error
+                raise
+    except (OperationalError, InterfaceError) as error:
+        if error is inside:
+            raise
+        raise from_driver(error, SegmentExecutionError, slug) from error
 
 
 def rows(connection: BaseDatabaseWrapper, file: str, /, **params: Any) -> list[tuple[Any, ...]]:
