@@ -1,6 +1,7 @@
 """A segment whose members have changed, sessions, and what holds after any fault."""
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import connection
 
 from segments import sync
@@ -17,14 +18,21 @@ def django_db_setup(django_db_setup, django_db_blocker):
 
 
 @pytest.fixture
-def users(transactional_db, django_user_model):
-    """The users u0 to u9, of which those with even numbers are staff."""
-    yield django_user_model.objects.bulk_create(
-        [django_user_model(username=f"u{n}", is_staff=n % 2 == 0) for n in range(10)]
-    )
+def database(transactional_db):
+    """The test database, to commit to; views are dropped, since the flush leaves them."""
+    yield
     connection.close()  # It may be that of a server which is no more.
     Segment.objects.all().delete()
     assert [entry.error for entry in sync.sync(prune=True) if entry.error] == []
+
+
+@pytest.fixture
+def users(database):
+    """The users u0 to u9, of which those with even numbers are staff."""
+    model = get_user_model()
+    return model.objects.bulk_create(
+        [model(username=f"u{n}", is_staff=n % 2 == 0) for n in range(10)]
+    )
 
 
 @pytest.fixture
@@ -50,7 +58,7 @@ def segment(users, new):
 
 
 @pytest.fixture
-def elsewhere(transactional_db):
+def elsewhere(database):
     """Open a session in a thread of its own."""
     opened = []
 
@@ -81,7 +89,7 @@ LEFT = """
 SELECT 'lock', locktype FROM pg_locks WHERE locktype = 'advisory'
 UNION ALL
 SELECT 'session', application_name FROM pg_stat_activity
-WHERE datname = current_database() AND state LIKE 'idle in transaction%%'
+WHERE datname = current_database() AND state LIKE 'idle in transaction%'
 UNION ALL
 SELECT 'temporary table', relname FROM pg_class WHERE relpersistence = 't'
 UNION ALL
@@ -95,12 +103,12 @@ SELECT 'trial view', relname FROM pg_class WHERE relname LIKE '% trial %'
 
 
 @pytest.fixture
-def sound(transactional_db):
+def sound(database):
     """Assert that a segment is whole, and is so again after its next refresh."""
 
     def stands(slug, expected):
         # A backend that was told to go takes a moment to do so.
-        until(lambda: not ask(LEFT.replace("%%", "%")))
+        until(lambda: not ask(LEFT))
         segment = Segment.objects.get(slug=slug)
         members = {key for (key,) in ask(f"SELECT user_id FROM segments.{slug}")}
         assert members == expected

@@ -8,6 +8,8 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
+import pytest
+from django.conf import settings
 from django.db import connection, connections
 
 from segments.models import Segment
@@ -40,6 +42,9 @@ STAFF = f"SELECT id FROM {USERS} WHERE is_staff AND (SELECT public.pause(1))"
 OTHERS = f"SELECT id FROM {USERS} WHERE NOT is_staff AND (SELECT public.pause(1))"
 """The opposite of it."""
 
+committing = pytest.mark.django_db(transaction=True, available_apps=settings.INSTALLED_APPS)
+"""The mark of the tests. With `available_apps`, Django flushes without a `migrate` at its end."""
+
 PATIENCE = 20
 """Seconds after which something that is waited for has failed."""
 
@@ -59,7 +64,8 @@ def connect():
     params = connection.get_connection_params()
     for unwanted in ("cursor_factory", "context", "prepare_threshold"):
         params.pop(unwanted, None)
-    return psycopg.connect(**params, autocommit=True, application_name="by hand")
+    params |= {"application_name": "by hand", "options": f"-c statement_timeout={PATIENCE}s"}
+    return psycopg.connect(**params, autocommit=True)
 
 
 def ask(statement, *params):

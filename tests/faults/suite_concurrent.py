@@ -5,9 +5,20 @@ import pytest
 from segments import sync
 from segments.exceptions import SegmentLockedError
 from segments.models import Membership, Segment, SegmentRefresh, Status
-from tests.faults.sessions import OTHERS, POINTS, STAFF, ask, outcome, run_here, until, waits
+from tests.faults.sessions import (
+    OTHERS,
+    POINTS,
+    STAFF,
+    ask,
+    committing,
+    outcome,
+    run_here,
+    until,
+    waits,
+)
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committing
+
 
 at_each_point = pytest.mark.parametrize("point", POINTS)
 
@@ -116,7 +127,7 @@ def test_delete__waits_for_the_refresh(point, refreshing, behind, segment, sound
     sound("vip", new, new)
 
 
-@at_each_point
+@pytest.mark.parametrize("point", ["refresh", "commit"])
 @pytest.mark.parametrize("change", [redefine, rename, delete])
 def test_change__gives_up_at_the_lock_timeout(
     change, point, refreshing, segment, sound, new, settings

@@ -8,9 +8,19 @@ from django.db import OperationalError, connection
 
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment, Status
-from tests.faults.sessions import OTHERS, PLACES, POINTS, STAFF, answers, outcome, until
+from tests.faults.sessions import (
+    OTHERS,
+    PLACES,
+    POINTS,
+    STAFF,
+    answers,
+    committing,
+    outcome,
+    until,
+)
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committing
+
 
 STOPS = ("fast", "immediate", "kill")
 """A stop as of every day; one that leaves the data to be recovered; the end of the postmaster."""

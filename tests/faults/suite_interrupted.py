@@ -16,13 +16,15 @@ from tests.faults.sessions import (
     POINTS,
     STAFF,
     ask,
+    committing,
     connect,
     outcome,
     run_here,
     until,
+    waits,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committing
 
 
 def cancel(pid):
@@ -138,6 +140,26 @@ def test_refresh__that_is_committed_though_nobody_hears(segment, elsewhere, soun
             admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
             admin.execute("SELECT pg_reload_conf()")
     assert isinstance(outcome(work), SegmentExecutionError)
+    sound("vip", new, new)
+
+
+@pytest.mark.xfail(raises=SegmentExecutionError, reason="the connection stays a dead one")
+def test_refresh__after_a_session_that_ended_behind_a_refresh(
+    segment, hold, elsewhere, sound, new
+):
+    """The session is terminated when the state is read that the refresh has stored."""
+    held, other, blocker = hold("commit"), elsewhere(), elsewhere()
+    work = other.start(segment.refresh)
+    held.wait_for(other.pid)
+    locking = blocker.start(lambda: run_here("BEGIN; LOCK TABLE segments_segment"))
+    until(lambda: waits(blocker.pid))  # It is next, before the reading.
+    held.release()
+    outcome(locking)
+    until(lambda: waits(other.pid))
+    terminate(other.pid)
+    assert work.result().status == "refreshed"
+    blocker.run(lambda: run_here("ROLLBACK"))
+    assert other.run(segment.refresh).status == "refreshed"
     sound("vip", new, new)
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("suite", ["interrupted", "crashed", "concurrent"])
+@pytest.mark.parametrize("suite", ["interrupted", "crashed", "concurrent", "stress"])
 def test_refresh__survives(suite):
     result = subprocess.run(
         [
