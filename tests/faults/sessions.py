@@ -12,7 +12,6 @@ import pytest
 from django.conf import settings
 from django.db import connection, connections
 
-from segments.models import Segment
 from tests.conftest import USERS
 
 POINTS = ("refresh", "reconcile", "history", "commit")
@@ -34,6 +33,8 @@ CREATE TRIGGER pause_history BEFORE INSERT ON segments_segmentrefresh FOR EACH R
 CREATE CONSTRAINT TRIGGER pause_commit AFTER INSERT ON segments_segmentrefresh
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN (NEW.status = 'refreshed') EXECUTE FUNCTION public.pause(3);
+CREATE CONSTRAINT TRIGGER pause_deletion AFTER DELETE ON segments_segment
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.pause(3);
 """
 
 STAFF = f"SELECT id FROM {USERS} WHERE is_staff AND (SELECT public.pause(1))"
@@ -153,8 +154,3 @@ class Hold:
 def outcome(future):
     """Return the exception that the work ended with, or None."""
     return future.exception(PATIENCE)
-
-
-def refresh(slug="vip", concurrently=True):
-    """Refresh a segment as its row is now."""
-    return Segment.objects.get(slug=slug).refresh(concurrently=concurrently)
