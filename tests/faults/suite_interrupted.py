@@ -105,7 +105,7 @@ SELECT id FROM (
 """With a work_mem of 64 kB this writes some 500 kB to disk for three users, and 2 MB for ten."""
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", ["refresh", "commit"])
 def test_refresh__by_a_client_that_is_killed(point, segment, hold, server, sound, old, new):
     held = hold(point)
     client = subprocess.Popen(
@@ -169,31 +169,29 @@ COMMIT = pytest.param(
 )
 
 
-@faults
 @pytest.mark.parametrize("point", [*POINTS[:-1], COMMIT])
-def test_save__stopped(fault, point, segment, hold, elsewhere, sound, old, new):
+def test_save__stopped(point, segment, hold, elsewhere, sound, old, new):
     held, other = hold(point), elsewhere()
     segment.definition, segment.slug = OTHERS, "other"
     work = other.start(segment.save)
     held.wait_for(other.pid)
-    fault(other.pid)
+    terminate(other.pid)
     outcome(work)
     held.release()
     stored = Segment.objects.get()
     assert (stored.slug, stored.definition) == ("vip", STAFF)
     sound("vip", old, new)
-    with pytest.raises(SegmentExecutionError, match=TOLD[fault]):
+    with pytest.raises(SegmentExecutionError, match=TOLD[terminate]):
         work.result()
 
 
-@faults
 @pytest.mark.parametrize("point", ["refresh", "history", COMMIT])
-def test_create__stopped(fault, point, segment, hold, elsewhere, sound, old, new):
+def test_create__stopped(point, segment, hold, elsewhere, sound, old, new):
     held, other = hold(point), elsewhere()
     another = Segment(name="Another", slug="another", definition=STAFF)
     work = other.start(another.save)
     held.wait_for(other.pid)
-    fault(other.pid)
+    terminate(other.pid)
     outcome(work)
     held.release()
     assert another.pk is None
@@ -202,21 +200,20 @@ def test_create__stopped(fault, point, segment, hold, elsewhere, sound, old, new
     sound("vip", old, new)
     another.save()
     sound("another", new, new)
-    with pytest.raises(SegmentExecutionError, match=TOLD[fault]):
+    with pytest.raises(SegmentExecutionError, match=TOLD[terminate]):
         work.result()
 
 
 @pytest.mark.xfail(raises=(AssertionError, OperationalError), reason="as above; and it has no key")
-@faults
-def test_delete__stopped(fault, segment, hold, elsewhere, sound, old, new):
+def test_delete__stopped(segment, hold, elsewhere, sound, old, new):
     held, other, key = hold("commit"), elsewhere(), segment.pk
     work = other.start(segment.delete)
     held.wait_for(other.pid)
-    fault(other.pid)
+    terminate(other.pid)
     outcome(work)
     held.release()
     sound("vip", old, new)
     assert segment.pk == key
-    with pytest.raises(SegmentExecutionError, match=TOLD[fault]):
+    with pytest.raises(SegmentExecutionError, match=TOLD[terminate]):
         work.result()
     assert segment.delete()[0] > 0
