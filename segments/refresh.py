@@ -344,9 +344,9 @@ def announce(segment: Segment, result: RefreshResult) -> None:
     else:
         return
     connection = connections[conf.exec_connection()]
-    if connection.in_atomic_block or connection.get_autocommit():
+    if connection.in_atomic_block:
         connection.on_commit(send)
-    else:  # The caller commits by hand, and Django does not know when.
+    else:  # It is committed, or the caller does that by hand, and Django does not know when.
         send()
 
 

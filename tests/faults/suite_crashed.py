@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import connection
 
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment, Status
@@ -60,7 +60,6 @@ def test_refresh__of_which_the_server_stops(
     sound("vip", old, new)
 
 
-@pytest.mark.xfail(raises=OperationalError, reason="errors of a roll-back are Django's own")
 @pytest.mark.parametrize("point", POINTS)
 def test_save__of_which_the_server_crashes(
     point, segment, hold, elsewhere, server, sound, old, new
