@@ -22,7 +22,7 @@ PIPED_WIDTH = 140
 TABLE_WIDTH = 96
 """Columns in which no name is wrapped."""
 
-NUMBERS = {"median": 8, "p99": 8, "ratio": 5, "goal": 9, "met": 3}
+NUMBERS = {"median": 8, "p99": 8, "ratio": 6, "goal": 9, "met": 3}
 """The widths of what is never wrapped; the names of the sides share the rest evenly."""
 
 SIDES = """
@@ -34,7 +34,10 @@ naive view                a materialized view of the bare definition, without OR
                           and REFRESH MATERIALIZED VIEW CONCURRENTLY
 CREATE TABLE AS + index   the bare definition, and a unique index: nobody could read meanwhile
 has_member(), prepared    on a connection with the option prepare_threshold=0
-psycopg, prepared         the same probe by psycopg alone, with prepare=True"""
+psycopg, prepared         the same probe by psycopg alone, with prepare=True
+has_member(), refreshing  while another process refreshes the segment; 1 % of the users changed
+                          sides before each of its refreshes
+refresh_many(), forced    one run that recomputes all; each segment has some thousands of members"""
 
 
 @dataclass(frozen=True)

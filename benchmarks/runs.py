@@ -63,13 +63,13 @@ def _nothing_changed(progress: Progress) -> list[Comparison]:
     numbers = progress.track(range(MANY), description=f"Creating {MANY:,} more segments")
     segments = [_create(f"many-{number}", _definition(number)) for number in numbers]
     data.vacuum()
-    skipped = Side(f"{MANY:,} segments, nothing written", _run(segments, Status.UNCHANGED))
-    forced = Side(f"{MANY:,} segments, forced", _run(segments, Status.REFRESHED, force=True))
+    skipped = Side("refresh_many()", _run(segments, Status.UNCHANGED))
+    forced = Side("refresh_many(), forced", _run(segments, Status.REFRESHED, force=True))
     task = progress.add_task(f"Refreshing {MANY:,} segments", total=3)
     for side in (skipped, forced, skipped):  # One forced run is long enough to stand for itself.
         measure([side], [ONCE])
         progress.advance(task)
-    return [Comparison("A run in which nothing has changed", skipped, forced, at_most=0.05)]
+    return [Comparison(f"A run over {MANY:,} segments, nothing changed", skipped, forced, at_most=0.05)]
 
 
 def _side_by_side(progress: Progress) -> list[Comparison]:
@@ -80,10 +80,10 @@ def _side_by_side(progress: Progress) -> list[Comparison]:
     ]
     data.vacuum()
     run = partial(_run, segments, Status.REFRESHED, force=True)
-    one = Side(f"{LARGE} segments, jobs=1", run(jobs=1))
-    two = Side(f"{LARGE} segments, jobs=2", run(jobs=2))
+    one = Side("forced, jobs=1", run(jobs=1))
+    two = Side("forced, jobs=2", run(jobs=2))
     measure([two, one], progress.track(ROUNDS, description="Refreshing side by side"))
-    return [Comparison("A forced run on two connections", two, one, at_most=0.7)]
+    return [Comparison(f"A run over {LARGE} large segments, on two connections", two, one, at_most=0.7)]
 
 
 def _run(
