@@ -37,7 +37,7 @@ has_member(), prepared    on a connection with the option prepare_threshold=0
 psycopg, prepared         the same probe by psycopg alone, with prepare=True
 has_member(), refreshing  while another process refreshes the segment; 1 % of the users changed
                           sides before each of its refreshes
-refresh_many(), forced    one run that recomputes all; each segment has some thousands of members"""
+refresh_many(), forced    one run that recomputes all; a segment has some thousands of members"""
 
 
 @dataclass(frozen=True)

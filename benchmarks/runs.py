@@ -69,7 +69,8 @@ def _nothing_changed(progress: Progress) -> list[Comparison]:
     for side in (skipped, forced, skipped):  # One forced run is long enough to stand for itself.
         measure([side], [ONCE])
         progress.advance(task)
-    return [Comparison(f"A run over {MANY:,} segments, nothing changed", skipped, forced, at_most=0.05)]
+    topic = f"A run over {MANY:,} segments, nothing changed"
+    return [Comparison(topic, skipped, forced, at_most=0.05)]
 
 
 def _side_by_side(progress: Progress) -> list[Comparison]:
@@ -83,7 +84,8 @@ def _side_by_side(progress: Progress) -> list[Comparison]:
     one = Side("forced, jobs=1", run(jobs=1))
     two = Side("forced, jobs=2", run(jobs=2))
     measure([two, one], progress.track(ROUNDS, description="Refreshing side by side"))
-    return [Comparison(f"A run over {LARGE} large segments, on two connections", two, one, at_most=0.7)]
+    topic = f"A run over {LARGE} large segments, on two connections"
+    return [Comparison(topic, two, one, at_most=0.7)]
 
 
 def _run(
