@@ -19,7 +19,7 @@ from segments import conf
 PIPED_WIDTH = 140
 """Columns of output that no terminal limits."""
 
-TABLE_WIDTH = 96
+TABLE_WIDTH = 98
 """Columns in which no name is wrapped."""
 
 NUMBERS = {"median": 8, "p99": 8, "ratio": 6, "goal": 9, "met": 3}
