@@ -111,6 +111,14 @@ def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Comp
             "due": due(),
         },
         "replace_is_member_function": {"function": function("is_member"), "schema": schema},
+        "replace_is_live_member_function": {
+            "function": live_function("is_member"),
+            "schema": sql.Literal(conf.live_schema()),
+        },
+        "replace_live_members_function": {
+            "function": live_function("members"),
+            "schema": sql.Literal(conf.live_schema()),
+        },
         "replace_trace_function": {"function": function("trace"), "reads": reads},
         "replace_unchanged_until_function": {
             "function": function("unchanged_until"),
@@ -136,6 +144,11 @@ def due() -> sql.Composed:
 def function(name: str) -> sql.Identifier:
     """Return one of the functions that all segments share."""
     return sql.Identifier(conf.schema(), name)
+
+
+def live_function(name: str) -> sql.Identifier:
+    """Return one of the functions that evaluate a definition; readers may not use their schema."""
+    return sql.Identifier(conf.live_schema(), name)
 
 
 def base_view(name: str) -> sql.Identifier:

@@ -6,6 +6,10 @@ FROM (
         (%(schema)s || '.catalog', to_regclass(%(schema)s || '.catalog')::oid),
         (%(schema)s || '.is_member(text, anyelement)',
             to_regprocedure(%(schema)s || '.is_member(text, anyelement)')::oid),
+        (%(live_schema)s || '.is_member(text, anyelement)',
+            to_regprocedure(%(live_schema)s || '.is_member(text, anyelement)')::oid),
+        (%(live_schema)s || '.members(text, anyelement)',
+            to_regprocedure(%(live_schema)s || '.members(text, anyelement)')::oid),
         (%(schema)s || '.trace()',
             (SELECT p.oid FROM pg_catalog.pg_proc AS p
             WHERE p.proname = 'trace' AND p.pronamespace = to_regnamespace(%(schema)s) LIMIT 1)),
