@@ -92,6 +92,17 @@ def test_segments__live_under_the_role(restricted, query, relation, users):
     assert relation("segments.big") is None
 
 
+def test_first_segment__brings_what_all_share_into_the_schemas(
+    roles, users, make, settings, query
+):
+    query("DROP SCHEMA segments, segments_live CASCADE")
+    grants(roles)
+    settings.SEGMENTS_EXEC_ROLE = roles[0]
+    make()
+    assert users[0].is_member("vip")
+    assert sync.check() == []
+
+
 @pytest.mark.parametrize(
     "definition",
     [
