@@ -103,6 +103,16 @@ def test_first_segment__brings_what_all_share_into_the_schemas(
     assert sync.check() == []
 
 
+def test_role__that_an_alias_logs_in_as_is_made_for_that_and_shared_with_nobody(
+    roles, settings, query
+):
+    settings.SEGMENTS_EXEC_CONNECTION = "exec"
+    printed = grants(roles)
+    assert query("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", roles[0]) == [(True,)]
+    assert query("SELECT pg_has_role(%s, %s, 'MEMBER')", roles[1], roles[0]) == [(False,)]
+    assert "GRANT SELECT, INSERT, UPDATE, DELETE ON" in printed
+
+
 @pytest.mark.parametrize(
     "definition",
     [
