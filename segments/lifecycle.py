@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import psycopg
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Value
@@ -203,9 +204,28 @@ def _drop(connection: BaseDatabaseWrapper, row: Segment, using: str) -> None:
         if using == conf.exec_connection():
             views.drop(connection, row.slug)
             return
-        with session.limited(conf.exec_connection(), row.slug, undo=True) as other:
-            views.drop(other, row.slug)  # Whether that would be refused.
+        try:
+            _try_drop([row])
+        except psycopg.errors.DependentObjectsStillExist:
+            # What reads it may go in the same transaction, and have its views as yet.
+            going = _going(using)
+            if not going:
+                raise
+            _try_drop([*going, row])
     transaction.on_commit(partial(_drop_later, row), using=using)
+
+
+def _try_drop(rows: list[Segment]) -> None:
+    """Drop views, in this order, and roll that back, to see whether it would be refused."""
+    with session.limited(conf.exec_connection(), rows[-1].slug, undo=True) as other:
+        for row in rows:
+            views.drop(other, row.slug)
+
+
+def _going(using: str) -> list[Segment]:
+    """Return the segments of which a transaction has deleted the rows, and not yet the views."""
+    waiting = [function for _, function, *_ in connections[using].run_on_commit]
+    return [f.args[0] for f in waiting if isinstance(f, partial) and f.func is _drop_later]
 
 
 def _drop_later(deleted: Segment) -> None:

@@ -132,3 +132,13 @@ def test_deletion__that_is_refused_says_so_before_the_row_is_gone(users, make):
     with pytest.raises(SegmentExecutionError, match="depends on"):
         segment.delete()
     assert Segment.objects.count() == 2
+
+
+def test_deletion__of_what_is_read_by_what_goes_along(users, make, names):
+    before = names()
+    make()
+    make("reader", definition="SELECT user_id FROM segments.vip")
+    make("other")
+    Segment.objects.all().delete()
+    assert names() == before
+    assert not Segment.objects.exists()
