@@ -29,7 +29,7 @@ from segments.exceptions import (
 from segments.locking import locked
 from segments.models import Membership, Segment, StaticMember
 from segments.outcome import Clock, announce, copy_state, record_failure
-from segments.refresh import populate
+from segments.refresh import populate, reload_state
 from segments.source import compile_segment
 from segments.sql import base, names, session, static_ids, views
 from segments.sql.definition import check_text
@@ -79,7 +79,7 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
         if together:
             _follow(connection, row, change)
         else:
-            transaction.on_commit(partial(_follow_later, row, change), using=using)
+            transaction.on_commit(partial(_follow_later, segment, row, change), using=using)
         copy_state(Segment.objects.using(using).get(pk=segment.pk), segment)
 
 
@@ -181,10 +181,11 @@ def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> No
                 tasks.enqueue_refresh(row)
 
 
-def _follow_later(saved: Segment, change: Change) -> None:
+def _follow_later(segment: Segment, saved: Segment, change: Change) -> None:
     """Change the views of a segment whose row was saved on another alias, and is committed.
 
-    A failure is stored on the segment, as that of a refresh is, and raised out of the commit.
+    A failure is stored on the segment, as that of a refresh is, and raised out of the commit. The
+    instance that was saved gets the state that comes of either.
     """
     alias, clock = conf.exec_connection(), Clock()
     try:
@@ -196,6 +197,8 @@ def _follow_later(saved: Segment, change: Change) -> None:
     except SegmentError as error:
         record_failure(alias, saved, clock, error)
         raise
+    finally:
+        reload_state(alias, segment)
 
 
 def _drop(connection: BaseDatabaseWrapper, row: Segment, using: str) -> None:

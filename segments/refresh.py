@@ -104,7 +104,7 @@ def attempt(segment: Segment, how: How) -> RefreshResult:
             )
     except SegmentError as error:
         record_failure(alias, segment, clock, error)
-        _reload_state(alias, segment)
+        reload_state(alias, segment)
         return RefreshResult(
             Status.FAILED, segment.members_count, duration=clock.elapsed, slug=slug, error=error
         )
@@ -201,7 +201,7 @@ def populate(
         return record(connection, row, clock, result, trace=trace)
 
 
-def _reload_state(alias: str, segment: Segment) -> None:
+def reload_state(alias: str, segment: Segment) -> None:
     """Set on an instance what a refresh has stored, if the database can still be asked."""
     try:
         stored = Segment.objects.using(alias).filter(pk=segment.pk).first()

@@ -21,7 +21,6 @@ FEW = f"SELECT id FROM {USERS} WHERE username < 'u3'"
 
 def test_segment__lives_as_on_one_alias(users, make, query):
     segment = make(static_ids=users[8:], definition=FEW)
-    segment.refresh_from_db()
     assert (segment.members_count, segment.status) == (5, Status.REFRESHED)
     assert users[0].is_member(segment)
     assert users[9].is_member("vip")
@@ -34,6 +33,14 @@ def test_segment__lives_as_on_one_alias(users, make, query):
     segment.delete()
     assert query("SELECT to_regclass('segments.gold')") == [(None,)]
     assert not Membership.objects.exists()
+
+
+def test_instance__that_was_saved_knows_what_came_of_it(users, make):
+    segment = make(definition=FEW)
+    assert segment.refreshed_at is not None
+    users[0].delete()
+    assert segment.has_member(users[0]) is segment.has_member_live(users[0]) is False
+    assert len(segment) == 3  # As of the last refresh, and not of now.
 
 
 def test_manager_method__of_a_model_needs_no_table_of_django(make):
