@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.db import connection, connections
+from psycopg.conninfo import make_conninfo
 
+from demo.postgres import database_url
 from segments.models import Segment, SegmentRefresh
 
 USERS = "accounts_segmentableuser"
@@ -121,12 +124,31 @@ def names(query):
 
 
 @pytest.fixture
-def role(query):
-    """Create a role for this test; it goes when the test is rolled back."""
+def dba(query):
+    """Run SQL as somebody who may do anything: the application, but where that is restricted.
+
+    There it is committed at once.
+    """
+    if not hasattr(settings, "SETUP"):
+        return query
+
+    def run(sql):
+        where = make_conninfo(database_url(), dbname=connection.settings_dict["NAME"])
+        with psycopg.connect(where, autocommit=True) as privileged:
+            privileged.execute(sql)
+
+    return run
+
+
+@pytest.fixture
+def role(query, dba):
+    """Create a role for this test; it goes when the test is rolled back, or the set-up is."""
 
     def create(name):
         unique = f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-        query(f'CREATE ROLE "{unique}"')
+        if not query("SELECT 1 FROM pg_roles WHERE rolname = %s", unique):
+            ((me,),) = query("SELECT session_user::text")
+            dba(f'CREATE ROLE "{unique}"; GRANT "{unique}" TO "{me}"')
         return unique
 
     return create

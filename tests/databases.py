@@ -50,8 +50,10 @@ def role(name: str, create: bool = True) -> Iterator[str]:
     run(server, drop)
     if create:
         run(server, f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
-    yield name
-    run(server, drop)
+    try:
+        yield name
+    finally:
+        run(server, drop)
 
 
 @contextmanager
@@ -60,8 +62,10 @@ def database(name: str, owner: str = "") -> Iterator[str]:
     name, server = unique(name), database_url()
     run(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     run(server, f"CREATE DATABASE {name} {f'OWNER {owner}' * bool(owner)} TEMPLATE template0")
-    yield name
-    run(server, f"DROP DATABASE {name} WITH (FORCE)")
+    try:
+        yield name
+    finally:
+        run(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def manage(

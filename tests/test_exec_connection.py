@@ -92,8 +92,8 @@ def test_bad_definition__is_refused_before_anything_is_saved(
     assert SegmentRefresh.objects.count() == 1
 
 
-def test_views__that_cannot_follow_say_so_and_are_healed_by_a_sync(users, make, query):
-    query("CREATE TABLE segments.vip (note text)")
+def test_views__that_cannot_follow_say_so_and_are_healed_by_a_sync(users, make, dba):
+    dba("CREATE TABLE segments.vip (note text)")
     with pytest.raises(SegmentExecutionError, match='"vip"'):
         make()
     segment = Segment.objects.get()
@@ -101,16 +101,16 @@ def test_views__that_cannot_follow_say_so_and_are_healed_by_a_sync(users, make, 
     assert "vip" in segment.refreshes.get().error
     with pytest.raises(SegmentExecutionError, match="does not exist"):
         users[0].is_member(segment)
-    query("DROP TABLE segments.vip")
+    dba("DROP TABLE segments.vip")
     assert [entry.error for entry in sync.sync()] == [None]
     segment.refresh_from_db()
     assert users[0].is_member(segment)
     assert segment.status == Status.REFRESHED
 
 
-def test_migrate__of_the_alias_of_the_rows_syncs_the_views(users, make, query, relation):
+def test_migrate__of_the_alias_of_the_rows_syncs_the_views(users, make, dba, relation):
     make()
-    query("DROP MATERIALIZED VIEW segments.vip")
+    dba("DROP MATERIALIZED VIEW segments.vip")
     call_command("migrate", database="default", verbosity=0)
     assert relation("segments.vip") is not None
 

@@ -96,17 +96,17 @@ def plans(users, query):
 
 
 @pytest.fixture
-def witness(plans, make, query, relation, session):
+def witness(plans, make, query, dba, relation, session):
     """A segment with a BI view of another role on it; says whether all that has stayed."""
     make("gold", definition="SELECT user_id FROM stock_plan WHERE level = 'gold' AND score >= 0")
     make("other", definition="SELECT user_id FROM segments.gold")
-    name = f"bi_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-    query(f"CREATE ROLE {name}")
-    query(f"GRANT USAGE ON SCHEMA segments TO {name}")
-    query(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}")
-    query(f"GRANT SELECT ON segments.gold TO {name}")
-    query("CREATE VIEW bi AS SELECT count(*) AS n FROM segments.gold")
-    query(f"ALTER VIEW bi OWNER TO {name}")
+    name = f"bi_witness_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    dba(f"CREATE ROLE {name}")
+    dba(f"GRANT USAGE ON SCHEMA segments TO {name}")
+    dba(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}")
+    dba(f"GRANT SELECT ON segments.gold TO {name}")
+    dba("CREATE VIEW bi AS SELECT count(*) AS n FROM segments.gold")
+    dba(f"ALTER VIEW bi OWNER TO {name}; GRANT SELECT ON bi TO PUBLIC")
     before = [relation(each) for each in ("segments.gold", "segments.other", "bi")]
     live = relation("segments_live.gold")[0]
 
@@ -116,7 +116,7 @@ def witness(plans, make, query, relation, session):
         assert query("SELECT n FROM bi") == [(members,)]
 
     yield stayed
-    query(f"DROP VIEW bi; DROP OWNED BY {name}; DROP ROLE {name}")
+    dba(f"DROP VIEW bi; DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 def attached():
@@ -298,11 +298,7 @@ def other_process(evolve, code):
     return subprocess.Popen(
         [sys.executable, "-c", setup + code],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{ROOT}:{evolve.path}",
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
-        },
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{evolve.path}"},
     )  # fmt: skip
 
 

@@ -3,8 +3,8 @@
 -- once, if they have not done so within a second; else after ten seconds of idleness; else, when they
 -- never rest, after a minute. So what others may have written since the last refresh without having told
 -- was committed later than `told`, which cannot be known of sessions that only pg_read_all_stats may look
--- at. Peers report with each commit (pg_stat_force_next_flush). The sessions are looked at before the
--- counters, so that who reports in between is taken for one who has not.
+-- at: of those, not even the type is told. Peers report with each commit (pg_stat_force_next_flush). The
+-- sessions are looked at before the counters, so that who reports in between is taken for one who has not.
 CREATE OR REPLACE FUNCTION {function} (
     live_view regclass, members_view regclass, users_table regclass, key_column name,
     last_digest text, since timestamptz, lag interval, peers integer[]
@@ -29,7 +29,7 @@ BEGIN
         WHERE a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
             AND a.pid <> pg_catalog.pg_backend_pid()
             AND a.pid <> ALL (peers)
-            AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker', 'walsender')
+            AND coalesce(a.backend_type, '') NOT IN ('autovacuum worker', 'parallel worker', 'walsender')
     ) AS session
     WHERE NOT coalesce(moment <= since OR rested, false);
     IF told >= asked - lag

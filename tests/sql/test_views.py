@@ -14,10 +14,11 @@ FEW = f"SELECT id FROM {USERS} WHERE username < 'u3'"
 
 
 def test_definition__changes_under_everything_that_was_built_on_it(
-    users, make, query, relation, role
+    users, make, query, dba, relation, role
 ):
     segment = make(description="Those who pay")
     reader = role("reader")
+    dba(f'GRANT CREATE ON SCHEMA public TO "{reader}"')
     query(f'GRANT SELECT ON segments.vip TO "{reader}"')
     query(f'GRANT SELECT (user_id) ON segments_live.vip TO "{reader}"')
     query(
