@@ -16,10 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -76,8 +76,33 @@ def django_database(url: str) -> dict[str, Any]:
     return entry | {"OPTIONS": parts}
 
 
+class Place(NamedTuple):
+    """Where a server lives: its folder, the binaries it runs, what its processes do first."""
+
+    home: Path
+    bin: Path
+    become: Callable[[], None]
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.home / "data"
+
+    def url(self, dbname: str = "postgres") -> str:
+        """Return the URL of a database of the server here."""
+        return f"postgres://postgres@/{dbname}?host={self.home}"
+
+
 def start(durable: bool = False) -> str:
     """Start a server that lives as long as this process, and return its URL."""
+    place = make_place()
+    create_data(place)
+    launch(place, SETTINGS if durable else SETTINGS | CARELESS)
+    return place.url()
+
+
+def make_place() -> Place:
+    """Make a private folder for a server; it goes when this process ends."""
     # Short, since the path of a Unix socket may have 107 bytes at the most.
     home = Path(tempfile.mkdtemp(prefix="segments-", dir="/tmp"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
@@ -85,26 +110,47 @@ def start(durable: bool = False) -> str:
     if account:
         os.chown(home, account.pw_uid, account.pw_gid)
     become = _child_setup(account)
-    binaries = _runnable(binaries_folder(), home, become)
-    data = home / "data"
+    return Place(home, _runnable(binaries_folder(), home, become), become)
+
+
+def create_data(place: Place) -> None:
+    """Create the data directory of a new server."""
     subprocess.run(
         [
-            binaries / "initdb",
-            "--pgdata", data, "--username", "postgres", "--auth", "trust",
+            place.bin / "initdb",
+            "--pgdata", place.data, "--username", "postgres", "--auth", "trust",
             "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions",
         ],
-        check=True, cwd=home, preexec_fn=become, stdout=subprocess.DEVNULL,
+        check=True, cwd=place.home, preexec_fn=place.become, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    settings = SETTINGS if durable else SETTINGS | CARELESS
+
+
+def launch(place: Place, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start the server on its data, and return the shell around it once it takes connections.
+
+    Raises:
+        RuntimeError: when the server does not start; the message holds the end of its log.
+    """
     options = [f"-c{name}={value}" for name, value in settings.items()]
-    with (home / "log").open("wb") as log:
+    before = _pid_file(place)
+    with (place.home / "log").open("ab") as log:
         server = subprocess.Popen(
-            ["sh", "-c", LAUNCH, home, binaries / "postgres", "-D", data, "-k", home, *options],
-            cwd=home, preexec_fn=become, stdout=log, stderr=log,
+            [
+                "sh", "-c", LAUNCH, place.home,
+                place.bin / "postgres", "-D", place.data, "-k", place.home, *options,
+            ],
+            cwd=place.home, preexec_fn=place.become, stdout=log, stderr=log,
         )  # fmt: skip
-    atexit.register(_stop, server)
-    _wait_until_ready(server, home)
-    return f"postgres://postgres@/postgres?host={home}"
+    atexit.register(stop, server)
+    _wait_until_ready(server, place, before)
+    return server
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """Stop a server and remove its folder: disconnect clients, write no more than it must."""
+    if server.poll() is None:
+        server.terminate()
+        server.wait(timeout=30)
 
 
 def binaries_folder() -> Path:
@@ -155,18 +201,24 @@ def _runnable(binaries: Path, home: Path, become: Callable[[], None]) -> Path:
     return binaries
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], home: Path) -> None:
-    """Return once the server takes connections; its pid file says so on its eighth line."""
-    pid_file, deadline = home / "data" / "postmaster.pid", time.monotonic() + 60
+def _wait_until_ready(server: subprocess.Popen[bytes], place: Place, before: str) -> None:
+    """Return once the server takes connections; its pid file says so on its eighth line.
+
+    Args:
+        before: What the pid file said before; one that was killed leaves it behind.
+    """
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and server.poll() is None:
-        if pid_file.exists() and pid_file.read_text().strip().endswith("ready"):
+        found = _pid_file(place)
+        if found != before and found.strip().endswith("ready"):
             return
         time.sleep(0.02)
-    raise RuntimeError(UNSTARTABLE + (home / "log").read_text(errors="replace")[-2000:])
+    raise RuntimeError(UNSTARTABLE + (place.home / "log").read_text(errors="replace")[-2000:])
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Stop the server: disconnect clients, write nothing more than it must."""
-    if server.poll() is None:
-        server.terminate()
-        server.wait(timeout=30)
+def _pid_file(place: Place) -> str:
+    """Return what the pid file of the server here says; nothing where there is none."""
+    try:
+        return (place.data / "postmaster.pid").read_text()
+    except FileNotFoundError:
+        return ""
