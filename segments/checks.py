@@ -52,6 +52,14 @@ def check_project(**kwargs: Any) -> list[CheckMessage]:
                 id="segments.E002",
             )
         )
+    if conf.refresh_async() and conf.tasks_framework() is None:
+        found.append(
+            Error(
+                "SEGMENTS_REFRESH_ASYNC is on, and there is no tasks framework.",
+                hint='pip install "django-segments[tasks]", and set TASKS.',
+                id="segments.E009",
+            )
+        )
     if not issubclass(get_user_model(), SegmentMixin):
         found.append(
             CheckWarning(
@@ -126,6 +134,8 @@ def _check_settings() -> list[CheckMessage]:
         conf.schema,
         conf.reader_roles,
         conf.refresh_every,
+        conf.skip_lag,
+        conf.history,
         conf.statement_timeout,
         conf.lock_timeout,
     ):

@@ -2,7 +2,8 @@
 
 import re
 from datetime import timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
@@ -41,6 +42,12 @@ def refresh_on_save() -> bool:
 def refresh_async() -> bool:
     """Whether a save and the admin's action leave refreshing to a background worker."""
     return bool(_get("SEGMENTS_REFRESH_ASYNC", False))
+
+
+@cache
+def tasks_framework() -> str | None:
+    """The module of the tasks framework: that of Django 6.0, or of the package; None without."""
+    return next(filter(find_spec, ("django.tasks", "django_tasks")), None)
 
 
 def refresh_every() -> timedelta | None:

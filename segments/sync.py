@@ -133,9 +133,8 @@ def check() -> list[Drift]:
     """Return all that differs between rows and views, orphans included. Changes nothing."""
     connection = connections[conf.exec_connection()]
     with translated(SegmentExecutionError):
-        missing, found = base.missing_base(connection), views.states(connection)
+        what, found = base.drift(connection), views.states(connection)
         absent = labels.missing_roles(connection)
-    what = [f"{name} is missing" for name in missing]
     what += [f"role {name} of SEGMENTS_READER_ROLES does not exist" for name in absent]
     result = [Drift("", what)]
     for segment in Segment.objects.using(connection.alias):
@@ -157,10 +156,10 @@ def sync(prune: bool = False) -> Iterator[Drift]:
     alias = conf.exec_connection()
     with translated(SegmentExecutionError), session.limited(alias, "sync") as connection:
         session.end_schema_change(connection)
-        missing = base.missing_base(connection)
+        what = base.drift(connection)
         base.ensure_base(connection)
-    if missing:
-        yield Drift("", [f"{name} is missing" for name in missing])
+    if what:
+        yield Drift("", what)
     waiting = list(Segment.objects.using(alias))
     found = views.states(connection)
     while waiting:
@@ -232,8 +231,9 @@ def _mend(segment: Segment, found: views.State) -> Drift:
                 _store(row, {name: getattr(Segment(), name) for name in STATE})
             elif found.detached and row.status == Status.FAILED and row.refreshed_at:
                 _store(row, {"status": Status.REFRESHED, "last_error": ""})
-        if not found.populated:
-            refresh(segment)
+        if not (found.populated and found.indexed and found.commented):
+            # Whoever made the members anew, such as Citus, may have left them empty.
+            refresh(segment, concurrently=False)
     except SegmentError as error:
         if found.detached and isinstance(error, SegmentDefinitionError):
             with suppress(SegmentError):  # It is told in any case.

@@ -8,7 +8,6 @@ are plain functions. What else runs functions by the clock, such as Celery beat,
 from collections.abc import Callable
 from datetime import datetime
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -20,13 +19,11 @@ from segments.models import Segment
 from segments.refresh import LOCKED, refresh
 from segments.sql import session
 
-FRAMEWORK = next(filter(find_spec, ("django.tasks", "django_tasks")), None)
-"""The module of the tasks framework, if there is one."""
-
 
 def task(function: Callable[..., Any]) -> Any:
     """Make a task of a function, if there is a framework."""
-    return import_module(FRAMEWORK).task(function) if FRAMEWORK else function
+    framework = conf.tasks_framework()
+    return import_module(framework).task(function) if framework else function
 
 
 @task
@@ -104,7 +101,7 @@ def enqueue_for_user(user: Any) -> None:
 
 def check_framework() -> None:
     """Raise ImproperlyConfigured when there is no tasks framework."""
-    if FRAMEWORK is None:
+    if conf.tasks_framework() is None:
         raise ImproperlyConfigured(
             "Refreshing in the background needs a tasks framework: "
             'pip install "django-segments[tasks]", and set TASKS.'

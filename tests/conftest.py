@@ -11,6 +11,9 @@ from segments.models import Segment, SegmentRefresh
 
 USERS = "accounts_segmentableuser"
 
+EVEN = f"SELECT id FROM {USERS} WHERE is_staff"
+"""A definition of which `staff` says who is in it."""
+
 
 def forget(segments):
     """Delete the rows of segments as somebody does who does not know of their views."""
@@ -40,6 +43,19 @@ def orders(users, query):
 
 
 @pytest.fixture
+def staff(users):
+    """Set who is staff, by the numbers in the users' names."""
+
+    def choose(*numbers):
+        model = type(users[0])
+        model.objects.update(is_staff=False)
+        model.objects.filter(username__in=[f"u{n}" for n in numbers]).update(is_staff=True)
+
+    choose(0, 2, 4, 6, 8)
+    return choose
+
+
+@pytest.fixture
 def make(db):
     """Create a segment from keyword arguments; the slug is its name, too."""
 
@@ -61,6 +77,15 @@ def query(db):
             return cursor.fetchall() if cursor.description else None
 
     return run
+
+
+@pytest.fixture
+def failing(orders, make, query):
+    """A segment whose definition has come to fail."""
+    query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
+    segment = make("failing", definition="SELECT user_id FROM shop_order WHERE 1 / amount <= 1")
+    query("UPDATE shop_order SET amount = 0 WHERE amount = 1")
+    return segment
 
 
 @pytest.fixture

@@ -12,8 +12,11 @@ DATABASES = {"default": django_database(database_url())}
 DATABASES["default"]["TEST"] = {
     "NAME": os.environ.get("SEGMENTS_TEST_NAME", f"test_segments_{AUTH_USER_MODEL.lower()}")
 }
+if "SEGMENTS_DATABASE" in os.environ:  # For commands that a test runs in a process of their own.
+    DATABASES["default"]["NAME"] = os.environ["SEGMENTS_DATABASE"]
 # The same database by another connection, for what may be evaluated apart.
 DATABASES["exec"] = {**DATABASES["default"], "TEST": {"MIRROR": "default"}}
+SEGMENTS_READER_ROLES = os.environ.get("SEGMENTS_TEST_READERS", "").split()
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",

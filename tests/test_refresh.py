@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 
-from segments import order, runs, schedule, sync
+from segments import sync
 from segments.exceptions import (
     SegmentDefinitionError,
     SegmentError,
@@ -14,24 +14,9 @@ from segments.exceptions import (
     SegmentLockedError,
 )
 from segments.models import Membership, Segment, SegmentRefresh, Status
-from tests.conftest import USERS
+from tests.conftest import EVEN
 
 pytestmark = pytest.mark.django_db
-
-EVEN = f"SELECT id FROM {USERS} WHERE is_staff"
-
-
-@pytest.fixture
-def staff(users):
-    """Set who is staff, by the numbers in the users' names."""
-
-    def choose(*numbers):
-        model = type(users[0])
-        model.objects.update(is_staff=False)
-        model.objects.filter(username__in=[f"u{n}" for n in numbers]).update(is_staff=True)
-
-    choose(0, 2, 4, 6, 8)
-    return choose
 
 
 def members(query, slug="vip"):
@@ -135,15 +120,6 @@ def test_failure__keeps_the_last_good_members_and_says_why(orders, make, query, 
     assert (segment.status, segment.failures, segment.last_error) == (Status.REFRESHED, 0, "")
 
 
-@pytest.fixture
-def failing(orders, make, query):
-    """A segment whose definition has come to fail."""
-    query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
-    segment = make("failing", definition="SELECT user_id FROM shop_order WHERE 1 / amount <= 1")
-    query("UPDATE shop_order SET amount = 0 WHERE amount = 1")
-    return segment
-
-
 @pytest.fixture(autouse=True)
 def _no_zero_at_first(request, query):
     """Let definitions that divide by the amount work at first."""
@@ -167,45 +143,6 @@ def test_failure__of_a_column_that_is_gone_keeps_the_members(orders, make, query
         segment.refresh()
     assert segment.status == Status.FAILED
     assert len(members(query)) == 10
-
-
-def test_refresh_many__goes_on_after_a_failure(failing, make, staff):
-    make("after", definition=EVEN)
-    make("before", definition=EVEN)
-    results = {result.slug: result for result in runs.refresh_many(Segment.objects.all())}
-    assert {slug: r.status for slug, r in results.items()} == {
-        "after": "unchanged", "before": "unchanged", "failing": "failed",
-    }  # fmt: skip
-    assert "division by zero" in str(results["failing"].error)
-    assert results["failing"].members_count == 10
-
-
-def test_refresh_many__takes_what_is_read_first(staff, make, query):
-    make("c", definition=EVEN)
-    make("b", definition="SELECT user_id FROM segments.c")
-    query("CREATE VIEW bridge AS SELECT user_id FROM segments.b")
-    make("a", definition="SELECT user_id FROM bridge")
-    make("ab-c", static_ids=[])
-    staff(1, 2, 3)
-    results = list(runs.refresh_many(Segment.objects.all()))
-    order = [result.slug for result in results]
-    assert order.index("c") < order.index("b") < order.index("a")
-    assert {r.slug: r.members_count for r in results} == {"c": 3, "b": 3, "a": 3, "ab-c": 0}
-
-
-def test_ordered__holds_through_a_segment_that_is_left_out(staff, make):
-    make("z", definition=EVEN)
-    make("y", definition="SELECT user_id FROM segments.z")
-    make("x", definition="SELECT user_id FROM segments.y")
-    chosen = Segment.objects.filter(slug__in=["x", "z"])
-    assert [segment.slug for segment in order.ordered(chosen)] == ["z", "x"]
-
-
-def test_ordered__takes_slugs_where_a_circle_was_made_by_hand(make, query):
-    make("a")
-    make("b", definition="SELECT user_id FROM segments.a")
-    query("CREATE OR REPLACE VIEW segments_live.a AS SELECT user_id FROM segments.b")
-    assert [s.slug for s in order.ordered(Segment.objects.all())] == ["a", "b"]
 
 
 def test_refresh__by_hand_is_healed_in_the_index(staff, make, query):
@@ -282,37 +219,6 @@ def _content_type(model):
     from django.contrib.contenttypes.models import ContentType
 
     return ContentType.objects.get_for_model(model)
-
-
-def test_due__takes_the_interval_of_the_segment_or_the_setting(make, settings):
-    hourly = make("hourly", refresh_every=timedelta(hours=1))
-    plain = make("plain")
-    now = hourly.refreshed_at
-    assert schedule.due([hourly, plain], now + timedelta(minutes=53)) == []
-    assert schedule.due([hourly, plain], now + timedelta(minutes=61)) == [hourly]
-    settings.SEGMENTS_REFRESH_EVERY = timedelta(minutes=5)
-    assert schedule.due([hourly, plain], now + timedelta(minutes=6)) == [plain]
-
-
-def test_refresh_for_user__refreshes_what_changed_for_them(staff, make, users):
-    changed = make("changed", definition=EVEN)
-    same = make("same")
-    off = make("off", definition=EVEN, is_active=False)
-    users[1].is_staff = True
-    users[1].save()
-    results = users[1].refresh_segments()
-    assert [result.slug for result in results] == ["changed"]
-    assert users[1].is_member(changed)
-    assert users[1].is_member(same)
-    assert not users[1].is_member(off)
-
-
-def test_refresh_for_user__does_the_others_and_raises(failing, staff, make, users):
-    changed = make("changed", definition=EVEN)
-    staff(1, 2)
-    with pytest.raises(SegmentExecutionError, match="(?s)failing.*division by zero"):
-        users[0].refresh_segments()
-    assert not users[0].is_member(changed)
 
 
 @pytest.mark.usefixtures("clean_views")

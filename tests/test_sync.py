@@ -31,6 +31,9 @@ def test_nothing__differs_after_all_that_saving_does(users, make, settings, role
 
 
 DAMAGES = {
+    "REFRESH MATERIALIZED VIEW segments.vip WITH NO DATA": (
+        "the materialized view is not populated"
+    ),
     "DROP MATERIALIZED VIEW segments.vip": "the materialized view is missing",
     "DROP INDEX segments.vip_user_id_idx": "the unique index is missing",
     "COMMENT ON MATERIALIZED VIEW segments.vip IS NULL": "the comment is missing",
@@ -89,8 +92,25 @@ def test_missing_grant__is_put_back(users, make, settings, role):
     make()
     reader = role("reader")
     settings.SEGMENTS_READER_ROLES = [reader]
-    assert found() == {"vip": f"role {reader} may not read it"}
+    assert found() == {
+        "": f"role {reader} may not read segments.membership; "
+        f"role {reader} may not read segments.catalog",
+        "vip": f"role {reader} may not read it",
+    }
     mend()
+    assert found() == {}
+
+
+@pytest.mark.parametrize("view", ["segments.membership", "segments.catalog"])
+def test_missing_grant__on_a_view_over_all_is_put_back(view, users, make, settings, role, query):
+    reader = role("reader")
+    settings.SEGMENTS_READER_ROLES = [reader]
+    mend()
+    make()
+    assert found() == {}
+    query(f"REVOKE SELECT ON {view} FROM {reader}")
+    assert found() == {"": f"role {reader} may not read {view}"}
+    assert mend()[""].what == [f"role {reader} may not read {view}"]
     assert found() == {}
 
 
@@ -214,3 +234,65 @@ def test_emptied_list__beside_a_definition_is_no_difference(users, make):
     assert found() == {}
     assert segment.refresh().members_count == 3
     assert found() == {}
+
+
+@pytest.fixture
+def recreated(users, make, query, settings, role):
+    """A segment whose views were made anew, as Citus does: empty, and without all that is ours."""
+    settings.SEGMENTS_READER_ROLES = [role("reader")]
+    segment = make()
+    ((live,),) = query("SELECT pg_get_viewdef('segments_live.vip'::regclass)")
+    query("DROP MATERIALIZED VIEW segments.vip")
+    query(f"CREATE OR REPLACE VIEW segments_live.vip AS SELECT id AS user_id FROM {USERS} LIMIT 0")
+    query(
+        "CREATE MATERIALIZED VIEW segments.vip AS "
+        "SELECT user_id FROM segments_live.vip ORDER BY user_id"
+    )
+    query(f"CREATE OR REPLACE VIEW segments_live.vip AS {live}")
+    query("COMMENT ON VIEW segments_live.vip IS NULL")
+    return segment
+
+
+def is_whole(query, relation, settings):
+    reader = settings.SEGMENTS_READER_ROLES[0]
+    return (
+        query("SELECT count(*) FROM segments.vip") == [(10,)]
+        and query("SELECT indisunique FROM pg_index WHERE indrelid = 'segments.vip'::regclass")
+        == [(True,)]
+        and "Members of segment" in relation("segments.vip")[2]
+        and reader in relation("segments.vip")[3]
+        and found() == {}
+    )
+
+
+def test_refresh__puts_back_what_others_took_from_a_view_and_says_so(
+    recreated, query, relation, settings
+):
+    result = recreated.refresh()
+    assert (result.status, result.members_count) == ("refreshed", 10)
+    assert result.notes == (
+        "its unique index was missing",
+        "its comment was missing",
+        f"role {settings.SEGMENTS_READER_ROLES[0]} could not read it",
+    )
+    assert is_whole(query, relation, settings)
+    assert recreated.refresh().notes == ()
+
+
+def test_sync__puts_back_what_others_took_from_a_view_and_says_so(
+    recreated, query, relation, settings
+):
+    assert mend()["vip"].what == [
+        "the unique index is missing",
+        "the comment is missing",
+        f"role {settings.SEGMENTS_READER_ROLES[0]} may not read it",
+        "the live view has another definition",
+    ]
+    assert is_whole(query, relation, settings)
+
+
+def test_index_and_comment_put_back_by_hand__do_not_make_members_good(recreated, query):
+    query("CREATE UNIQUE INDEX ON segments.vip (user_id)")
+    query("COMMENT ON MATERIALIZED VIEW segments.vip IS 'mine [django-segments]'")
+    recreated.refresh()
+    assert query("SELECT count(*) FROM segments.vip") == [(10,)]

@@ -3,7 +3,8 @@
 -- TRUNCATE and rewrites show as another relfilenode, a crash and a reset of the statistics as another
 -- stats_reset, a replaced view and an altered table as another version of its row in the catalog. What
 -- this session has yet to report counts along. Of users of whom the key alone is read, an update within
--- a page (HOT) changes nothing: it changes no indexed column.
+-- a page (HOT) changes nothing: it changes no indexed column. Members that others have made anew are
+-- another relation.
 WITH RECURSIVE {reads},
 by_key AS (
     SELECT NOT EXISTS (SELECT FROM rule WHERE tree LIKE '%%:varattno 0 %%') AND NOT EXISTS (
@@ -20,6 +21,8 @@ by_key AS (
     ) AS alone
 ),
 part (kind, oid, words) AS (
+    SELECT 'members', to_regclass(%(members)s)::oid, ''
+    UNION ALL
     SELECT 'rule', oid, xmin::text FROM rule
     UNION ALL
     SELECT relation.kind::text, relation.oid, pg_catalog.concat_ws(

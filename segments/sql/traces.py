@@ -66,6 +66,7 @@ def _ask(connection: BaseDatabaseWrapper, file: str, slug: str) -> tuple[Any, ..
     query = statement(file, reads=sql.SQL(text("reads_of_segment")))
     params = {
         "live": names.live_view(slug).as_string(),
+        "members": names.members_view(slug).as_string(),
         "users": names.user_table().as_string(),
         "key": names.user_key_column(),
     }

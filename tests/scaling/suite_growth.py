@@ -29,6 +29,7 @@ def active():
         name="Active", slug="active", definition=f"SELECT id FROM {TABLE} WHERE is_active"
     )
     run(OPTIONS)
+    run("ANALYZE segments_membership")
     yield segment
     segment.delete()
     run("ALTER TABLE segments_membership RESET (autovacuum_vacuum_scale_factor)")

@@ -1,0 +1,94 @@
+"""Databases of their own, which other programs than the tests read, dump and restore."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from demo.postgres import binaries_folder, database_url
+
+ROOT = Path(__file__).parent.parent
+PASSWORD = "secret"
+
+
+def unique(name: str) -> str:
+    """Return a name that no other worker of pytest-xdist has."""
+    return f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+
+
+def address(database: str) -> str:
+    """Return how to connect to a database of the server."""
+    return make_conninfo(database_url(), dbname=database)
+
+
+def login(where: str, role: str) -> str:
+    """Return how to connect to the same database as another role."""
+    return make_conninfo(where, user=role, password=PASSWORD)
+
+
+def run(where: str, *statements: str) -> list[tuple]:
+    """Run statements, each in a transaction of its own, and return the rows of the last."""
+    with psycopg.connect(where, autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def role(name: str, create: bool = True) -> Iterator[str]:
+    """Have a role that may log in, and drop it in the end."""
+    name, server = unique(name), database_url()
+    drop = sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)).as_string()
+    run(server, drop)
+    if create:
+        run(server, f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+    yield name
+    run(server, drop)
+
+
+@contextmanager
+def database(name: str, owner: str = "") -> Iterator[str]:
+    """Have an empty database, and drop it in the end."""
+    name, server = unique(name), database_url()
+    run(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    run(server, f"CREATE DATABASE {name} {f'OWNER {owner}' * bool(owner)} TEMPLATE template0")
+    yield name
+    run(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def manage(
+    where: str, *args: str, readers: Sequence[str] = (), module: str = "django", check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of Django, or another module, in a process that uses another database."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *args],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={
+            **os.environ,
+            "DATABASE_URL": where,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "SEGMENTS_TEST_READERS": " ".join(readers),
+        },
+    )  # fmt: skip
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def program(name: str) -> str:
+    """Return the path of a program of Postgres: that of the server, else the one on PATH."""
+    try:
+        path = str(binaries_folder())
+    except RuntimeError:  # DATABASE_URL needs no binaries.
+        path = ""
+    found = shutil.which(name, path=path) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found

@@ -1,0 +1,75 @@
+"""The pages under docs: their commands exist, their code runs, their SQL is Postgres'."""
+
+import re
+import sys
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from django.core.management import call_command, get_commands
+from django.dispatch import Signal
+
+from segments import signals, tasks
+from segments.models import Segment
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_commands__exist_and_take_the_options_that_are_told(page, capsys):
+    for command, rest in re.findall(r"manage\.py (\w+)([^`\n#]*)", (DOCS / page).read_text()):
+        assert command in get_commands()
+        with pytest.raises(SystemExit):
+            call_command(command, "--help")
+        known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+        assert set(re.findall(r"(?<= )--[a-z-]+", rest)) <= known
+
+
+@pytest.mark.django_db
+def test_scheduling__celery_calls_a_function_that_refreshes_what_is_due(make, monkeypatch):
+    celery = SimpleNamespace(shared_task=lambda function: function)
+    monkeypatch.setitem(sys.modules, "celery", celery)
+    (code,) = (each for each in blocks("scheduling.md", "python") if "celery" in each)
+    make(refresh_every=timedelta(hours=1))
+    Segment.objects.update(attempted_at=None)
+    namespace = {}
+    exec(code, namespace)
+    assert namespace["refresh_segments"]() == {"vip": "unchanged"}
+
+
+@pytest.mark.django_db
+def test_scheduling__tasks_can_be_enqueued_as_told(make, users, settings):
+    framework = tasks.refresh_segment.__class__.__module__.rpartition(".")[0]
+    backend = f"{framework}.backends.immediate.ImmediateBackend"
+    settings.TASKS = {"default": {"BACKEND": backend}}
+    (code,) = (each for each in blocks("scheduling.md", "python") if "import tasks" in each)
+    segment = make()
+    exec(code, {"segment": segment, "user": users[0]})
+    assert segment.refreshes.count() == 3
+
+
+@pytest.mark.django_db
+def test_scheduling__receivers_get_what_they_take(users, make, monkeypatch, capsys):
+    for name in ("segment_refreshed", "segment_refresh_failed"):
+        monkeypatch.setattr(signals, name, Signal())
+    (code,) = (each for each in blocks("scheduling.md", "python") if "@receiver" in each)
+    exec(code, namespace := {})
+    result = make().refresh()
+    signals.segment_refreshed.send(Segment, segment=Segment.objects.get(), result=result)
+    signals.segment_refresh_failed.send(Segment, segment=None, result=result, error="why")
+    assert capsys.readouterr().out == "vip unchanged 0 0\nwhy\n"
+    assert {"tell", "warn"} <= set(namespace)
+
+
+@pytest.mark.django_db
+def test_scheduling__what_pg_cron_runs_refreshes_the_view(users, make, query):
+    make()
+    (statement,) = re.findall(r"'(REFRESH .*?)'", (DOCS / "scheduling.md").read_text())
+    users[0].delete()
+    query(statement)
+    assert query("SELECT count(*) FROM segments.vip") == [(9,)]

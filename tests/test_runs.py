@@ -1,0 +1,228 @@
+"""Runs: all that is given, in order, whatever fails, on one connection or several."""
+
+import threading
+
+import pytest
+from django.db import connection
+
+from segments import runs, sync
+from segments.exceptions import SegmentExecutionError
+from segments.models import Membership, Segment
+from tests.conftest import EVEN, USERS
+
+pytestmark = pytest.mark.django_db
+
+
+def test_refresh_many__goes_on_after_a_failure(failing, make, staff):
+    make("after", definition=EVEN)
+    make("before", definition=EVEN)
+    results = {result.slug: result for result in runs.refresh_many(Segment.objects.all())}
+    assert {slug: r.status for slug, r in results.items()} == {
+        "after": "unchanged", "before": "unchanged", "failing": "failed",
+    }  # fmt: skip
+    assert "division by zero" in str(results["failing"].error)
+    assert results["failing"].members_count == 10
+
+
+def test_refresh_many__takes_what_is_read_first(staff, make, query):
+    make("c", definition=EVEN)
+    make("b", definition="SELECT user_id FROM segments.c")
+    query("CREATE VIEW bridge AS SELECT user_id FROM segments.b")
+    make("a", definition="SELECT user_id FROM bridge")
+    make("ab-c", static_ids=[])
+    staff(1, 2, 3)
+    results = list(runs.refresh_many(Segment.objects.all()))
+    order = [result.slug for result in results]
+    assert order.index("c") < order.index("b") < order.index("a")
+    assert {r.slug: r.members_count for r in results} == {"c": 3, "b": 3, "a": 3, "ab-c": 0}
+
+
+def test_refresh_many__takes_the_last_good_members_of_what_failed_and_says_so(failing, make):
+    make("above", definition="SELECT user_id FROM segments.failing")
+    make("beside")
+    results = {r.slug: r for r in runs.refresh_many(Segment.objects.all(), force=True)}
+    assert (results["above"].status, results["above"].members_count) == ("refreshed", 10)
+    assert results["above"].notes == (
+        "it reads failing, which failed, and has taken its last good members",
+    )
+    assert results["beside"].notes == ()
+    assert results["failing"].status == "failed"
+    # So it does also where that has failed before, in another run.
+    only = runs.refresh_many(Segment.objects.filter(slug="above"), force=True)
+    assert [r.notes for r in only] == [results["above"].notes]
+
+
+def test_refresh_many__starts_nothing_once_it_is_stopped(make):
+    make("a")
+    make("b")
+    stop = threading.Event()
+    results = runs.refresh_many(Segment.objects.all(), stop=stop)
+    assert next(results).slug == "a"
+    stop.set()
+    assert list(results) == []
+
+
+def test_with_dependents__goes_on_to_what_reads_it(staff, make):
+    segment = make("base", definition=EVEN)
+    make("near", definition="SELECT user_id FROM segments.base")
+    make("far", definition="SELECT user_id FROM segments.near")
+    make("off", definition="SELECT user_id FROM segments.base", is_active=False)
+    staff(1)
+    result = segment.refresh(with_dependents=True)
+    assert (result.slug, result.members_count) == ("base", 1)
+    assert [(r.slug, r.members_count) for r in result.dependents] == [("near", 1), ("far", 1)]
+    assert len(Segment.objects.get(slug="off")) == 5
+
+
+def test_with_dependents__of_one_that_fails_raises_and_leaves_the_others(failing, make):
+    above = make("above", definition="SELECT user_id FROM segments.failing")
+    with pytest.raises(SegmentExecutionError, match="division by zero"):
+        failing.refresh(with_dependents=True)
+    assert above.refreshes.count() == 1
+
+
+def test_jobs__are_one_in_a_transaction_of_the_caller(staff, make):
+    make("a", definition=EVEN)
+    make("b", definition=EVEN)
+    staff(1)
+    results = list(runs.refresh_many(Segment.objects.all(), jobs=2))
+    assert [r.members_count for r in results] == [1, 1]
+
+
+def test_refresh_for_user__refreshes_what_changed_for_them(staff, make, users):
+    changed = make("changed", definition=EVEN)
+    same = make("same")
+    off = make("off", definition=EVEN, is_active=False)
+    users[1].is_staff = True
+    users[1].save()
+    results = users[1].refresh_segments()
+    assert [result.slug for result in results] == ["changed"]
+    assert users[1].is_member(changed)
+    assert users[1].is_member(same)
+    assert not users[1].is_member(off)
+
+
+def test_refresh_for_user__does_the_others_and_raises(failing, staff, make, users):
+    changed = make("changed", definition=EVEN)
+    staff(1, 2)
+    with pytest.raises(SegmentExecutionError, match="(?s)failing.*division by zero"):
+        users[0].refresh_segments()
+    assert not users[0].is_member(changed)
+
+
+@pytest.mark.usefixtures("clean_views")
+class TestJobs:
+    """Several connections, which see what is committed alone."""
+
+    pytestmark = pytest.mark.django_db(transaction=True)
+
+    def test_jobs__refresh_side_by_side(self, staff, make, session):
+        """Two refreshes that wait for a third session prove that both are under way."""
+        other = session()
+        other.execute(
+            "CREATE FUNCTION public.hold() RETURNS boolean LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN true; END'"
+        )
+        try:
+            for slug in "ab":
+                make(slug, definition=f"SELECT id FROM {USERS} WHERE public.hold()")
+            make("c", definition="SELECT user_id FROM segments.a")
+            other.execute("SELECT pg_advisory_lock(7)")
+            results = []
+            thread = threading.Thread(target=lambda: _collect(results))
+            thread.start()
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+                "AND objid = 7 AND database = (SELECT oid FROM pg_database "
+                "WHERE datname = current_database())"
+            )
+            while other.execute(waiting).fetchone() != (2,):
+                assert thread.is_alive()
+            other.execute("SELECT pg_advisory_unlock(7)")
+            thread.join()
+            assert sorted(r.slug for r in results) == ["a", "b", "c"]
+            assert results[-1].slug == "c" or results[-2].slug == "c"
+            assert {r.status for r in results} <= {"refreshed", "unchanged"}
+        finally:
+            Segment.objects.all().delete()
+            other.execute("DROP FUNCTION public.hold")
+
+    def test_jobs__keep_the_order_and_the_members_of_one(self, staff, make):
+        for n in range(4):
+            make(f"base{n}", definition=f"{EVEN} AND id % 4 <> {n}")
+            make(f"mid{n}", definition=f"SELECT user_id FROM segments.base{n}")
+        make("top", definition="TABLE segments.mid0 UNION TABLE segments.mid1")
+        staff(1, 2, 3)
+        results = list(runs.refresh_many(Segment.objects.all(), jobs=3))
+        place = {r.slug: n for n, r in enumerate(results)}
+        assert all(place[f"base{n}"] < place[f"mid{n}"] for n in range(4))
+        assert place["top"] > max(place["mid0"], place["mid1"])
+        assert {r.status for r in results} == {"refreshed"}
+        for segment in Segment.objects.all():
+            live = set(segment.members_live.values_list("pk", flat=True))
+            assert set(segment.member_ids()) == live
+            rows = Membership.objects.filter(segment=segment)
+            assert set(rows.values_list("user_id", flat=True)) == live
+
+    def test_jobs__skip_what_was_not_written_and_leave_no_connection(self, staff, make, query):
+        for n in range(6):
+            make(f"s{n}", definition=f"{EVEN} AND id % 7 <> {n}")
+        staff(1)
+        query("SELECT pg_stat_force_next_flush()")
+        list(runs.refresh_many(Segment.objects.all(), jobs=2))
+        alone = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        while query(alone) != [(1,)]:
+            pass
+        again = list(runs.refresh_many(Segment.objects.all(), jobs=2))
+        assert {r.status for r in again} == {"unchanged"}
+
+    def test_jobs__that_fail_stop_no_others(self, orders, make, query):
+        query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
+        make("bad", definition="SELECT user_id FROM shop_order WHERE 1 / amount <= 1")
+        make("good", definition="SELECT user_id FROM shop_order")
+        query("UPDATE shop_order SET amount = 0 WHERE amount = 1")
+        results = {r.slug: r for r in runs.refresh_many(Segment.objects.all(), jobs=2)}
+        assert results["good"].status == "refreshed"
+        assert "division by zero" in str(results["bad"].error)
+        assert Segment.objects.get(slug="bad").failures == 1
+
+    def test_jobs__that_are_abandoned_finish_what_they_do(self, staff, make):
+        for n in range(4):
+            make(f"s{n}", definition=EVEN)
+        staff(1)
+        results = runs.refresh_many(Segment.objects.all(), jobs=2)
+        next(results)
+        results.close()
+        assert threading.active_count() == 1
+        assert sync.check() == []
+
+    def test_jobs__survive_a_killed_connection(self, staff, make, session):
+        for n in range(3):
+            make(f"s{n}", definition=EVEN)
+        staff(1)
+        other = session()
+        results = []
+        for result in runs.refresh_many(Segment.objects.all(), jobs=2, force=True):
+            results.append(result)
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name LIKE 'segments: %'"
+            )
+        assert len(results) == 3
+        for result in runs.refresh_many(Segment.objects.all(), jobs=2, force=True):
+            assert result.members_count == 1
+
+    def test_scheduled__leaves_what_another_run_has_done_meanwhile(self, staff, make):
+        segment = make(definition=EVEN)
+        listed = list(Segment.objects.all())
+        staff(1)
+        segment.refresh()
+        assert [r.status for r in runs.refresh_many(listed, scheduled=True)] == ["locked"]
+        assert segment.refreshes.count() == 2
+
+
+def _collect(results):
+    try:
+        results.extend(runs.refresh_many(Segment.objects.all(), jobs=2, force=True))
+    finally:
+        connection.close()
