@@ -229,18 +229,6 @@ def rested(make, definition):
         case("distributed", HEAVY, "SET allow_system_table_mods = on",
              "CREATE TABLE pg_catalog.pg_dist_partition ()",
              bug="select_hidden.sql is asked at a refresh alone"),
-        case("renamed value", "SELECT user_id FROM extra.feeling WHERE mood::text = 'sad'",
-             "ALTER TYPE extra.mood RENAME VALUE 'sad' TO 'blue'",
-             bug="the volatility of output functions is not looked at"),
-        case("text search",
-             "SELECT user_id FROM extra.note "
-             "WHERE to_tsvector('extra.plain', words || ' cats') @@ 'cats'::tsquery",
-             "ALTER TEXT SEARCH CONFIGURATION extra.plain "
-             "ALTER MAPPING FOR asciiword WITH english_stem",
-             bug="to_tsvector() with a configuration claims to be immutable"),
-        case("catalog", f"SELECT id FROM {USERS} WHERE username IN (SELECT relname FROM pg_class)",
-             "CREATE TABLE extra.u3 ()",
-             bug="pg_depend has no rows for pinned objects"),
     ],
 )  # fmt: skip
 def test_refresh__of_what_was_written(case, make, query):
