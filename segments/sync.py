@@ -18,7 +18,8 @@ from segments.exceptions import (
 from segments.lifecycle import check_no_migration, taken_by
 from segments.locking import locked
 from segments.models import Segment, Status
-from segments.refresh import STATE, refresh
+from segments.outcome import STATE
+from segments.refresh import refresh
 from segments.source import compile_segment
 from segments.sql import base, detaching, labels, names, session, views
 from segments.sql.definition import Compiled
@@ -26,6 +27,9 @@ from segments.sql.definition import Compiled
 ORPHANED = "no segment has this view"
 
 UNDEFINED_TABLE = "42P01"
+
+AWAITED = {UNDEFINED_TABLE, "55000"}
+"""undefined_table and object_not_in_prerequisite_state: what a definition reads is yet to come."""
 
 STALE = {UNDEFINED_TABLE, "42703"}
 """undefined_table and undefined_column: the text of a definition names what has another name."""
@@ -76,6 +80,8 @@ def _visible(
     if found.members is None:
         yield "the materialized view is missing"
         return
+    if not found.populated:
+        yield "the materialized view is not populated"
     if not found.indexed:
         yield "the unique index is missing"
     if not found.commented:
@@ -169,7 +175,7 @@ def sync(prune: bool = False) -> Iterator[Drift]:
         for segment in waiting:
             name = names.view_name(segment.slug)
             entry = _mend(segment, found.get(name, views.State(name)))
-            if entry.error and entry.error.sqlstate == UNDEFINED_TABLE:
+            if entry.error and entry.error.sqlstate in AWAITED:
                 failed.append((segment, entry))
             elif entry:
                 yield entry
@@ -226,12 +232,12 @@ def _mend(segment: Segment, found: views.State) -> Drift:
             compiled = compile_segment(connection, row)
             if found.live:
                 what += _defined(connection, compiled, found)
-            views.ensure(connection, row.label, compiled, found)
-            if found.members is None:
+            made = views.ensure(connection, row.label, compiled, found)
+            if made.members is None:
                 _store(row, {name: getattr(Segment(), name) for name in STATE})
             elif found.detached and row.status == Status.FAILED and row.refreshed_at:
                 _store(row, {"status": Status.REFRESHED, "last_error": ""})
-        if not (found.populated and found.indexed and found.commented):
+        if not (made.populated and made.indexed and made.commented):
             # Whoever made the members anew, such as Citus, may have left them empty.
             refresh(segment, concurrently=False)
     except SegmentError as error:

@@ -241,6 +241,7 @@ def recreated(users, make, query, settings, role):
     """A segment whose views were made anew, as Citus does: empty, and without all that is ours."""
     settings.SEGMENTS_READER_ROLES = [role("reader")]
     segment = make()
+    mend()
     ((live,),) = query("SELECT pg_get_viewdef('segments_live.vip'::regclass)")
     query("DROP MATERIALIZED VIEW segments.vip")
     query(f"CREATE OR REPLACE VIEW segments_live.vip AS SELECT id AS user_id FROM {USERS} LIMIT 0")

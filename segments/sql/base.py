@@ -6,9 +6,39 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.sql import names, statement
-from segments.sql.labels import about, comment_live_view, grant
+from segments.sql import names, statement, text
+from segments.sql.labels import (
+    about,
+    about_key,
+    comment_columns,
+    comment_live_view,
+    grant,
+    ungranted,
+)
 from segments.sql.session import execute, lock_base, rows, value
+
+MEMBERSHIP_COLUMNS = {
+    "segment_id": "Key of the segment, as in the catalog.",
+    "slug": "The segment's slug; its members alone are in the view of that name, with _ for -.",
+    "entered_at": "When the refresh began that found the user in; kept for as long as they stay.",
+}
+
+CATALOG_COLUMNS = {
+    "segment_id": "Key of the segment, as in membership.",
+    "slug": "The segment's unique name in code.",
+    "name": "The segment's name for people.",
+    "description": "What the segment is for.",
+    "view_name": "The materialized view of its members, with its schema.",
+    "kind": "What defines it: sql, static (a list of ids) or manager (a method of a model).",
+    "members_count": "How many members it had at its last good refresh; NULL before the first.",
+    "refreshed_at": "When its last good refresh began: its members are as of then.",
+    "age": "The time since refreshed_at, as of this query.",
+    "status": "unpopulated, refreshed or failed; failed keeps the members of refreshed_at.",
+    "last_error": "Why the last refresh failed; empty if it did not.",
+    "duration": "How long the last refresh took, good or failed.",
+    "failures": "How many refreshes have failed since the last good one.",
+    "due": "When the next refresh is due; NULL if it is not refreshed by time, or not active.",
+}
 
 
 def ensure_schemas(connection: BaseDatabaseWrapper) -> None:
@@ -33,6 +63,8 @@ def ensure_base(connection: BaseDatabaseWrapper) -> None:
     ):
         comment_live_view(connection, view, words)
         grant(connection, view)
+    comment_columns(connection, "membership", {"user_id": about_key()} | MEMBERSHIP_COLUMNS)
+    comment_columns(connection, "catalog", CATALOG_COLUMNS)
     for schema, comment in (
         (
             conf.schema(),
@@ -48,16 +80,23 @@ def drift(connection: BaseDatabaseWrapper) -> list[str]:
     schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
     missing = [name for (name,) in rows(connection, "select_missing_base", **schemas)]
     comment = value(connection, "select_schema_comment", schema=conf.schema()) or ""
+    what = [f"{name} is missing" for name in missing]
     if not missing and not comment.endswith(f"{_fingerprint(connection)}]"):
-        return ["what all segments share is of another version or other settings"]
-    return [f"{name} is missing" for name in missing]
+        what.append("what all segments share is of another version or other settings")
+    for view in ("membership", "catalog"):
+        name = f"{conf.schema()}.{view}"
+        if name not in missing:
+            denied = ungranted(connection, base_view(view))
+            what += [f"role {role} may not read {name}" for role, _ in denied]
+    return what
 
 
 def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Composable]]:
     """Return the statements that make what all segments share, by file, with their parts."""
     segment, schema = sql.Identifier("segments_segment"), sql.Literal(conf.schema())
+    reads = sql.SQL(text("reads_of_segment")).format(live=sql.SQL("live_view"))
     return {
-        "replace_detached_function": {"function": sql.Identifier(conf.schema(), "detached")},
+        "replace_detached_function": {"function": function("detached")},
         "replace_membership_view": {
             "view": base_view("membership"),
             "membership": sql.Identifier("segments_membership"),
@@ -71,9 +110,19 @@ def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Comp
             "schema": schema,
             "due": due(),
         },
-        "replace_is_member_function": {
-            "function": sql.Identifier(conf.schema(), "is_member"),
-            "schema": schema,
+        "replace_is_member_function": {"function": function("is_member"), "schema": schema},
+        "replace_is_live_member_function": {
+            "function": live_function("is_member"),
+            "schema": sql.Literal(conf.live_schema()),
+        },
+        "replace_live_members_function": {
+            "function": live_function("members"),
+            "schema": sql.Literal(conf.live_schema()),
+        },
+        "replace_trace_function": {"function": function("trace"), "reads": reads},
+        "replace_unchanged_until_function": {
+            "function": function("unchanged_until"),
+            "trace": function("trace"),
         },
     }
 
@@ -90,6 +139,16 @@ def due() -> sql.Composed:
     every = sql.Literal(conf.refresh_every())
     due: sql.Composed = statement("due_of_segment", every=sql.SQL("{}::interval").format(every))
     return due
+
+
+def function(name: str) -> sql.Identifier:
+    """Return one of the functions that all segments share."""
+    return sql.Identifier(conf.schema(), name)
+
+
+def live_function(name: str) -> sql.Identifier:
+    """Return one of the functions that evaluate a definition; readers may not use their schema."""
+    return sql.Identifier(conf.live_schema(), name)
 
 
 def base_view(name: str) -> sql.Identifier:

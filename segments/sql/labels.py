@@ -1,5 +1,6 @@
 """What views say of themselves, and who may read them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -45,14 +46,21 @@ def comment_members(connection: BaseDatabaseWrapper, label: Label) -> None:
         view=view,
         comment=about(f'Members of segment "{label.slug}" as of its last refresh. {words}'),
     )
-    execute(
-        connection,
-        "comment_members_column",
-        column=sql.Identifier(conf.schema(), names.view_name(label.slug), "user_id"),
-        comment=sql.Literal(
-            f"Key of the user ({names.user_table().as_string()}.{names.user_key_column()})"
-        ),
-    )
+    comment_columns(connection, names.view_name(label.slug), {"user_id": about_key()})
+
+
+def comment_columns(
+    connection: BaseDatabaseWrapper, view: str, comments: Mapping[str, str]
+) -> None:
+    """Say what the columns of a view in the members' schema are."""
+    for column, comment in comments.items():
+        name = sql.Identifier(conf.schema(), view, column)
+        execute(connection, "comment_column", column=name, comment=sql.Literal(comment))
+
+
+def about_key() -> str:
+    """Return what a column of user ids says of itself."""
+    return f"Key of the user ({names.user_table().as_string()}.{names.user_key_column()})"
 
 
 def ungranted(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[tuple[str, bool]]:

@@ -1,6 +1,7 @@
 -- Runs in the transaction of a refresh, after it; row locks on what changes alone. Both sides come
 -- sorted out of an index, so this is one merge join, whatever the size of the whole table is. Who
--- was deleted since the refresh has looked at the users has no membership any more, and gets none.
+-- was deleted since the refresh has looked at the users has no membership any more, and gets none. Who
+-- has left is found by index and deleted by place, whatever the planner knows of a new segment.
 WITH change AS MATERIALIZED (
     SELECT v.user_id AS entered, m.user_id AS gone
     FROM {view} AS v
@@ -10,7 +11,13 @@ WITH change AS MATERIALIZED (
 ),
 deleted AS (
     DELETE FROM {membership}
-    WHERE segment_id = %(segment)s AND user_id IN (SELECT gone FROM change WHERE gone IS NOT NULL)
+    WHERE ctid = ANY (ARRAY(
+        SELECT m.ctid
+        FROM change
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM {membership} WHERE segment_id = %(segment)s AND user_id = change.gone OFFSET 0
+        ) AS m
+    ))
     RETURNING 1
 ),
 inserted AS (

@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from django.db import connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.exceptions import SegmentExecutionError
+from segments.exceptions import SegmentExecutionError, from_driver
 from segments.sql import statement, text
 
 
@@ -43,7 +43,11 @@ def limited(
     connection = connections[alias]
     # With autocommit off, there is a transaction of the caller without any atomic block.
     outermost = not connection.in_atomic_block and connection.get_autocommit()
-    with transaction.atomic(using=alias), connection.cursor() as cursor:
+    if outermost and connection.errors_occurred:  # What Django does between two requests.
+        connection.errors_occurred = False
+        if not connection.is_usable():
+            connection.close()
+    with _transaction(alias, slug), connection.cursor() as cursor:
         if outermost and writes:
             cursor.execute(text("set_isolation"))
         cursor.execute(
@@ -59,7 +63,7 @@ def limited(
                 "application_name": f"segments: {slug}"[:63],
             },
         )
-        isolation, *before = cursor.fetchone()[:5]
+        isolation, *before = cursor.fetchone()[:6]
         if writes and isolation != "read committed":
             raise SegmentExecutionError(
                 f'the transaction is "{isolation}", and segments need "read committed"',
@@ -71,6 +75,23 @@ def limited(
             transaction.set_rollback(True, using=alias)
         elif not outermost:
             cursor.execute(text("restore_limits"), before)
+
+
+@contextmanager
+def _transaction(alias: str, slug: str) -> Iterator[None]:
+    """Open a transaction; what goes wrong at its end, as without a server, is a SegmentError."""
+    inside: BaseException | None = None
+    try:
+        with transaction.atomic(using=alias):
+            try:
+                yield
+            except BaseException as error:
+                inside = error
+                raise
+    except (OperationalError, InterfaceError) as error:
+        if error is inside:
+            raise
+        raise from_driver(error, SegmentExecutionError, slug) from error
 
 
 def rows(connection: BaseDatabaseWrapper, file: str, /, **params: Any) -> list[tuple[Any, ...]]:
@@ -122,13 +143,33 @@ def is_schema_changing(connection: BaseDatabaseWrapper) -> bool:
 
 
 def execute(connection: BaseDatabaseWrapper, file: str, /, **parts: sql.Composable) -> None:
-    """Run the DDL in `<file>.sql` on the extended protocol, which takes one statement only.
+    """Run the DDL in `<file>.sql`, as the owner of the views, on the extended protocol.
 
-    Asking for binary results is what makes psycopg use that protocol without parameters; Django's
-    cursors would use the simple one, on which a `;` in a definition starts another statement.
+    That takes one statement only. Asking for binary results is what makes psycopg use it without
+    parameters; Django's cursors would use the simple one, on which a `;` in a definition starts
+    another statement.
     """
     raw: Any = connection.connection
-    psycopg.Cursor(raw).execute(statement(file, **parts), binary=True)
+    with as_owner(connection):
+        psycopg.Cursor(raw).execute(statement(file, **parts), binary=True)
+
+
+@contextmanager
+def as_owner(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Have the rights of `SEGMENTS_EXEC_ROLE`, if there is one, to the end of the transaction.
+
+    Of what evaluates a definition, only what Postgres runs in a security-restricted operation may
+    go here, such as a REFRESH: elsewhere a definition can give up the role. An error leaves it on,
+    for whoever rolls back.
+    """
+    role = conf.exec_role()
+    if role is None:
+        yield
+        return
+    before = value(connection, "select_role")
+    value(connection, "set_role", role=role)
+    yield
+    value(connection, "set_role", role=before)
 
 
 def _schema_change_key() -> str:

@@ -145,4 +145,4 @@ def test_lock_of_a_migration__may_stay_in_the_pool(shared):
     assert direct(block("sql", "pg_terminate_backend")) == [(True,)]
     connection.close()
     wait_until(lambda: direct("SELECT FROM pg_locks WHERE locktype = 'advisory'") == [])
-    assert shared.refresh().status == "refreshed"
+    assert shared.refresh(force=True).status == "refreshed"
