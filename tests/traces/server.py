@@ -22,6 +22,7 @@ def pytest_load_initial_conftests():
     """Start the server before Django's settings ask for one."""
     _server.start()
     os.environ["DATABASE_URL"] = _server.url()
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(_server.home / "hypothesis")
 
 
 def pytest_unconfigure():

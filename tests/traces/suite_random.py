@@ -250,7 +250,7 @@ def test_refresh__of_any_sequence_of_writes(clean_views, query, server):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=18,
+            max_examples=25,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
