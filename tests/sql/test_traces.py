@@ -77,10 +77,9 @@ class Case:
     happens: tuple[str, ...]
 
 
-def case(name, definition, *happens, bug=None):
-    """Return the parameters of a test; `bug` says what is wrong, until that is mended."""
-    marks = pytest.mark.xfail(reason=bug) if bug else ()
-    return pytest.param(Case(definition, happens), id=name.replace(" ", "_"), marks=marks)
+def case(name, definition, *happens):
+    """Return the parameters of a test."""
+    return pytest.param(Case(definition, happens), id=name.replace(" ", "_"))
 
 
 @pytest.fixture
@@ -227,8 +226,7 @@ def rested(make, definition):
              "UPDATE extra.note SET weight = 0 WHERE words = 'u1'"),
         case("emptied by hand", HEAVY, "REFRESH MATERIALIZED VIEW segments.vip WITH NO DATA"),
         case("distributed", HEAVY, "SET allow_system_table_mods = on",
-             "CREATE TABLE pg_catalog.pg_dist_partition ()",
-             bug="select_hidden.sql is asked at a refresh alone"),
+             "CREATE TABLE pg_catalog.pg_dist_partition ()"),
     ],
 )  # fmt: skip
 def test_refresh__of_what_was_written(case, make, query):
@@ -304,28 +302,22 @@ def test_refresh__of_what_was_not_written(case, make, query):
         "EXISTS (SELECT FROM extra.doubled WHERE twice > 0) IS NOT NULL",
         pytest.param(
             "(mood::text = 'sad') IS NOT NULL",
-            marks=pytest.mark.xfail(reason="output functions are not looked at"),
         ),
         pytest.param(
             "('2026-07-01 22:30+00'::timestamptz::text LIKE '%-07-01%') IS NOT NULL",
-            marks=pytest.mark.xfail(reason="output functions are not looked at"),
         ),
         pytest.param(
             "('2026-01-01'::date, 1) < ('2027-01-01'::timestamptz, 2)",
-            marks=pytest.mark.xfail(reason="operators of row comparisons are not looked at"),
         ),
         pytest.param(
             "EXISTS (SELECT sum(1) OVER (ORDER BY t RANGE '1 day' PRECEDING) "
             "FROM (VALUES ('2026-01-01'::timestamptz)) AS v (t))",
-            marks=pytest.mark.xfail(reason="the functions of a frame are not looked at"),
         ),
         pytest.param(
             "EXISTS (SELECT FROM pg_class)",
-            marks=pytest.mark.xfail(reason="pg_depend has no rows for pinned objects"),
         ),
         pytest.param(
             "to_tsvector('extra.plain', words) IS NOT NULL",
-            marks=pytest.mark.xfail(reason="claims to be immutable"),
         ),
     ],
 )
@@ -422,17 +414,15 @@ def test_refresh__in_the_transaction_that_writes(undo, make, query):
     [
         case("view", "SELECT user_id FROM extra.fresh",
              "CREATE VIEW extra.fresh AS SELECT user_id FROM extra.note WHERE words > 'u2'",
-             "CREATE OR REPLACE VIEW extra.fresh AS SELECT user_id FROM extra.note WHERE page > 0",
-             bug="both versions of the rule have the transaction's xmin"),
+             "CREATE OR REPLACE VIEW extra.fresh AS "
+             "SELECT user_id FROM extra.note WHERE page > 0"),
         case("table", "SELECT user_id FROM extra.line",
              "TRUNCATE extra.line; "
              "INSERT INTO extra.line SELECT min(user_id), min(user_id) FROM extra.note",
              "TRUNCATE extra.line; "
-             "INSERT INTO extra.line SELECT max(user_id), max(user_id) FROM extra.note",
-             bug="the second TRUNCATE keeps the file and counts from zero"),
+             "INSERT INTO extra.line SELECT max(user_id), max(user_id) FROM extra.note"),
         case("row security", HEAVY, "ALTER TABLE extra.note ADD COLUMN x int",
-             "ALTER TABLE extra.note ENABLE ROW LEVEL SECURITY",
-             bug="both versions of the row in pg_class have the transaction's xmin"),
+             "ALTER TABLE extra.note ENABLE ROW LEVEL SECURITY"),
     ],
 )  # fmt: skip
 def test_refresh__of_what_was_made_anew_twice_in_a_transaction(case, make, query):
@@ -461,7 +451,6 @@ def test_refresh__after_users_were_truncated_and_that_was_undone(make, query):
     assert holds(segment, query)
 
 
-@pytest.mark.xfail(reason="a partition that is gone for queries still has its row in pg_inherits")
 def test_refresh__of_a_partition_whose_detaching_was_interrupted(make, query, session):
     query("ALTER TABLE extra.visit_1 ADD CHECK (month IS NOT NULL AND month = 1)")
     reader, changer = session(), session()
@@ -518,7 +507,6 @@ def test_refresh__while_another_session_is_in_a_transaction(make, query, session
         pytest.param(
             f"BEGIN; SELECT pg_advisory_lock(1); {WRITE}; COMMIT; "
             "BEGIN; SELECT pg_advisory_lock(2); COMMIT",
-            marks=pytest.mark.xfail(reason="its second transaction counts from the message on"),
         ),
     ],
 )
@@ -546,7 +534,6 @@ def test_refresh__while_another_session_commits_in_the_middle(message, make, que
     assert result.status == "refreshed"
 
 
-@pytest.mark.xfail(reason="a chained transaction starts, to itself, when the commit came in")
 def test_refresh__while_another_session_chains_transactions(make, query, session):
     query(
         "CREATE FUNCTION extra.wait() RETURNS trigger LANGUAGE plpgsql AS "
@@ -571,7 +558,6 @@ def test_refresh__while_another_session_chains_transactions(make, query, session
     assert result.status == "refreshed"
 
 
-@pytest.mark.xfail(reason="a walsender is never suspected, though one can write")
 def test_refresh__after_a_session_for_replication_has_written(make, query):
     segment = rested(make, HEAVY)
     url = {k: connection.settings_dict[k.upper()] for k in ("user", "password", "host", "port")}
@@ -686,7 +672,6 @@ def test_lag__does_not_hide_what_was_reported(an_hour_ago, query, session, setti
     assert holds(segment, query)
 
 
-@pytest.mark.xfail(reason="backend_type is NULL, too, and so is whether it is of interest")
 def test_sessions__that_one_may_not_look_at(make, query, session, role):
     segment = rested(make, HEAVY)
     limited = role("limited")

@@ -140,7 +140,6 @@ def test_refresh__around_a_prepared_transaction(what, ends, make, query, session
     assert result.status == "refreshed"
 
 
-@pytest.mark.xfail(reason="that an update was HOT counts at PREPARE, and the update at COMMIT")
 def test_refresh__of_keys_while_a_transaction_is_prepared(make, query, session):
     query(NEW_USER)
     segment = rested(make, f"SELECT id FROM {USERS} WHERE id < 1000000")
