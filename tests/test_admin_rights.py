@@ -264,7 +264,10 @@ def test_members__are_listed_page_by_page_and_searched(author, users, make, clie
     assert "u0" not in page
     key = type(segment).objects.get().members.get(username="u6").pk
     assert "u6" in client.get(url, {"q": str(key)}).content.decode()
-    assert "0 members" in client.get(url, {"q": "u1"}).content.decode()
+    for nobody in ("u1", "9" * 30):
+        assert "0 members" in client.get(url, {"q": nobody}).content.decode()
+    page = client.get(url, {"q": "\0"}, follow=True).content.decode()
+    assert "NUL" in page
 
 
 def test_members__link_to_users_whom_one_may_see(person, make, settings):
