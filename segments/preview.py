@@ -71,9 +71,10 @@ def preview(segment: Segment, limit: int = 10) -> Preview:
     if segment.slug:
         names.check_slug(segment.slug)
     alias, slug = conf.exec_connection(), segment.slug
+    time = _time_for(segment)
     with (
         translated(SegmentExecutionError, slug, field=defining_field(segment)),
-        session.limited(alias, slug, undo=True) as connection,
+        session.limited(alias, slug, undo=True, timeout=segment.timeout) as connection,
     ):
         check_defined(segment, Segment.objects.using(alias).filter(pk=segment.pk).first(), alias)
         compiled = compile_segment(connection, _with_list(connection, segment))
@@ -83,9 +84,9 @@ def preview(segment: Segment, limit: int = 10) -> Preview:
         read = views.reads(connection).get(draft, set())
         reads = drafts.columns_read(connection, draft)
         warnings = list(_warnings(connection, segment, compiled.select, draft))
-        found = drafts.evaluate(connection, slug, compiled, _timeout(), limit)
+        found = drafts.evaluate(connection, slug, compiled, time, limit)
     if found is None:
-        seconds = f"{_timeout().total_seconds():g} s"
+        seconds = f"{time.total_seconds():g} s"
         warnings.insert(0, f"Counting took longer than {seconds}, so the number is an estimate.")
     elif not found.count:
         warnings.insert(0, NOBODY)
@@ -133,10 +134,10 @@ def _with_list(connection: BaseDatabaseWrapper, segment: Segment) -> Segment:
     return listed
 
 
-def _timeout() -> timedelta:
+def _time_for(segment: Segment) -> timedelta:
     """Return for how long a preview may count: the shorter of two limits; zero is none."""
-    limits = filter(None, (conf.preview_timeout(), conf.statement_timeout()))
-    return min(limits, default=timedelta())
+    statement = segment.timeout if segment.timeout is not None else conf.statement_timeout()
+    return min(filter(None, (conf.preview_timeout(), statement)), default=timedelta())
 
 
 def _warnings(

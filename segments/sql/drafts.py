@@ -20,10 +20,10 @@ from psycopg import sql
 from psycopg.errors import InvalidDatetimeFormat, QueryCanceled
 
 from segments import conf
-from segments.sql import names, statement, text
+from segments.sql import names, statement
 from segments.sql.base import ensure_schemas
 from segments.sql.definition import Compiled, describe
-from segments.sql.session import execute, rows, value
+from segments.sql.session import as_owner, execute, rows, value
 from segments.sql.views import create_trial
 
 TIME_WORD = re.compile(r"\b(now|today|yesterday|tomorrow)\b(?!\s*\()", re.IGNORECASE)
@@ -92,7 +92,7 @@ def price(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> Pla
         view = _in_live_schema(_name(connection, slug, "plan"))
         call = statement("call_planner", function=planner)
         execute(connection, "create_trial_view", view=view, definition=call)
-        with connection.cursor() as cursor:
+        with as_owner(connection), connection.cursor() as cursor:
             cursor.execute(statement("select_plan", view=view))
             (plan,) = json.loads(cursor.fetchone()[0])
         transaction.set_rollback(True, using=connection.alias)
@@ -115,10 +115,12 @@ def evaluate(
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
             value(connection, "set_statement_timeout", milliseconds=milliseconds)
             view = _in_live_schema(create_trial(connection, slug, compiled))
-            cursor.execute(statement("count_members", view=view))
-            count = cursor.fetchone()[0]
-            cursor.execute(statement("select_sample", view=view), {"limit": sample})
-            return Evaluated(count, tuple(key for (key,) in cursor.fetchall()))
+            with as_owner(connection):  # Reading what is there evaluates nothing.
+                cursor.execute(statement("count_members", view=view))
+                count = cursor.fetchone()[0]
+                cursor.execute(statement("select_sample", view=view), {"limit": sample})
+                keys = tuple(key for (key,) in cursor.fetchall())
+            return Evaluated(count, keys)
     except (django.db.Error, psycopg.Error) as error:
         if not isinstance(error.__cause__ or error, QueryCanceled):
             raise
@@ -150,7 +152,8 @@ def opaque_functions(connection: BaseDatabaseWrapper, draft: str) -> list[tuple[
     Returns:
         The names, each with whether it is one of those of Postgres.
     """
-    query = statement("select_opaque_functions", reads=sql.SQL(text("reads_of_segment")))
+    reads = statement("reads_of_segment", live=sql.Placeholder("live"))
+    query = statement("select_opaque_functions", reads=reads)
     with connection.cursor() as cursor:
         cursor.execute(query, {"live": _in_live_schema(draft).as_string()})
         return list(cursor.fetchall())

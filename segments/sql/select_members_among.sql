@@ -1,2 +1,2 @@
 -- Runs for has_members; AccessShare on the view.
-SELECT user_id FROM {view} WHERE user_id = ANY(%s::{key_type}[])
+SELECT members.user_id FROM {members} AS members (user_id) WHERE members.user_id = ANY(%s::{key_type}[])

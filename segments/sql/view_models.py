@@ -31,9 +31,9 @@ class SegmentView(MaterializedView):
         return connections[conf.exec_connection()]
 
 
-def segment_view(slug: str, live: bool = False) -> type[SegmentView]:
-    """Return the model of a segment's members, or of its live view."""
-    return _segment_view(conf.live_schema() if live else conf.schema(), names.view_name(slug))
+def segment_view(slug: str) -> type[SegmentView]:
+    """Return the model of a segment's members."""
+    return _segment_view(conf.schema(), names.view_name(slug))
 
 
 def membership_view() -> type[ReadOnlyView]:
