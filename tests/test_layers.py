@@ -22,6 +22,7 @@ LAYERS = [
     {"runs"},
     {"watch"},
     {"lifecycle"},
+    {"preview"},
     {"sync"},
     {"migrating"},
     {"admin", "apps", "checks", "management", "tasks"},
