@@ -16,6 +16,11 @@ def key_of(user: Any) -> Any:
     return getattr(user, "pk", user)
 
 
+def existing_keys(**lookups: Any) -> "models.QuerySet[Any, Any]":
+    """Return the keys of the rows in the table of users, as a query for others to be made with."""
+    return get_user_model()._base_manager.filter(**lookups).values("pk")
+
+
 class HasMembers(models.Model):
     """What `Segment` answers about its members.
 
@@ -49,18 +54,18 @@ class HasMembers(models.Model):
         return _users_in(view_models.segment_view(self.slug, live=True))
 
     def count_members(self) -> int:
-        """Return the number of members as of the last refresh. One count over the view."""
+        """Return the number of members as of the last refresh, without users deleted since.
+
+        One count over the view and the keys of users.
+        """
         with translated(SegmentExecutionError, self.slug):
-            return self.view_as_read.objects.using(self._read_from).count()
+            return self._of_existing(self._rows).count()
 
     def member_ids(self) -> Iterator[Any]:
         """Stream the primary keys of the members from a server-side cursor, in constant memory."""
         with translated(SegmentExecutionError, self.slug):
-            yield from (
-                self.view_as_read.objects.using(self._read_from)
-                .values_list("user_id", flat=True)
-                .iterator(chunk_size=10_000)
-            )
+            keys = self._of_existing(self._rows).values_list("user_id", flat=True)
+            yield from keys.iterator(chunk_size=10_000)
 
     def has_member(self, user: Any) -> bool:
         """Return whether the user is in the segment as of its last refresh. One query.
@@ -105,13 +110,24 @@ class HasMembers(models.Model):
             users: Users, primary keys or a queryset of users, which is not fetched.
         """
         if isinstance(users, models.QuerySet):
-            view = self.view_as_read.objects.using(self._read_from)
-            keys = users.values("pk") if users._fields is None else users  # type: ignore[attr-defined]
+            if users._fields is None:  # type: ignore[attr-defined]  # values() was not called
+                rows = self._rows.filter(user_id__in=users.values("pk"))
+            else:
+                rows = self._of_existing(self._rows.filter(user_id__in=users))
             with translated(SegmentExecutionError, self.slug):
-                return set(view.filter(user_id__in=keys).values_list("user_id", flat=True))
+                return set(rows.values_list("user_id", flat=True))
         wanted = [key for key in map(key_of, users) if key is not None]
         with translated(SegmentExecutionError, self.slug):
             return members.among(self._read_from, self.slug, wanted, self.refreshed_at is None)
+
+    @property
+    def _rows(self) -> "models.QuerySet[Any]":
+        """The rows of the view that answers."""
+        return self.view_as_read.objects.using(self._read_from)
+
+    def _of_existing(self, rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
+        """Leave out users that were deleted since the last refresh; a live view has none."""
+        return rows if self.refreshed_at is None else rows.filter(user_id__in=existing_keys())
 
     @property
     def _read_from(self) -> str:

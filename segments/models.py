@@ -11,7 +11,7 @@ from django.db.models.functions import Replace
 from django.utils.translation import gettext_lazy as _
 
 from segments.exceptions import SegmentDefinitionError, SegmentError
-from segments.membership import HasMembers, key_of
+from segments.membership import HasMembers, existing_keys, key_of
 from segments.mixin import SegmentMixin as SegmentMixin
 from segments.sql import labels, names
 from segments.sql.static_ids import OneShot, StaticIds
@@ -49,7 +49,7 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
             user: A user or the primary key of one.
         """
         return self.filter(
-            pk__in=Membership.objects.filter(user_id=key_of(user)).values("segment_id")
+            pk__in=Membership.objects.of_user(key_of(user)).values("segment_id")
         ).order_by("-priority", "slug")
 
     def delete(self) -> tuple[int, dict[str, int]]:
@@ -314,6 +314,14 @@ class StaticMember(models.Model):
         return f"{self.user_id} in {self.segment_id}"
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    """Memberships."""
+
+    def of_user(self, key: Any) -> "MembershipQuerySet":
+        """Return those of one user; none of one whose row was deleted past Django, in SQL."""
+        return self.filter(user_id=key, user_id__in=existing_keys(pk=key))
+
+
 class Membership(models.Model):
     """That a user is in a segment as of its last refresh: an index over the views.
 
@@ -332,6 +340,8 @@ class Membership(models.Model):
         Segment, models.CASCADE, db_constraint=False, db_index=False, related_name="+"
     )
     entered_at = models.DateTimeField(_("entered"))
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         # Reconciling a segment costs its size, and not the table's.

@@ -43,6 +43,8 @@ def among(alias: str, slug: str, keys: Iterable[object], live: bool = False) -> 
         "select_members_among",
         view=names.live_view(slug) if live else names.members_view(slug),
         key_type=sql.SQL(names.key_type(connections[alias])),
+        users=names.user_table(),
+        key=sql.Identifier(names.user_key_column()),
     )
     with connections[alias].cursor() as cursor:
         cursor.execute(query, (list(keys),))
