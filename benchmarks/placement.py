@@ -21,11 +21,16 @@ from benchmarks.database import NAME
 
 @dataclass(frozen=True)
 class Placement:
-    """Where client and server run; without cores, that is left to the scheduler."""
+    """Where client and server run; without cores, that is left to the scheduler.
+
+    Attributes:
+        other: A core that neither of them has, for what else is to run meanwhile.
+    """
 
     name: str = "cores as the scheduler likes"
     client: int | None = None
     server: int | None = None
+    other: int | None = None
 
     @contextmanager
     def client_placed(self) -> Iterator[None]:
@@ -54,7 +59,7 @@ def possible(connection: psycopg.Connection[Any]) -> list[Placement]:
     if not others:
         return [Placement()]
     pinned = [
-        Placement("client and server on one core", first, first),
+        Placement("client and server on one core", first, first, others[0]),
         Placement("client and server on two cores", first, others[0]),
     ]
     try:

@@ -7,8 +7,10 @@ from benchmarks import (
     data,
     database,
     membership,
+    readers,
     refresh,
     report,
+    runs,
     schema_change,
     segment_ids,
 )
@@ -24,8 +26,10 @@ def run(users: int) -> None:
             comparisons = [
                 *refresh.compare(progress),
                 *membership.compare(progress, users),
+                *readers.compare(progress, users),
                 *segment_ids.compare(progress),
                 *schema_change.compare(progress),
+                *runs.compare(progress),
             ]
     report.print_tables(out, comparisons)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
@@ -39,6 +39,18 @@ class Side:
         """The median of its times, in seconds."""
         return median(self.times)
 
+    @property
+    def p99(self) -> float:
+        """The time that 99 % of its calls take at most, in seconds."""
+        return quantiles(self.times, n=100)[98]
+
+    def time(self, *arguments: Any) -> None:
+        """Run once, timed."""
+        run = self.run
+        start = perf_counter()
+        run(*arguments)
+        self.times.append(perf_counter() - start)
+
 
 def measure(
     sides: Sequence[Side],
@@ -59,11 +71,8 @@ def measure(
         first = number % len(sides)
         for side in (*sides[first:], *sides[:first]):
             side.before()
-            run = side.run
             for arguments in calls[:warm_up]:
-                run(*arguments)
+                side.run(*arguments)
             for arguments in calls:
-                start = perf_counter()
-                run(*arguments)
-                side.times.append(perf_counter() - start)
+                side.time(*arguments)
             side.after()

@@ -8,11 +8,13 @@ __version__ = "0.1.0"
 HOMES = {
     "Segment": "segments.models",
     "SegmentMixin": "segments.models",
-    "RefreshResult": "segments.refresh",
+    "RefreshResult": "segments.outcome",
     "SegmentError": "segments.exceptions",
     "SegmentDefinitionError": "segments.exceptions",
     "SegmentExecutionError": "segments.exceptions",
     "SegmentLockedError": "segments.exceptions",
+    "segment_refreshed": "segments.signals",
+    "segment_refresh_failed": "segments.signals",
 }
 """Where the public names live; models cannot be imported before the apps are loaded."""
 

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from segments import conf, order, refresh, runs, schedule
+from segments import conf, order, outcome, runs, schedule
 from segments.exceptions import SegmentError
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember, Status
 
@@ -203,10 +203,10 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 self.message_user(request, f"{result.slug}: {note}", messages.WARNING)
             if result.error:
                 self.message_user(request, str(result.error), messages.ERROR)
-            elif result.status == refresh.DETACHED:
+            elif result.status == outcome.DETACHED:
                 text = _("%s is detached from its tables by a schema change.") % result.slug
                 self.message_user(request, text, messages.WARNING)
-            elif result.status == refresh.LOCKED:
+            elif result.status == outcome.LOCKED:
                 text = _("%s is being refreshed or changed by somebody else.") % result.slug
                 self.message_user(request, text, messages.WARNING)
             else:

@@ -27,7 +27,8 @@ from segments.exceptions import (
 )
 from segments.locking import locked
 from segments.models import Membership, Segment, StaticMember
-from segments.refresh import Clock, announce, copy_state, populate, record_failure
+from segments.outcome import Clock, announce, copy_state, record_failure
+from segments.refresh import populate
 from segments.source import compile_segment
 from segments.sql import base, names, session, static_ids, views
 from segments.sql.definition import check_text

@@ -29,7 +29,10 @@ def before_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
         return
     alias = conf.exec_connection()
     try:
-        with translated(SegmentExecutionError), session.limited(alias, "migrate") as connection:
+        with (
+            translated(SegmentExecutionError),
+            session.limited(_holder(using), "migrate") as connection,
+        ):
             session.begin_schema_change(connection)
         _tell(sync.detach(by_hand=False), kwargs.get("stdout"))
         if _changes_user_key(plan):
@@ -48,21 +51,32 @@ def after_migrate(using: str, **kwargs: Any) -> None:
     if not _concerns(using):
         return
     try:
+        with translated(SegmentExecutionError):
+            session.end_schema_change(connections[_holder(using)])
         flushed = kwargs.get("plan") is None and not Segment.objects.exists()
         _tell(sync.sync(prune=flushed), kwargs.get("stdout"))
     except SegmentError as error:
         _tell([sync.Drift("", error=error)], kwargs.get("stdout"))
 
 
+def _holder(using: str) -> str:
+    """Return the alias whose session says that the schema is changing.
+
+    Migrations may save segments, so that is the session that evaluates them; but where another
+    alias is migrated, that may be since the usual one has no session of its own, behind a pool.
+    """
+    usual = using in (conf.exec_connection(), router.db_for_write(Segment))
+    return conf.exec_connection() if usual else using
+
+
 def _concerns(using: str) -> bool:
     """Return whether an alias reaches the database of the segments, and there are tables of it."""
-    # Where definitions are evaluated on an alias of their own, it reaches the same database.
-    ours = {conf.exec_connection(), router.db_for_write(Segment)}
-    connection = connections[using]
+    ours, connection = connections[conf.exec_connection()], connections[using]
     return (
-        using in ours
-        and connection.vendor == "postgresql"
+        connection.vendor == "postgresql"
         and Segment._meta.db_table in connection.introspection.table_names()
+        # Another alias may well reach the same database, such as past a connection pool.
+        and session.value(connection, "select_identity") == session.value(ours, "select_identity")
     )
 
 

@@ -10,7 +10,7 @@ from segments.sql import members
 
 if TYPE_CHECKING:
     from segments.models import Segment, SegmentQuerySet
-    from segments.refresh import RefreshResult
+    from segments.outcome import RefreshResult
 
 
 class SegmentMixin:

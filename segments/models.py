@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.db import models, router, transaction
+from django.db import models, router
 from django.db.models.functions import Replace
 from django.utils.translation import gettext_lazy as _
 
 from segments.exceptions import SegmentDefinitionError, SegmentError
-from segments.membership import HasMembers, existing_keys, key_of
+from segments.membership import HasMembers
 from segments.mixin import SegmentMixin as SegmentMixin
+from segments.querysets import MembershipQuerySet
+from segments.querysets import SegmentQuerySet as SegmentQuerySet
 from segments.sql import labels, names
 from segments.sql.static_ids import OneShot, StaticIds
 
 if TYPE_CHECKING:
-    from segments.refresh import RefreshResult
+    from segments.outcome import RefreshResult
 
 # What stands above this module is imported by the methods that call it.
 
@@ -37,41 +39,6 @@ class Status(models.TextChoices):
     REFRESHED = "refreshed", _("refreshed")
     UNCHANGED = "unchanged", _("unchanged")
     FAILED = "failed", _("failed")
-
-
-class SegmentQuerySet(models.QuerySet["Segment"]):
-    """Segments, by priority."""
-
-    def for_user(self, user: Any) -> "SegmentQuerySet":
-        """Return the segments that the user is in as of their last refresh, by priority.
-
-        Args:
-            user: A user or the primary key of one.
-        """
-        return self.filter(
-            pk__in=Membership.objects.of_user(key_of(user)).values("segment_id")
-        ).order_by("-priority", "slug")
-
-    def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the segments and their views, those that read others first.
-
-        Raises:
-            SegmentExecutionError: when anything else reads one of them; none is deleted then.
-        """
-        from segments import order
-
-        self._for_write = True  # So that self.db is not that of a replica.
-        total, by_model = 0, dict[str, int]()
-        with transaction.atomic(using=self.db):
-            for segment in reversed(order.ordered(self)):
-                count, each = segment.delete(using=self.db)
-                total += count
-                for label, number in each.items():
-                    by_model[label] = by_model.get(label, 0) + number
-        return total, by_model
-
-    delete.alters_data = True  # type: ignore[attr-defined]
-    delete.queryset_only = True  # type: ignore[attr-defined]
 
 
 class Segment(HasMembers):
@@ -312,14 +279,6 @@ class StaticMember(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} in {self.segment_id}"
-
-
-class MembershipQuerySet(models.QuerySet["Membership"]):
-    """Memberships."""
-
-    def of_user(self, key: Any) -> "MembershipQuerySet":
-        """Return those of one user; none of one whose row was deleted past Django, in SQL."""
-        return self.filter(user_id=key, user_id__in=existing_keys(pk=key))
 
 
 class Membership(models.Model):

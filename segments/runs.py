@@ -17,7 +17,8 @@ from segments import conf, schedule
 from segments.exceptions import SegmentError, SegmentExecutionError
 from segments.models import Segment, Status
 from segments.order import Plan, dependents, ordered
-from segments.refresh import NEEDED, How, RefreshResult, announce, attempt, refresh
+from segments.outcome import NEEDED, RefreshResult, announce
+from segments.refresh import How, attempt, refresh
 from segments.sql import names
 from segments.workers import Workers
 

@@ -16,7 +16,8 @@ from django.db import connections, router, transaction
 
 from segments import conf, locking, runs
 from segments.models import Segment
-from segments.refresh import LOCKED, refresh
+from segments.outcome import LOCKED
+from segments.refresh import refresh
 from segments.sql import session
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from segments.exceptions import SegmentError
 from segments.models import Segment
-from segments.refresh import RefreshResult
+from segments.outcome import RefreshResult
 from segments.runs import refresh_due
 from segments.schedule import due_times
 

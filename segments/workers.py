@@ -11,7 +11,8 @@ from django.db import connections
 
 from segments import conf
 from segments.models import Segment
-from segments.refresh import How, RefreshResult, attempt
+from segments.outcome import RefreshResult
+from segments.refresh import How, attempt
 
 Outcome = tuple[Segment, RefreshResult | BaseException]
 

@@ -12,10 +12,11 @@ ROOT = Path(segments.__file__).parent
 LAYERS = [
     {"conf", "exceptions", "signals"},
     {"sql"},
-    {"membership", "mixin"},
+    {"membership", "mixin", "querysets"},
     {"models"},
     {"source", "order", "schedule"},
     {"locking"},
+    {"outcome"},
     {"refresh"},
     {"workers"},
     {"runs"},

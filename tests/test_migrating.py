@@ -530,3 +530,23 @@ def test_detaching__is_committed_before_it_is_told(witness, session):
     detaching.close()
     list(sync.sync())
     assert attached()
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "exec"])
+def test_migrate__of_another_alias_of_the_database_does_the_same(witness, evolve, monkeypatch):
+    """As past a connection pool; the refreshes of the usual alias stand aside meanwhile."""
+    results = []
+
+    def refresh():
+        results.append(Segment.objects.get(slug="gold").refresh().status)
+
+    monkeypatch.setattr(sys.modules[__name__], "DURING", refresh)
+    evolve(
+        "migrations.AlterField('plan', 'level', models.CharField(max_length=200)),",
+        CALL,
+        database="exec",
+    )
+    assert results == ["detached"]
+    assert sync.check() == []
+    assert Segment.objects.get(slug="gold").refresh(force=True).status == "refreshed"
+    connections["exec"].close()

@@ -14,7 +14,7 @@ from segments.exceptions import (
     SegmentLockedError,
 )
 from segments.models import Membership, Segment, SegmentRefresh, Status
-from tests.conftest import EVEN
+from tests.conftest import EVEN, USERS
 
 pytestmark = pytest.mark.django_db
 
@@ -126,6 +126,20 @@ def _no_zero_at_first(request, query):
     if "orders" in request.fixturenames:
         request.getfixturevalue("orders")
         query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
+
+
+def test_timeout__of_the_segment_overrides_the_setting(users, make, settings):
+    segment = make()
+    segment.timeout = timedelta(milliseconds=50)
+    segment.save()
+    Segment.objects.update(definition=f"SELECT id FROM {USERS} CROSS JOIN pg_sleep(60)")
+    with pytest.raises(SegmentExecutionError, match="statement timeout"):
+        segment.refresh()
+    assert (segment.status, segment.failures) == (Status.FAILED, 1)
+    settings.SEGMENTS_STATEMENT_TIMEOUT = 0.01
+    segment.definition, segment.timeout = f"SELECT id FROM {USERS}", timedelta(minutes=1)
+    segment.save()
+    assert segment.refresh(force=True).members_count == 10
 
 
 def test_failure__leaves_the_transaction_of_the_caller_usable(failing, query):

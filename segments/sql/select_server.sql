@@ -1,9 +1,7 @@
 -- Runs for `manage.py check --database`; locks nothing.
 SELECT
     pg_catalog.current_database() AS database,
-    coalesce(pg_catalog.inet_server_addr()::text, '') || ':'
-        || pg_catalog.current_setting('port') || ':'
-        || extract(epoch FROM pg_catalog.pg_postmaster_start_time()) AS server,
+    pg_catalog.pg_postmaster_start_time() AS server,
     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP') AS may_temp,
     coalesce(
         pg_catalog.has_schema_privilege(to_regnamespace(%(schema)s)::oid, 'CREATE')

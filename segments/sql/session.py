@@ -63,7 +63,7 @@ def limited(
                 "application_name": f"segments: {slug}"[:63],
             },
         )
-        isolation, *before = cursor.fetchone()[:5]
+        isolation, *before = cursor.fetchone()[:6]
         if writes and isolation != "read committed":
             raise SegmentExecutionError(
                 f'the transaction is "{isolation}", and segments need "read committed"',

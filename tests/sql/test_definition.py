@@ -6,6 +6,7 @@ from django.db import connection, transaction
 
 from segments.exceptions import SegmentDefinitionError, SegmentError, SegmentExecutionError
 from segments.models import Segment
+from segments.sql import session
 from tests.conftest import USERS
 
 pytestmark = pytest.mark.django_db
@@ -199,9 +200,16 @@ def test_timeout__is_an_execution_error_and_names_the_setting(users, make, setti
 def test_limits__of_the_caller_hold_again_afterwards(users, make, query):
     query("SET LOCAL statement_timeout = '7s'")
     query("SET LOCAL application_name = 'the caller'")
+    query("SET LOCAL citus.enable_ddl_propagation = 'on'")
     make()
     assert query("SHOW statement_timeout") == [("7s",)]
     assert query("SHOW application_name") == [("the caller",)]
+    assert query("SHOW citus.enable_ddl_propagation") == [("on",)]
+
+
+def test_views__stay_on_the_coordinator_of_a_citus_cluster(make, query):
+    with session.limited("default", "vip"):
+        assert query("SHOW citus.enable_ddl_propagation") == [("off",)]
 
 
 def test_cycle__is_refused_with_its_path(users, make, query):
