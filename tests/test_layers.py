@@ -23,6 +23,7 @@ LAYERS = [
     {"watch"},
     {"lifecycle"},
     {"sync"},
+    {"forgetting", "uninstall"},
     {"migrating"},
     {"admin", "apps", "checks", "management", "tasks"},
 ]
