@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.operations import AlterField, SeparateDatabaseAndState
 
 from segments import conf, sync, uninstall
-from segments.exceptions import SegmentError, SegmentExecutionError, translated
+from segments.exceptions import SegmentError, SegmentExecutionError, for_log, translated
 from segments.models import Segment
 from segments.sql import detaching, session, views
 
@@ -135,6 +135,7 @@ def _tell(entries: Iterable[sync.Drift], stdout: Any) -> None:
     for entry in entries:
         if entry.error:
             message = "\n  ".join(["Warning: " + str(entry.error), *entry.what])
-            logger.warning(message)
+            seen = [each.partition("\n")[0] for each in entry.what]
+            logger.warning("\n  ".join(["Warning: " + for_log(entry.error), *seen]))
             if stdout is not None:
                 stdout.write(message)
