@@ -73,7 +73,9 @@ class HasMembers(models.Model):
         A segment that was never populated answers from its live view.
 
         Args:
-            user: A user or the primary key of one; one without a key is in no segment.
+            user: A user or the primary key of one; one without a key is in no segment. A key whose
+                user was deleted since the refresh is in none, at once; of an instance that is still
+                in memory then, the answer is that of the refresh.
 
         Raises:
             SegmentExecutionError: when the database does not answer.
@@ -84,7 +86,9 @@ class HasMembers(models.Model):
         if self.refreshed_at is None:
             return self.has_member_live(key)
         try:
-            return members.is_member(self._read_from, self.slug, key)
+            # An instance was loaded, so there was such a user; a bare key may be anybody's.
+            exists = isinstance(user, models.Model)
+            return members.is_member(self._read_from, self.slug, key, exists=exists)
         except django.db.Error as error:
             raise from_driver(error, SegmentExecutionError, self.slug) from error
 

@@ -30,6 +30,15 @@ def gone(request, users, make, query):
 
 
 @pytest.mark.parametrize("slug", ["vip", "pilot"])
+def test_check__of_their_key_is_false(gone, slug, django_assert_num_queries):
+    segment = Segment.objects.get(slug=slug)
+    with django_assert_num_queries(1):
+        assert segment.has_member(gone.pk) is False
+    assert segment.has_member_live(gone.pk) is False
+    assert gone.is_member_live(slug) is False
+
+
+@pytest.mark.parametrize("slug", ["vip", "pilot"])
 def test_reads__of_many_leave_them_out(gone, slug, users):
     segment = Segment.objects.get(slug=slug)
     others = {user.pk for user in users[1 : 2 if slug == "pilot" else None]}
