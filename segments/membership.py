@@ -73,9 +73,9 @@ class HasMembers(models.Model):
         A segment that was never populated answers from its live view.
 
         Args:
-            user: A user or the primary key of one; one without a key is in no segment. A key whose
-                user was deleted since the refresh is in none, at once; of an instance that is still
-                in memory then, the answer is that of the refresh.
+            user: A user or the primary key of one; one without a key is in no segment. A key
+                whose user was deleted since the refresh is in none at once; an instance that is
+                still in memory then gets the answer of the refresh.
 
         Raises:
             SegmentExecutionError: when the database does not answer.
