@@ -16,8 +16,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
 from segments.mixin import SegmentMixin
-from segments.sql import text
+from segments.sql import names, text
+from segments.sql.grants import OWN_TABLES
 from segments.sql.labels import missing_roles
+from segments.sql.session import rows
 
 OLDEST = 150000
 """PostgreSQL 15, as `server_version_num` says it."""
@@ -92,7 +94,8 @@ def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
             )
         )
     server = _server(connection)
-    if not server["may_temp"] or not server["may_create"]:
+    # Where the views have an owner of their own, those are that role's to have.
+    if conf.exec_role() is None and not (server["may_temp"] and server["may_create"]):
         missing = [
             name
             for name, granted in (("TEMP", server["may_temp"]), ("CREATE", server["may_create"]))
@@ -104,6 +107,16 @@ def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
                 hint=f"GRANT {', '.join(missing)} ON DATABASE {server['database']} TO the role "
                 f'of "{alias}": views are created, and refreshed through temporary tables.',
                 id="segments.E005",
+            )
+        )
+    role = conf.exec_role()
+    lacks = _lacks(connection, role) if role else []
+    if lacks:
+        found.append(
+            Error(
+                f'SEGMENTS_EXEC_ROLE is "{role}", and that lacks: {", ".join(lacks)}.',
+                hint=f"manage.py segments_grants --role {role} --app-role ... --read ... --apply",
+                id="segments.E010",
             )
         )
     for role in missing_roles(connection):
@@ -144,6 +157,20 @@ def _check_settings() -> list[CheckMessage]:
         except ImproperlyConfigured as error:
             found.append(Error(str(error), hint="Change this setting.", id="segments.E007"))
     return found
+
+
+def _lacks(connection: BaseDatabaseWrapper, role: str) -> list[str]:
+    found = rows(
+        connection,
+        "select_exec_role",
+        role=role,
+        schema=conf.schema(),
+        live_schema=conf.live_schema(),
+        users=names.user_table().as_string(),
+        key=names.user_key_column(),
+        tables=list(OWN_TABLES),
+    )
+    return [words for (words,) in found]
 
 
 def _segment_alias() -> str:

@@ -16,6 +16,17 @@ def exec_connection() -> str:
     return str(_get("SEGMENTS_EXEC_CONNECTION", DEFAULT_DB_ALIAS))
 
 
+def exec_role() -> str | None:
+    """The role that owns the views, with whose rights definitions are evaluated; None: ours."""
+    role = _get("SEGMENTS_EXEC_ROLE", None)
+    return None if role is None else str(role)
+
+
+def is_restricted() -> bool:
+    """Whether definitions are evaluated with other rights than those of who asks."""
+    return exec_role() is not None or exec_connection() != DEFAULT_DB_ALIAS
+
+
 def schema() -> str:
     """The schema of the views that hold the members."""
     return _checked_schema(_get("SEGMENTS_SCHEMA", "segments"))

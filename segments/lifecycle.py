@@ -58,7 +58,7 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
     together = using == conf.exec_connection()
     if not together:
         try_definition(segment, Segment.objects.using(using).filter(pk=segment.pk).first())
-    with locked(using, segment.pk, segment.slug) as (connection, before):
+    with locked(using, segment.pk, segment.slug, segment.timeout) as (connection, before):
         _check_clash(segment, using)
         _check_defined(segment, before, using)
         # A refresh may have moved on since this instance was loaded; none can while it is saved.
@@ -124,7 +124,9 @@ def try_definition(segment: Segment, before: Segment | None) -> None:
     field = "manager_method" if segment.kind == "manager" else "definition"
     with (
         translated(SegmentExecutionError, segment.slug, field=field),
-        session.limited(conf.exec_connection(), segment.slug, undo=True) as connection,
+        session.limited(
+            conf.exec_connection(), segment.slug, undo=True, timeout=segment.timeout
+        ) as connection,
     ):
         if ids is not None:
             static_ids.check(connection, segment.slug, ids)
@@ -185,7 +187,7 @@ def _follow_later(saved: Segment, change: Change) -> None:
     """
     alias, clock = conf.exec_connection(), Clock()
     try:
-        with locked(alias, saved.pk, saved.slug) as (connection, row):
+        with locked(alias, saved.pk, saved.slug, saved.timeout) as (connection, row):
             if row is not None:
                 _follow(connection, row, change)
             else:  # Deleted in the same transaction.

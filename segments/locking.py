@@ -6,6 +6,7 @@ waits for the advisory lock, and a refresh leaves them the segment.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -17,7 +18,7 @@ from segments.sql import session
 
 @contextmanager
 def locked(
-    alias: str, key: int | None, slug: str
+    alias: str, key: int | None, slug: str, timeout: timedelta | None = None
 ) -> Iterator[tuple[BaseDatabaseWrapper, Segment | None]]:
     """Open a transaction that has the segment to itself; give its connection and its row of now.
 
@@ -25,11 +26,12 @@ def locked(
         alias: The database.
         key: The segment; None for one that is yet to be saved.
         slug: The segment, for messages.
+        timeout: How long a statement may run; None: as the settings say.
 
     Raises:
         SegmentLockedError: when another session has it for longer than `SEGMENTS_LOCK_TIMEOUT`.
     """
-    with session.limited(alias, slug) as connection:
+    with session.limited(alias, slug, timeout=timeout) as connection:
         row = None
         if key is not None:
             with translated(SegmentExecutionError, slug):

@@ -1,11 +1,12 @@
 """Asking a segment: is a user in it, which users are?"""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import django.db
 from django.contrib.auth import get_user_model
 from django.db import models, router
+from django.db.models.expressions import RawSQL
 
 from segments.exceptions import SegmentExecutionError, from_driver, translated
 from segments.sql import members, session, view_models
@@ -29,6 +30,7 @@ class HasMembers(models.Model):
 
     slug: Any
     refreshed_at: Any
+    timeout: Any
 
     class Meta:
         abstract = True
@@ -39,19 +41,20 @@ class HasMembers(models.Model):
         return view_models.segment_view(self.slug)
 
     @property
-    def view_as_read(self) -> type[view_models.SegmentView]:
-        """The view that answers: the live one as long as the segment was never populated."""
-        return view_models.segment_view(self.slug, live=self.refreshed_at is None)
-
-    @property
     def members(self) -> "models.QuerySet[Any]":
-        """The users in the segment as of its last refresh; a queryset of the user model."""
-        return _users_in(self.view_as_read)
+        """The users in the segment as of its last refresh; a queryset of the user model.
+
+        As long as the segment was never populated, they are those of now.
+        """
+        if self.refreshed_at is None:
+            return self.members_live
+        return _users().filter(pk__in=self.view.objects.values("user_id"))
 
     @property
     def members_live(self) -> "models.QuerySet[Any]":
         """The users in the segment now. Evaluates the definition as part of each query."""
-        return _users_in(view_models.segment_view(self.slug, live=True))
+        query = members.live_query(self._read_from, self.slug)
+        return _users().filter(pk__in=RawSQL(query, ()))  # noqa: S611  # It is ours.
 
     def count_members(self) -> int:
         """Return the number of members as of the last refresh, without users deleted since.
@@ -59,13 +62,12 @@ class HasMembers(models.Model):
         One count over the view and the keys of users.
         """
         with translated(SegmentExecutionError, self.slug):
-            return self._of_existing(self._rows).count()
+            return self._ids().count()
 
     def member_ids(self) -> Iterator[Any]:
         """Stream the primary keys of the members from a server-side cursor, in constant memory."""
         with translated(SegmentExecutionError, self.slug):
-            keys = self._of_existing(self._rows).values_list("user_id", flat=True)
-            yield from keys.iterator(chunk_size=10_000)
+            yield from self._ids().iterator(chunk_size=10_000)
 
     def has_member(self, user: Any) -> bool:
         """Return whether the user is in the segment as of its last refresh. One query.
@@ -103,9 +105,9 @@ class HasMembers(models.Model):
             return False
         with (
             translated(SegmentExecutionError, self.slug),
-            session.limited(self._read_from, self.slug, writes=False),
+            session.limited(self._read_from, self.slug, writes=False, timeout=self.timeout),
         ):
-            return members.is_member(self._read_from, self.slug, key, live=True)
+            return members.is_live_member(self._read_from, self.slug, key)
 
     def has_members(self, users: Iterable[Any]) -> set[Any]:
         """Return the primary keys of those users that are in the segment. One query.
@@ -115,29 +117,24 @@ class HasMembers(models.Model):
         """
         if isinstance(users, models.QuerySet):
             if users._fields is None:  # type: ignore[attr-defined]  # values() was not called
-                rows = self._rows.filter(user_id__in=users.values("pk"))
-            else:
-                rows = self._of_existing(self._rows.filter(user_id__in=users))
+                users = users.values("pk")
             with translated(SegmentExecutionError, self.slug):
-                return set(rows.values_list("user_id", flat=True))
+                return set(self._ids().filter(pk__in=users))
         wanted = [key for key in map(key_of, users) if key is not None]
         with translated(SegmentExecutionError, self.slug):
             return members.among(self._read_from, self.slug, wanted, self.refreshed_at is None)
 
-    @property
-    def _rows(self) -> "models.QuerySet[Any]":
-        """The rows of the view that answers."""
-        return self.view_as_read.objects.using(self._read_from)
-
-    def _of_existing(self, rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
-        """Leave out users that were deleted since the last refresh; a live view has none."""
-        return rows if self.refreshed_at is None else rows.filter(user_id__in=existing_keys())
+    def _ids(self) -> "models.QuerySet[Any, Any]":
+        """Return the keys of the members: of the view, without users deleted since its refresh."""
+        if self.refreshed_at is None:
+            return self.members_live.using(self._read_from).values_list("pk", flat=True)
+        rows = self.view.objects.using(self._read_from).filter(user_id__in=existing_keys())
+        return rows.values_list("user_id", flat=True)
 
     @property
     def _read_from(self) -> str:
         return router.db_for_read(type(self))
 
 
-def _users_in(view: type[view_models.SegmentView]) -> "models.QuerySet[Any]":
-    users = get_user_model()._default_manager
-    return cast("models.QuerySet[Any]", users.filter(pk__in=view.objects.values("user_id")))
+def _users() -> "models.Manager[Any]":
+    return get_user_model()._default_manager

@@ -105,7 +105,7 @@ def record(
         until: Up to when they are known to stand, if they were not computed.
     """
     result = replace(result, duration=clock.elapsed)
-    until = trace.moment if trace else until
+    moment = trace.moment if trace else until
     query = statement(
         "record_refresh",
         segment=sql.Identifier(Segment._meta.db_table),
@@ -116,7 +116,7 @@ def record(
         "segment": row.pk,
         "started_at": clock.started_at,
         "moment": trace.moment if trace else None,
-        "refreshed_at": max(filter(None, (until, row.refreshed_at))) if until else None,
+        "refreshed_at": max(filter(None, (moment, row.refreshed_at))) if moment else None,
         "duration": result.duration,
         "status": str(result.status),
         "members_count": result.members_count,
@@ -125,6 +125,8 @@ def record(
         "error": str(result.error or ""),
         "trace": trace.digest if trace else None,
         "kept": conf.history(),
+        # That members stand may be lost in a crash, and is not worth a wait for the disk.
+        "light": bool(until) and not trace and not connection.savepoint_ids,
         "channel": conf.schema(),
         "payload": json.dumps(
             {

@@ -184,7 +184,8 @@ def populate(
         concurrently = concurrently and found.populated and found.indexed and found.commented
         trace = traces.take(connection, row.slug)
         before = members.counters(connection, row.slug)
-        row.view.refresh(concurrently=concurrently)
+        with session.as_owner(connection):
+            row.view.refresh(concurrently=concurrently)
         after = members.counters(connection, row.slug)
         entered, left = members.reconcile(connection, row.slug, row.pk)
         if concurrently and after.counted:

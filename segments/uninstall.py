@@ -146,9 +146,8 @@ def drop_shared(connection: BaseDatabaseWrapper) -> Iterator[Step]:
             session.lock_base(opened)
             for view in ("catalog", "membership"):
                 execute(opened, "drop_base_view", view=base.base_view(view))
-            for function in ("is_member", "detached"):
-                named = sql.Identifier(conf.schema(), function)
-                execute(opened, "drop_function", function=named)
+            for function, arguments in base.functions(opened):
+                execute(opened, "drop_function", function=function, arguments=arguments)
     except SegmentError as error:
         yield Step(what, error)
         return
@@ -202,7 +201,8 @@ def _drop_schema(connection: BaseDatabaseWrapper, schema: str) -> Iterator[Step]
 def _check_dependents(connection: BaseDatabaseWrapper, ours: list[str]) -> None:
     """Raise for what others have built on any view or function of this package."""
     schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
-    found = rows(connection, "select_dependents", names=ours, **schemas)
+    functions = [".".join(name._obj) for name, _ in base.functions(connection)]
+    found = rows(connection, "select_dependents", names=ours, functions=functions, **schemas)
     if found:
         raise SegmentExecutionError(
             "others have built on the views of segments, and nothing is dropped along with them:\n"

@@ -1,12 +1,15 @@
 """What all segments share: two schemas, two views, two functions."""
 
 import hashlib
+import re
+from collections.abc import Iterator
+from typing import cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.sql import names, statement
+from segments.sql import names, statement, text
 from segments.sql.labels import (
     about,
     about_key,
@@ -22,6 +25,9 @@ MEMBERSHIP_COLUMNS = {
     "slug": "The segment's slug; its members alone are in the view of that name, with _ for -.",
     "entered_at": "When the refresh began that found the user in; kept for as long as they stay.",
 }
+
+DECLARED = re.compile(r"CREATE OR REPLACE FUNCTION \{function\} (\(.*?\))\s+RETURNS", re.DOTALL)
+"""How a file begins that makes a function, with the arguments of that."""
 
 CATALOG_COLUMNS = {
     "segment_id": "Key of the segment, as in membership.",
@@ -94,8 +100,9 @@ def drift(connection: BaseDatabaseWrapper) -> list[str]:
 def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Composable]]:
     """Return the statements that make what all segments share, by file, with their parts."""
     segment, schema = sql.Identifier("segments_segment"), sql.Literal(conf.schema())
+    reads = sql.SQL(text("reads_of_segment")).format(live=sql.SQL("live_view"))
     return {
-        "replace_detached_function": {"function": sql.Identifier(conf.schema(), "detached")},
+        "replace_detached_function": {"function": function("detached")},
         "replace_membership_view": {
             "view": base_view("membership"),
             "membership": sql.Identifier("segments_membership"),
@@ -109,11 +116,29 @@ def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Comp
             "schema": schema,
             "due": due(),
         },
-        "replace_is_member_function": {
-            "function": sql.Identifier(conf.schema(), "is_member"),
-            "schema": schema,
+        "replace_is_member_function": {"function": function("is_member"), "schema": schema},
+        "replace_is_live_member_function": {
+            "function": live_function("is_member"),
+            "schema": sql.Literal(conf.live_schema()),
+        },
+        "replace_live_members_function": {
+            "function": live_function("members"),
+            "schema": sql.Literal(conf.live_schema()),
+        },
+        "replace_trace_function": {"function": function("trace"), "reads": reads},
+        "replace_unchanged_until_function": {
+            "function": function("unchanged_until"),
+            "trace": function("trace"),
         },
     }
+
+
+def functions(connection: BaseDatabaseWrapper) -> Iterator[tuple[sql.Identifier, sql.SQL]]:
+    """Give the functions that all segments share, with the arguments that their files declare."""
+    for file, parts in _statements(connection).items():
+        declared = DECLARED.match(text(file))
+        if declared:
+            yield cast(sql.Identifier, parts["function"]), sql.SQL(declared[1])
 
 
 def _fingerprint(connection: BaseDatabaseWrapper) -> str:
@@ -128,6 +153,16 @@ def due() -> sql.Composed:
     every = sql.Literal(conf.refresh_every())
     due: sql.Composed = statement("due_of_segment", every=sql.SQL("{}::interval").format(every))
     return due
+
+
+def function(name: str) -> sql.Identifier:
+    """Return one of the functions that all segments share."""
+    return sql.Identifier(conf.schema(), name)
+
+
+def live_function(name: str) -> sql.Identifier:
+    """Return one of the functions that evaluate a definition; readers may not use their schema."""
+    return sql.Identifier(conf.live_schema(), name)
 
 
 def base_view(name: str) -> sql.Identifier:

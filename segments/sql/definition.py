@@ -13,7 +13,7 @@ from psycopg.errors import error_from_result
 
 from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import names, statement
-from segments.sql.session import value
+from segments.sql.session import as_owner, value
 
 PLACE = "\0"
 """Stands for the definition while the place where it goes is looked for; no definition has it."""
@@ -105,12 +105,13 @@ def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
     """
     raw: Any = connection.connection
     encoding: str = raw.info.encoding
-    parsed = raw.pgconn.prepare(b"", query.encode(encoding))
-    if parsed.status != pq.ExecStatus.COMMAND_OK:
-        raise error_from_result(parsed, encoding=encoding)
-    described = raw.pgconn.describe_prepared(b"")
-    if described.status != pq.ExecStatus.COMMAND_OK:
-        raise error_from_result(described, encoding=encoding)
+    with as_owner(connection):
+        parsed = raw.pgconn.prepare(b"", query.encode(encoding))
+        if parsed.status != pq.ExecStatus.COMMAND_OK:
+            raise error_from_result(parsed, encoding=encoding)
+        described = raw.pgconn.describe_prepared(b"")
+        if described.status != pq.ExecStatus.COMMAND_OK:
+            raise error_from_result(described, encoding=encoding)
     if described.nparams:
         raise ValueError("it has parameters ($1); a definition must be complete in itself")
     return [

@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.sql import names, statement
+from segments.sql import base, names, statement
 from segments.sql.session import rows
 
 
@@ -22,16 +22,29 @@ class Counters(NamedTuple):
     counted: bool
 
 
-def is_member(alias: str, slug: str, key: object, live: bool = False, exists: bool = True) -> bool:
+def is_member(alias: str, slug: str, key: object, exists: bool = True) -> bool:
     """Return whether the key is in the segment's view. One query.
 
     Args:
         exists: Whether it is known to be that of a user; else the table of users is asked along.
     """
     cursor = _cursor(alias)
-    query = _probe(conf.live_schema() if live else conf.schema(), slug, exists)
+    query = _probe(conf.schema(), slug, exists)
     cursor.execute(query, (key,) if exists else (key, key))
     return bool(cursor.rowcount)
+
+
+def is_live_member(alias: str, slug: str, key: Any) -> bool:
+    """Return whether the key is in the segment now. Evaluates its definition for this key."""
+    query = statement(
+        "probe_live",
+        function=base.live_function("is_member"),
+        key_type=sql.SQL(names.key_type(connections[alias])),
+    )
+    with connections[alias].cursor() as cursor:
+        cursor.execute(query, (slug, key))
+        answer: bool = cursor.fetchone()[0]
+        return answer
 
 
 def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
@@ -42,11 +55,21 @@ def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
     return answer
 
 
+def live_query(alias: str, slug: str) -> str:
+    """Return a SELECT of the ids of those who are in the segment now.
+
+    Of the live view, so that Postgres can plan it into a larger query; where definitions are
+    evaluated with the rights of another role, of a function that has them.
+    """
+    query = statement("select_live_members", live=_live(alias, slug))
+    return cast(str, query.as_string())
+
+
 def among(alias: str, slug: str, keys: Iterable[object], live: bool = False) -> set[Any]:
     """Return those of the keys that are in the segment's view. One query."""
     query = statement(
         "select_members_among",
-        view=names.live_view(slug) if live else names.members_view(slug),
+        members=_live(alias, slug) if live else names.members_view(slug),
         key_type=sql.SQL(names.key_type(connections[alias])),
         **_users(),
     )
@@ -98,6 +121,16 @@ def _cursor(alias: str) -> Any:
     raw = connection.connection
     wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
     return wrap(raw.cursor() if raw.prepare_threshold is None else psycopg.Cursor(raw))
+
+
+def _live(alias: str, slug: str) -> sql.Composable:
+    if not conf.is_restricted():
+        return names.live_view(slug)
+    return sql.SQL("{}({}, NULL::{})").format(
+        base.live_function("members"),
+        sql.Literal(slug),
+        sql.SQL(names.key_type(connections[alias])),
+    )
 
 
 @lru_cache(maxsize=4096)

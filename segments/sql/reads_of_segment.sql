@@ -1,7 +1,7 @@
 -- Part of what asks what a live view reads, directly and through other views, partitions included. OFFSET 0
 -- keeps each look-up one by index, whatever the size of the catalog.
 relation (oid, kind) AS (
-    SELECT c.oid, c.relkind FROM pg_catalog.pg_class AS c WHERE c.oid = %(live)s::regclass
+    SELECT c.oid, c.relkind FROM pg_catalog.pg_class AS c WHERE c.oid = {live}::regclass
     UNION
     SELECT reads.oid, c.relkind
     FROM relation

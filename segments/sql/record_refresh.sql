@@ -24,5 +24,9 @@ history AS (
         %(segment)s, %(started_at)s, %(duration)s, %(status)s, %(members_count)s, %(added)s, %(removed)s, %(error)s
     )
 )
-SELECT state.*, pg_catalog.pg_notify(%(channel)s, %(payload)s), pg_catalog.pg_stat_force_next_flush()
+SELECT
+    state.*,
+    pg_catalog.pg_notify(%(channel)s, %(payload)s),
+    pg_catalog.pg_stat_force_next_flush(),
+    CASE WHEN %(light)s THEN pg_catalog.set_config('synchronous_commit', 'off', true) END
 FROM state

@@ -10,10 +10,8 @@ WITH own AS (
     UNION ALL
     SELECT p.oid, 'pg_catalog.pg_proc'::regclass, p.oid::regprocedure::text
     FROM pg_catalog.pg_proc AS p
-    WHERE p.oid IN (
-        to_regprocedure(%(schema)s || '.is_member(text, anyelement)'),
-        to_regprocedure(%(schema)s || '.detached(text, anyelement)')
-    )
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE n.nspname || '.' || p.proname = ANY(%(functions)s::text[])
 ),
 type (oid, name) AS (
     SELECT unnest(ARRAY[t.oid, t.typarray]), own.name

@@ -143,13 +143,33 @@ def is_schema_changing(connection: BaseDatabaseWrapper) -> bool:
 
 
 def execute(connection: BaseDatabaseWrapper, file: str, /, **parts: sql.Composable) -> None:
-    """Run the DDL in `<file>.sql` on the extended protocol, which takes one statement only.
+    """Run the DDL in `<file>.sql`, as the owner of the views, on the extended protocol.
 
-    Asking for binary results is what makes psycopg use that protocol without parameters; Django's
-    cursors would use the simple one, on which a `;` in a definition starts another statement.
+    That takes one statement only. Asking for binary results is what makes psycopg use it without
+    parameters; Django's cursors would use the simple one, on which a `;` in a definition starts
+    another statement.
     """
     raw: Any = connection.connection
-    psycopg.Cursor(raw).execute(statement(file, **parts), binary=True)
+    with as_owner(connection):
+        psycopg.Cursor(raw).execute(statement(file, **parts), binary=True)
+
+
+@contextmanager
+def as_owner(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Have the rights of `SEGMENTS_EXEC_ROLE`, if there is one, to the end of the transaction.
+
+    Of what evaluates a definition, only what Postgres runs in a security-restricted operation may
+    go here, such as a REFRESH: elsewhere a definition can give up the role. An error leaves it on,
+    for whoever rolls back.
+    """
+    role = conf.exec_role()
+    if role is None:
+        yield
+        return
+    before = value(connection, "select_role")
+    value(connection, "set_role", role=role)
+    yield
+    value(connection, "set_role", role=before)
 
 
 def _schema_change_key() -> str:

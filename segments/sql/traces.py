@@ -14,7 +14,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments.sql import names, statement, text
-from segments.sql.session import rows, value
+from segments.sql.base import function
+from segments.sql.session import value
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Trace:
 def take(connection: BaseDatabaseWrapper, slug: str) -> Trace:
     """Return the trace of a segment as of now. Costs a look into the catalog, and no locks."""
     value(connection, "clear_statistics")
-    hidden = _ask(connection, "select_hidden", slug)[0]
-    moment, digest = _ask(connection, "select_trace", slug)
+    reads = sql.SQL(text("reads_of_segment")).format(live=sql.Placeholder("live"))
+    (hidden,) = _ask(connection, statement("select_hidden", reads=reads), slug)
+    moment, digest = _ask(connection, statement("select_trace", trace=function("trace")), slug)
     return Trace(moment, "" if hidden else digest)
 
 
@@ -54,21 +56,23 @@ def unchanged_until(
             having reported it yet; with zero, None is returned as soon as one may have.
         peers: The process ids of sessions that report their writes with each commit.
     """
-    value(connection, "clear_statistics")
-    # Before the counters: who reports in between is taken for one who has not.
-    now, told = rows(connection, "select_writers", since=since, peers=list(peers))[0]
-    if told is None or told < now - lag or _ask(connection, "select_trace", slug)[1] != digest:
-        return None
-    return told  # type: ignore[no-any-return]
+    query = statement("select_unchanged", unchanged_until=function("unchanged_until"))
+    until: datetime | None
+    (until,) = _ask(
+        connection, query, slug, digest=digest, since=since, lag=lag, peers=list(peers)
+    )
+    return until
 
 
-def _ask(connection: BaseDatabaseWrapper, file: str, slug: str) -> tuple[Any, ...]:
-    query = statement(file, reads=sql.SQL(text("reads_of_segment")))
+def _ask(
+    connection: BaseDatabaseWrapper, query: sql.Composed, slug: str, **more: Any
+) -> tuple[Any, ...]:
     params = {
         "live": names.live_view(slug).as_string(),
         "members": names.members_view(slug).as_string(),
         "users": names.user_table().as_string(),
         "key": names.user_key_column(),
+        **more,
     }
     with connection.cursor() as cursor:
         cursor.execute(query, params)

@@ -31,9 +31,9 @@ class SegmentView(MaterializedView):
         return connections[conf.exec_connection()]
 
 
-def segment_view(slug: str, live: bool = False) -> type[SegmentView]:
-    """Return the model of a segment's members, or of its live view."""
-    return _segment_view(conf.live_schema() if live else conf.schema(), names.view_name(slug))
+def segment_view(slug: str) -> type[SegmentView]:
+    """Return the model of a segment's members."""
+    return _segment_view(conf.schema(), names.view_name(slug))
 
 
 def membership_view() -> type[ReadOnlyView]:
@@ -91,6 +91,8 @@ def _catalog_view(schema: str) -> type[ReadOnlyView]:
         status=models.TextField(),
         last_error=models.TextField(),
         duration=models.DurationField(null=True),
+        failures=models.IntegerField(),
+        due=models.DateTimeField(null=True),
     )
     return view
 

@@ -1,0 +1,74 @@
+"""manage.py segments_grants"""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+
+from segments import conf
+from segments.exceptions import SegmentError, SegmentExecutionError, translated
+from segments.sql import grants
+
+
+class Command(BaseCommand):
+    """Print or run what gives a role of its own to the views."""
+
+    help = (
+        "Prints the SQL that makes a role the owner of the segments' views, with the right to "
+        "read what you name and nothing else. With --apply it runs it, in one transaction; it "
+        "may be run again, such as to add a table."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take roles and tables."""
+        parser.add_argument("--role", required=True, help="The role; created if it is missing.")
+        parser.add_argument("--app-role", required=True, help="What the application logs in as.")
+        parser.add_argument(
+            "--read",
+            action="append",
+            default=[],
+            metavar="TABLE[(COLUMN, ...)]",
+            help="A table, or some of its columns, that definitions may read; may be repeated.",
+        )
+        parser.add_argument(
+            "--reader",
+            action="append",
+            default=[],
+            metavar="ROLE",
+            help="A role that may read all members, such as that of a BI tool.",
+        )
+        parser.add_argument(
+            "--using",
+            default=DEFAULT_DB_ALIAS,
+            metavar="ALIAS",
+            help="The alias in DATABASES to look and to apply with; one that may create roles.",
+        )
+        parser.add_argument("--apply", action="store_true", help="Run it.")
+        parser.add_argument(
+            "--revoke",
+            action="store_true",
+            help="Take all back, leave the views to the application's role, and drop the role.",
+        )
+
+    def handle(self, *, using: str, apply: bool, revoke: bool, **options: Any) -> None:
+        """Print the statements, and run them if that is asked for."""
+        if using not in connections:
+            raise CommandError(f'There is no alias "{using}" in DATABASES.')
+        connection = connections[using]
+        try:
+            with translated(SegmentExecutionError), transaction.atomic(using=using):
+                roles = grants.Roles(
+                    role=options["role"],
+                    app=options["app_role"],
+                    readers=tuple(options["reader"]),
+                    connects=conf.exec_connection() != DEFAULT_DB_ALIAS,
+                    reads=tuple(grants.table(connection, each) for each in options["read"]),
+                )
+                statements = (grants.revokes if revoke else grants.grants)(connection, roles)
+                for statement in statements:
+                    self.stdout.write(f"{statement.as_string()};")
+                    if apply:
+                        with connection.cursor() as cursor:
+                            cursor.execute(statement)
+        except SegmentError as error:
+            raise CommandError(str(error)) from error
