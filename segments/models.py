@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from segments.exceptions import SegmentDefinitionError, SegmentError
 from segments.membership import HasMembers
 from segments.mixin import SegmentMixin as SegmentMixin
+from segments.querysets import MembershipQuerySet
 from segments.querysets import SegmentQuerySet as SegmentQuerySet
 from segments.sql import labels, names
 from segments.sql.static_ids import OneShot, StaticIds
@@ -320,6 +321,8 @@ class Membership(models.Model):
         Segment, models.CASCADE, db_constraint=False, db_index=False, related_name="+"
     )
     entered_at = models.DateTimeField(_("entered"))
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         # Reconciling a segment costs its size, and not the table's.

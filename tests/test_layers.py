@@ -24,6 +24,7 @@ LAYERS = [
     {"lifecycle"},
     {"preview"},
     {"sync"},
+    {"forgetting", "uninstall"},
     {"migrating"},
     {"admin", "apps", "checks", "management", "tasks"},
 ]
