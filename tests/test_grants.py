@@ -92,6 +92,27 @@ def test_segments__live_under_the_role(restricted, query, relation, users):
     assert relation("segments.big") is None
 
 
+def test_first_segment__brings_what_all_share_into_the_schemas(
+    roles, users, make, settings, query
+):
+    query("DROP SCHEMA segments, segments_live CASCADE")
+    grants(roles)
+    settings.SEGMENTS_EXEC_ROLE = roles[0]
+    make()
+    assert users[0].is_member("vip")
+    assert sync.check() == []
+
+
+def test_role__that_an_alias_logs_in_as_is_made_for_that_and_shared_with_nobody(
+    roles, settings, query
+):
+    settings.SEGMENTS_EXEC_CONNECTION = "exec"
+    printed = grants(roles)
+    assert query("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", roles[0]) == [(True,)]
+    assert query("SELECT pg_has_role(%s, %s, 'MEMBER')", roles[1], roles[0]) == [(False,)]
+    assert "GRANT SELECT, INSERT, UPDATE, DELETE ON" in printed
+
+
 @pytest.mark.parametrize(
     "definition",
     [
