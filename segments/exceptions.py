@@ -32,6 +32,12 @@ DETACHED = re.compile(r'segment ".*" is detached')
 WIDTH = 120
 """How much of a line a message shows."""
 
+SPEAKING = {"08", "25", "2B", "3F", "40", "42", "53", "54", "55", "57", "58"}
+"""The classes of SQLSTATE whose messages name objects and limits, and never values of rows."""
+
+QUOTING = {"42601"}
+"""syntax_error: quotes what a definition has there, be it a value."""
+
 LOCK_STATES = {"55P03", "40P01"}
 """lock_not_available and deadlock_detected."""
 
@@ -78,12 +84,33 @@ class SegmentDefinitionError(SegmentError, ValueError):
     """The definition of the segment is not valid."""
 
 
+class SegmentCostError(SegmentDefinitionError):
+    """The planner prices the definition higher than SEGMENTS_MAX_COST."""
+
+
 class SegmentExecutionError(SegmentError):
     """Postgres could not evaluate or change the segment."""
 
 
 class SegmentLockedError(SegmentExecutionError):
     """Somebody else is changing or refreshing the segment."""
+
+
+def for_log(error: Exception) -> str:
+    """Return what an error says without what it may quote of the data, or of a definition.
+
+    Postgres' messages and details repeat values where it is values that are wrong.
+    """
+    if not isinstance(error, SegmentError):
+        error = from_driver(error, SegmentError)
+    state, cause = error.sqlstate, error.__cause__
+    if state and (state[:2] not in SPEAKING or state in QUOTING):
+        said = f"an error of Postgres, SQLSTATE {state}"
+    elif cause is None or isinstance(cause, SegmentError | django.db.Error | psycopg.Error):
+        said = error.message.partition("\n")[0]
+    else:
+        said = f"{type(cause).__name__} was raised"
+    return f'segment "{error.slug}": {said}' if error.slug else said
 
 
 @contextmanager

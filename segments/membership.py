@@ -17,6 +17,11 @@ def key_of(user: Any) -> Any:
     return getattr(user, "pk", user)
 
 
+def existing_keys(**lookups: Any) -> "models.QuerySet[Any, Any]":
+    """Return the keys of the rows in the table of users, as a query for others to be made with."""
+    return get_user_model()._base_manager.filter(**lookups).values("pk")
+
+
 class HasMembers(models.Model):
     """What `Segment` answers about its members.
 
@@ -52,7 +57,10 @@ class HasMembers(models.Model):
         return _users().filter(pk__in=RawSQL(query, ()))  # noqa: S611  # It is ours.
 
     def count_members(self) -> int:
-        """Return the number of members as of the last refresh. One count over the view."""
+        """Return the number of members as of the last refresh, without users deleted since.
+
+        One count over the view and the keys of users.
+        """
         with translated(SegmentExecutionError, self.slug):
             return self._ids().count()
 
@@ -67,7 +75,9 @@ class HasMembers(models.Model):
         A segment that was never populated answers from its live view.
 
         Args:
-            user: A user or the primary key of one; one without a key is in no segment.
+            user: A user or the primary key of one; one without a key is in no segment. A key
+                whose user was deleted since the refresh is in none at once; an instance that is
+                still in memory then gets the answer of the refresh.
 
         Raises:
             SegmentExecutionError: when the database does not answer.
@@ -78,7 +88,9 @@ class HasMembers(models.Model):
         if self.refreshed_at is None:
             return self.has_member_live(key)
         try:
-            return members.is_member(self._read_from, self.slug, key)
+            # An instance was loaded, so there was such a user; a bare key may be anybody's.
+            exists = isinstance(user, models.Model)
+            return members.is_member(self._read_from, self.slug, key, exists=exists)
         except django.db.Error as error:
             raise from_driver(error, SegmentExecutionError, self.slug) from error
 
@@ -104,18 +116,20 @@ class HasMembers(models.Model):
             users: Users, primary keys or a queryset of users, which is not fetched.
         """
         if isinstance(users, models.QuerySet):
-            keys = users.values("pk") if users._fields is None else users  # type: ignore[attr-defined]
+            if users._fields is None:  # type: ignore[attr-defined]  # values() was not called
+                users = users.values("pk")
             with translated(SegmentExecutionError, self.slug):
-                return set(self._ids().filter(pk__in=keys))
+                return set(self._ids().filter(pk__in=users))
         wanted = [key for key in map(key_of, users) if key is not None]
         with translated(SegmentExecutionError, self.slug):
             return members.among(self._read_from, self.slug, wanted, self.refreshed_at is None)
 
     def _ids(self) -> "models.QuerySet[Any, Any]":
-        """Return the keys of the members, from the view alone where that is populated."""
+        """Return the keys of the members: of the view, without users deleted since its refresh."""
         if self.refreshed_at is None:
             return self.members_live.using(self._read_from).values_list("pk", flat=True)
-        return self.view.objects.using(self._read_from).values_list("user_id", flat=True)
+        rows = self.view.objects.using(self._read_from).filter(user_id__in=existing_keys())
+        return rows.values_list("user_id", flat=True)
 
     @property
     def _read_from(self) -> str:

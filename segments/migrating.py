@@ -10,12 +10,13 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.operations import AlterField, SeparateDatabaseAndState
 
-from segments import conf, sync
-from segments.exceptions import SegmentError, SegmentExecutionError, translated
+from segments import conf, sync, uninstall
+from segments.exceptions import SegmentError, SegmentExecutionError, for_log, translated
 from segments.models import Segment
-from segments.sql import detaching, session
+from segments.sql import detaching, session, views
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ def before_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
         ):
             session.begin_schema_change(connection)
         _tell(sync.detach(by_hand=False), kwargs.get("stdout"))
+        if _takes_back(plan):
+            _tell(_left(connections[alias]), kwargs.get("stdout"))
         if _changes_user_key(plan):
             with translated(SegmentExecutionError), session.limited(alias, "migrate") as opened:
                 detaching.detach_membership(opened)
@@ -100,6 +103,32 @@ def _changes_user_key(plan: Any) -> bool:
     )
 
 
+def _takes_back(plan: Any) -> bool:
+    """Return whether a plan ends with no table of segments: migrate segments zero."""
+    return any(
+        backwards and migration.app_label == "segments" and migration.initial
+        for migration, backwards in plan
+    )
+
+
+def _left(connection: BaseDatabaseWrapper) -> Iterator[sync.Drift]:
+    """Drop what all segments share; say what of segments stays when their tables have gone."""
+    with translated(SegmentExecutionError):
+        left = views.states(connection)
+    if left:
+        yield sync.Drift(
+            "",
+            error=SegmentExecutionError(
+                f"the views of {len(left)} segments are left behind",
+                hint="This drops them, also without the tables: manage.py drop_segments",
+            ),
+        )
+        return
+    for step in uninstall.drop_shared(connection):
+        if step.error or step.kept:
+            yield sync.Drift("", step.kept, step.error)
+
+
 def _flat(operations: Iterable[Any]) -> Iterator[Any]:
     for operation in operations:
         if isinstance(operation, SeparateDatabaseAndState):
@@ -113,6 +142,7 @@ def _tell(entries: Iterable[sync.Drift], stdout: Any) -> None:
     for entry in entries:
         if entry.error:
             message = "\n  ".join(["Warning: " + str(entry.error), *entry.what])
-            logger.warning(message)
+            seen = [each.partition("\n")[0] for each in entry.what]
+            logger.warning("\n  ".join(["Warning: " + for_log(entry.error), *seen]))
             if stdout is not None:
                 stdout.write(message)

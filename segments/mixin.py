@@ -59,10 +59,9 @@ class SegmentMixin:
     @property
     def segment_ids(self) -> list[int]:
         """The ids of the segments that this user is in, sorted. One query, however many exist."""
-        memberships = (
-            _model("Membership")._default_manager.filter(user_id=self.pk).order_by("segment_id")
-        )
-        return list(memberships.values_list("segment_id", flat=True))
+        memberships: Any = _model("Membership")._default_manager
+        of_user = memberships.of_user(self.pk).order_by("segment_id")
+        return list(of_user.values_list("segment_id", flat=True))
 
     def refresh_segments(self) -> "list[RefreshResult]":
         """Refresh the active segments in which this user's membership has changed.

@@ -15,7 +15,7 @@ from django.utils import timezone
 from psycopg import sql
 
 from segments import conf
-from segments.exceptions import SegmentError
+from segments.exceptions import SegmentError, for_log
 from segments.locking import try_locked_row
 from segments.models import Segment, SegmentRefresh, Status
 from segments.signals import segment_refresh_failed, segment_refreshed
@@ -161,7 +161,9 @@ def record_failure(alias: str, segment: Segment, clock: Clock, error: SegmentErr
         return
     except (django.db.Error, SegmentError) as trouble:
         # The database is gone, or may only be read; what matters is why the refresh failed.
-        logger.warning("The failure of segment %s was not stored: %s", segment.slug, trouble)
+        logger.warning(
+            "The failure of segment %s was not stored: %s", segment.slug, for_log(trouble)
+        )
 
 
 def announce(segment: Segment, result: RefreshResult) -> None:

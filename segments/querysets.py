@@ -1,14 +1,14 @@
-"""Asking for segments."""
+"""Asking for segments and memberships."""
 
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import models, transaction
 
-from segments.membership import key_of
+from segments.membership import existing_keys, key_of
 
 if TYPE_CHECKING:
-    from segments.models import Segment  # noqa: F401  # mypy needs the name below.
+    from segments.models import Membership, Segment  # noqa: F401  # mypy needs the names below.
 
 
 class SegmentQuerySet(models.QuerySet["Segment"]):
@@ -22,7 +22,7 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
         """
         membership: Any = apps.get_model("segments", "Membership")
         return self.filter(
-            pk__in=membership.objects.filter(user_id=key_of(user)).values("segment_id")
+            pk__in=membership.objects.of_user(key_of(user)).values("segment_id")
         ).order_by("-priority", "slug")
 
     def delete(self) -> tuple[int, dict[str, int]]:
@@ -45,3 +45,11 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
 
     delete.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    """Memberships."""
+
+    def of_user(self, key: Any) -> "MembershipQuerySet":
+        """Return those of one user; none of one whose row was deleted past Django, in SQL."""
+        return self.filter(user_id=key, user_id__in=existing_keys(pk=key))

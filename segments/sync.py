@@ -114,8 +114,10 @@ def detach(slugs: Iterable[str] | None = None, by_hand: bool = True) -> Iterator
     """
     alias = conf.exec_connection()
     with translated(SegmentExecutionError), session.limited(alias, "detach") as connection:
-        base.ensure_base(connection)
         found, reads = views.states(connection), detaching.dependencies(connection)
+        if not found:
+            return
+        base.ensure_base(connection)
     keys = dict(Segment.objects.using(alias).values_list("slug", "pk"))
     views_of = {names.view_name(slug): slug for slug in keys}
     for name in found:
@@ -184,12 +186,16 @@ def sync(prune: bool = False) -> Iterator[Drift]:
             break
         waiting = [segment for segment, _ in failed]
     if prune:
-        yield from _prune(connection)
+        yield from drop_orphans(connection)
 
 
-def _prune(connection: BaseDatabaseWrapper) -> Iterator[Drift]:
-    """Drop the views that no segment has, those that read others first."""
-    waiting = _orphans(connection)
+def drop_orphans(connection: BaseDatabaseWrapper, has_rows: bool = True) -> Iterator[Drift]:
+    """Drop the views that no segment has, those that read others first.
+
+    Args:
+        has_rows: Whether there is a table of segments.
+    """
+    waiting = _orphans(connection, has_rows)
     while waiting:
         refused = []
         for name in waiting:
@@ -200,7 +206,7 @@ def _prune(connection: BaseDatabaseWrapper) -> Iterator[Drift]:
                 ):
                     # With the views locked, a segment of that name is there, or cannot come to be.
                     views.drop(opened, name)
-                    if taken_by(opened, name):
+                    if has_rows and taken_by(opened, name):
                         raise SegmentExecutionError("a segment has it meanwhile", slug=name)
                 yield Drift(name, [ORPHANED])
             except SegmentError as error:
@@ -272,9 +278,9 @@ def _explained(segment: Segment, found: views.State, error: SegmentError) -> lis
         return []  # The view has gone meanwhile, and what is wrong is told already.
 
 
-def _orphans(connection: BaseDatabaseWrapper) -> list[str]:
+def _orphans(connection: BaseDatabaseWrapper, has_rows: bool = True) -> list[str]:
     """Return the names of this package's views that no segment has."""
-    slugs = Segment.objects.using(connection.alias).values_list("slug", flat=True)
-    wanted = {names.view_name(slug) for slug in slugs}
+    rows = Segment.objects.using(connection.alias) if has_rows else Segment.objects.none()
+    wanted = {names.view_name(slug) for slug in rows.values_list("slug", flat=True)}
     found = views.states(connection)
     return [name for name, state in found.items() if state.ours and name not in wanted]

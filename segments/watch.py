@@ -9,7 +9,7 @@ import django.db
 from django.db import close_old_connections
 from django.utils import timezone
 
-from segments.exceptions import SegmentError
+from segments.exceptions import SegmentError, for_log
 from segments.models import Segment
 from segments.outcome import RefreshResult
 from segments.runs import refresh_due
@@ -36,7 +36,7 @@ def watch(stop: Event, jobs: int = 1) -> Iterator[RefreshResult]:
             yield from refresh_due(jobs, stop)
             pause = _until_next()
         except (SegmentError, django.db.Error) as error:
-            logger.error("Nothing can be refreshed: %s", error)
+            logger.error("Nothing can be refreshed: %s", for_log(error))
         close_old_connections()
         stop.wait(pause.total_seconds())
 

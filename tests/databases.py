@@ -74,7 +74,7 @@ def manage(
     """Run a command of Django, or another module, in a process that uses another database."""
     done = subprocess.run(
         [sys.executable, "-m", module, *args],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         env={
             **os.environ,
             "DATABASE_URL": where,

@@ -22,7 +22,9 @@ LAYERS = [
     {"runs"},
     {"watch"},
     {"lifecycle"},
+    {"preview"},
     {"sync"},
+    {"forgetting", "uninstall"},
     {"migrating"},
     {"admin", "apps", "checks", "management", "tasks"},
 ]

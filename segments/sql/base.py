@@ -1,6 +1,9 @@
 """What all segments share: two schemas, two views, two functions."""
 
 import hashlib
+import re
+from collections.abc import Iterator
+from typing import cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
@@ -22,6 +25,9 @@ MEMBERSHIP_COLUMNS = {
     "slug": "The segment's slug; its members alone are in the view of that name, with _ for -.",
     "entered_at": "When the refresh began that found the user in; kept for as long as they stay.",
 }
+
+DECLARED = re.compile(r"CREATE OR REPLACE FUNCTION \{function\} (\(.*?\))\s+RETURNS", re.DOTALL)
+"""How a file begins that makes a function, with the arguments of that."""
 
 CATALOG_COLUMNS = {
     "segment_id": "Key of the segment, as in membership.",
@@ -129,6 +135,14 @@ def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Comp
             "trace": function("trace"),
         },
     }
+
+
+def functions(connection: BaseDatabaseWrapper) -> Iterator[tuple[sql.Identifier, sql.SQL]]:
+    """Give the functions that all segments share, with the arguments that their files declare."""
+    for file, parts in _statements(connection).items():
+        declared = DECLARED.match(text(file))
+        if declared:
+            yield cast(sql.Identifier, parts["function"]), sql.SQL(declared[1])
 
 
 def _fingerprint(connection: BaseDatabaseWrapper) -> str:

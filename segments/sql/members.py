@@ -22,10 +22,15 @@ class Counters(NamedTuple):
     counted: bool
 
 
-def is_member(alias: str, slug: str, key: object) -> bool:
-    """Return whether the key is in the segment's view. One query."""
+def is_member(alias: str, slug: str, key: object, exists: bool = True) -> bool:
+    """Return whether the key is in the segment's view. One query.
+
+    Args:
+        exists: Whether it is known to be that of a user; else the table of users is asked along.
+    """
     cursor = _cursor(alias)
-    cursor.execute(_probe(conf.schema(), slug), (key,))
+    query = _probe(conf.schema(), slug, exists)
+    cursor.execute(query, (key,) if exists else (key, key))
     return bool(cursor.rowcount)
 
 
@@ -66,6 +71,7 @@ def among(alias: str, slug: str, keys: Iterable[object], live: bool = False) -> 
         "select_members_among",
         members=_live(alias, slug) if live else names.members_view(slug),
         key_type=sql.SQL(names.key_type(connections[alias])),
+        **_users(),
     )
     with connections[alias].cursor() as cursor:
         cursor.execute(query, (list(keys),))
@@ -94,8 +100,7 @@ def reconcile(connection: BaseDatabaseWrapper, slug: str, segment: int) -> tuple
         "reconcile_membership",
         view=names.members_view(slug),
         membership=sql.Identifier("segments_membership"),
-        users=names.user_table(),
-        key=sql.Identifier(names.user_key_column()),
+        **_users(),
     )
     with connection.cursor() as cursor:
         cursor.execute(query, {"segment": segment})
@@ -129,9 +134,15 @@ def _live(alias: str, slug: str) -> sql.Composable:
 
 
 @lru_cache(maxsize=4096)
-def _probe(schema: str, slug: str) -> str:
+def _probe(schema: str, slug: str, exists: bool) -> str:
     view = sql.Identifier(schema, names.view_name(slug))
-    return cast(str, statement("probe_member", view=view).as_string())
+    user = sql.SQL("") if exists else statement("probe_user", **_users())
+    return cast(str, statement("probe_member", view=view, and_exists=user).as_string())
+
+
+def _users() -> dict[str, sql.Identifier]:
+    """Return the table of users and its key, as the parts of a statement."""
+    return {"users": names.user_table(), "key": sql.Identifier(names.user_key_column())}
 
 
 @lru_cache(maxsize=16)

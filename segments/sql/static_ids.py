@@ -87,7 +87,7 @@ def _load(connection: BaseDatabaseWrapper, cursor: Any, slug: str, ids: StaticId
         with cursor.copy(text("copy_incoming_ids")) as copy:
             for line, raw in batch:
                 try:
-                    copy.write_row((line, _key(raw, key_type)))
+                    copy.write_row((line, parse_key(raw, key_type)))
                 except ValueError as error:
                     invalid += 1
                     if len(bad) < SHOWN:
@@ -133,8 +133,8 @@ def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
             yield line, key.strip() if isinstance(key, str) else key
 
 
-def _key(raw: Any, key_type: str) -> Any:
-    """Return the key that an entry names.
+def parse_key(raw: Any, key_type: str) -> Any:
+    """Return the key of a user that an entry names.
 
     Raises:
         ValueError: when it names none, with a text that says why.

@@ -91,6 +91,8 @@ def _catalog_view(schema: str) -> type[ReadOnlyView]:
         status=models.TextField(),
         last_error=models.TextField(),
         duration=models.DurationField(null=True),
+        failures=models.IntegerField(),
+        due=models.DateTimeField(null=True),
     )
     return view
 

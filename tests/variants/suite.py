@@ -35,6 +35,14 @@ def create(slug, **fields):
     return Segment.objects.create(name=slug, slug=slug, **fields)
 
 
+def test_preview(users):
+    listed = Segment(slug="listed", definition=f"SELECT * FROM {TABLE}", static_ids=users[:2])
+    preview = listed.preview(limit=3)
+    assert (preview.members_count, len(preview.sample)) == (5, 3)
+    assert set(preview.sample) < set(users)
+    assert any("every column of" in warning for warning in preview.warnings)
+
+
 def test_sql(users):
     everyone = create("everyone", definition=f"SELECT * FROM {TABLE}")
     early = create("early", definition=f"SELECT {KEY} FROM {TABLE} WHERE username < 'u3'")
@@ -52,8 +60,8 @@ def test_sql(users):
         assert user.is_member_live("late") is (n >= 3)
         assert user.segment_ids == [everyone.pk, (early if n < 3 else late).pk]
     users[4].delete()
-    assert late.refresh().members_count == 1  # Though everyone still lists the deleted user.
-    assert len(everyone) == 5
+    assert late.refresh().members_count == 1  # Though the view still lists the deleted user.
+    assert (len(everyone), everyone.view.objects.count()) == (4, 5)
     assert everyone.refresh().removed == 1
     assert set(late.members) == {users[3]}
 
