@@ -3,6 +3,7 @@
 import pytest
 from django.conf import settings
 
+TAKES_LONG = "takes long, and says nothing of roles that others do not"
 SUPERUSER = "sets what superusers alone may set"
 OWN_DATABASE = "makes a database of its own"
 CREATES_SCHEMAS = "makes the schemas anew, which takes CREATE on the database"
@@ -15,6 +16,13 @@ KEEPS_ROWS = "leaves rows that protect the segment from being deleted in the end
 NOT_APPLICABLE = {
     "test_refresh__counts_are_exact_however_it_is_done": SUPERUSER,
     "test_database__that_a_test_runner_keeps_works_again": OWN_DATABASE,
+    "test_killed_migration__is_healed_without_a_person": TAKES_LONG,
+    "test_running_refresh__is_waited_for": TAKES_LONG,
+    "test_many_sessions__end_in_step": TAKES_LONG,
+    "test_segments_of_a_user__cost_one_query_however_many_exist": TAKES_LONG,
+    "test_jobs__that_are_abandoned_finish_what_they_do": TAKES_LONG,
+    "test_jobs__keep_the_order_and_the_members_of_one": TAKES_LONG,
+    "test_cycle__is_refused_with_its_path": TAKES_LONG,
 }
 
 NOT_FOR = {

@@ -82,6 +82,32 @@ def test_definition__that_reads_what_was_not_granted_is_refused(make, query):
     assert not Segment.objects.exists()
 
 
+@pytest.fixture
+def inherits_nothing(dba):
+    """Make the application a member that has the rights of the owner only by SET ROLE."""
+    if settings.SETUP != "exec_role" or connection.pg_version < 160000:
+        pytest.skip("needs a member, of PostgreSQL 16")
+    dba(f"GRANT {settings.OWNER} TO {settings.APP} WITH INHERIT FALSE")
+    yield
+    dba(f"GRANT {settings.OWNER} TO {settings.APP} WITH INHERIT TRUE")
+
+
+def test_member__that_inherits_nothing_does_the_main_job(inherits_nothing, staff, users, make):
+    segment = make(definition=EVEN, static_ids=users[1:2])
+    staff(3)
+    assert segment.refresh().members_count == len(segment) == segment.members_live.count() == 2
+    assert users[3].is_member("vip")
+    assert users[3].is_member_live("vip")
+    segment.slug, segment.definition = "gold", f"{EVEN} LIMIT 0"
+    segment.save()
+    assert set(segment.member_ids()) == {users[1].pk}
+    assert users[1].segment_ids == [segment.pk]
+    assert checks.check_server(databases=["default"]) == sync.check() == []
+    assert [entry.error for entry in sync.detach()] == [None]
+    assert [entry.error for entry in sync.sync()] == [None]
+    segment.delete()
+
+
 @pytest.mark.parametrize("alias", ["default", "exec"])
 def test_checks__find_nothing(alias):
     assert checks.check_server(databases=[alias]) == []
