@@ -92,6 +92,23 @@ def lock_timeout() -> timedelta:
     return _duration("SEGMENTS_LOCK_TIMEOUT", _get("SEGMENTS_LOCK_TIMEOUT", 10))
 
 
+def preview_timeout() -> timedelta:
+    """How long a preview counts members before it gives the planner's estimate; zero: no limit."""
+    return _duration("SEGMENTS_PREVIEW_TIMEOUT", _get("SEGMENTS_PREVIEW_TIMEOUT", 5))
+
+
+def max_cost() -> float | None:
+    """The planner's cost above which a definition is refused; None: without limit."""
+    cost = _get("SEGMENTS_MAX_COST", None)
+    if cost is None:
+        return None
+    if not isinstance(cost, int | float) or isinstance(cost, bool) or not cost > 0:
+        raise ImproperlyConfigured(
+            f"SEGMENTS_MAX_COST must be a number above zero, or None, and not {cost!r}."
+        )
+    return float(cost)
+
+
 def work_mem() -> str | None:
     """Postgres' work_mem during a refresh, such as "256MB"; None: the server's own."""
     value = _get("SEGMENTS_WORK_MEM", None)

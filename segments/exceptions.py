@@ -84,6 +84,10 @@ class SegmentDefinitionError(SegmentError, ValueError):
     """The definition of the segment is not valid."""
 
 
+class SegmentCostError(SegmentDefinitionError):
+    """The planner prices the definition higher than SEGMENTS_MAX_COST."""
+
+
 class SegmentExecutionError(SegmentError):
     """Postgres could not evaluate or change the segment."""
 

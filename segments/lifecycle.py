@@ -18,6 +18,7 @@ from django.db.models.functions import Replace
 
 from segments import conf
 from segments.exceptions import (
+    SegmentCostError,
     SegmentDefinitionError,
     SegmentError,
     SegmentExecutionError,
@@ -30,8 +31,8 @@ from segments.models import Membership, Segment, StaticMember
 from segments.outcome import Clock, announce, copy_state, record_failure
 from segments.refresh import populate
 from segments.source import compile_segment
-from segments.sql import base, names, session, static_ids, views
-from segments.sql.definition import check_text
+from segments.sql import base, drafts, names, session, static_ids, views
+from segments.sql.definition import Compiled, check_text
 
 DEFINING = ("definition", "model_id", "manager_name", "manager_method")
 """The fields that say who is in a segment, besides its static ids."""
@@ -47,6 +48,7 @@ class Change:
     created: bool
     redefined: bool
     relabelled: bool
+    priced: bool
     old_slug: str
 
 
@@ -60,7 +62,7 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
         try_definition(segment, Segment.objects.using(using).filter(pk=segment.pk).first())
     with locked(using, segment.pk, segment.slug, segment.timeout) as (connection, before):
         _check_clash(segment, using)
-        _check_defined(segment, before, using)
+        check_defined(segment, before, using)
         # A refresh may have moved on since this instance was loaded; none can while it is saved.
         copy_state(before or Segment(), segment)
         with _row_locks(segment.slug):
@@ -73,6 +75,8 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
             created=before is None,
             redefined=ids is not None or _differ(before, row, DEFINING),
             relabelled=_differ(before, row, LABELLING),
+            # Or else that was done before the row was saved.
+            priced=together and not segment.allow_cost and _differ(before, row, DEFINING),
             old_slug=before.slug if before else row.slug,
         )
         if together:
@@ -108,7 +112,7 @@ def validate(segment: Segment) -> None:
     """
     alias = conf.exec_connection()
     before = Segment.objects.using(alias).filter(pk=segment.pk).first()
-    _check_defined(segment, before, alias)
+    check_defined(segment, before, alias)
     try_definition(segment, before)
 
 
@@ -121,9 +125,8 @@ def try_definition(segment: Segment, before: Segment | None) -> None:
     ids = segment.unsaved_static_ids
     if before and ids is None and not _differ(before, segment, DEFINING):
         return
-    field = "manager_method" if segment.kind == "manager" else "definition"
     with (
-        translated(SegmentExecutionError, segment.slug, field=field),
+        translated(SegmentExecutionError, segment.slug, field=defining_field(segment)),
         session.limited(
             conf.exec_connection(), segment.slug, undo=True, timeout=segment.timeout
         ) as connection,
@@ -132,8 +135,31 @@ def try_definition(segment: Segment, before: Segment | None) -> None:
             static_ids.check(connection, segment.slug, ids)
         compiled = compile_segment(connection, segment)
         base.ensure_schemas(connection)
+        if not segment.allow_cost and _differ(before, segment, DEFINING):
+            check_cost(connection, segment, compiled)
         trial = views.create_trial(connection, segment.slug, compiled)
-        _check_circle(connection, segment.slug, trial)
+        check_circle(connection, segment.slug, trial)
+
+
+def defining_field(segment: Segment) -> str:
+    """Return the field to stand beside what is wrong with the definition."""
+    return "manager_method" if segment.kind == "manager" else "definition"
+
+
+def check_cost(connection: BaseDatabaseWrapper, segment: Segment, compiled: Compiled) -> None:
+    """Raise SegmentCostError for a definition that is priced above `SEGMENTS_MAX_COST`."""
+    limit = conf.max_cost()
+    if limit is None or segment.kind == "static":
+        return
+    cost = drafts.price(connection, segment.slug, compiled).cost
+    if cost > limit:
+        raise SegmentCostError(
+            f"the planner prices it at {cost:,.0f}, and SEGMENTS_MAX_COST is {limit:,.0f}",
+            slug=segment.slug,
+            field=defining_field(segment),
+            hint="Make it cheaper (is an index missing?), or allow it for this one save: "
+            "segment.allow_cost = True",
+        )
 
 
 def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
@@ -164,9 +190,11 @@ def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> No
                     hint="When the schema change is over, run: manage.py sync_segments",
                 )
             compiled = compile_segment(connection, row)
+            if change.priced:
+                check_cost(connection, row, compiled)
             found = views.ensure(connection, row.label, compiled, found)
             if found.live:  # What was not there before cannot have been read by anything.
-                _check_circle(connection, row.slug, names.view_name(row.slug))
+                check_circle(connection, row.slug, names.view_name(row.slug))
             at_once = change.created or conf.refresh_on_save()
             if at_once and not conf.refresh_async():
                 announce(row, populate(connection, row, found, clock))
@@ -249,7 +277,7 @@ def _check_clash(segment: Segment, using: str) -> None:
         )
 
 
-def _check_defined(segment: Segment, before: Segment | None, using: str) -> None:
+def check_defined(segment: Segment, before: Segment | None, using: str) -> None:
     """Refuse a segment of which nothing says who is in it; a list that is empty does."""
     listed = (
         segment.unsaved_static_ids is not None
@@ -264,7 +292,7 @@ def _check_defined(segment: Segment, before: Segment | None, using: str) -> None
         )
 
 
-def _check_circle(connection: BaseDatabaseWrapper, slug: str, start: str) -> None:
+def check_circle(connection: BaseDatabaseWrapper, slug: str, start: str) -> None:
     """Refuse a segment that reads itself, by whatever way, looking from one of its views."""
     own = names.view_name(slug)
     path = _path(views.reads(connection), start, own)

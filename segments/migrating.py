@@ -26,10 +26,10 @@ def before_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
 
     From here on the refreshes of other sessions stand aside, until this session syncs or ends.
     """
-    if not plan or not _concerns(using):
-        return
     alias = conf.exec_connection()
     try:
+        if not plan or not _concerns(using):
+            return
         with (
             translated(SegmentExecutionError),
             session.limited(_holder(using), "migrate") as connection,
@@ -51,9 +51,9 @@ def after_migrate(using: str, **kwargs: Any) -> None:
     After a `flush`, which sends the same signal without a plan, the views of the segments that it
     has deleted are dropped.
     """
-    if not _concerns(using):
-        return
     try:
+        if not _concerns(using):
+            return
         with translated(SegmentExecutionError):
             session.end_schema_change(connections[_holder(using)])
         flushed = kwargs.get("plan") is None and not Segment.objects.exists()
@@ -73,14 +73,21 @@ def _holder(using: str) -> str:
 
 
 def _concerns(using: str) -> bool:
-    """Return whether an alias reaches the database of the segments, and there are tables of it."""
+    """Return whether an alias reaches the database of the segments, and there are tables of it.
+
+    Raises:
+        SegmentExecutionError: when that cannot be told, as before the role of the other is made.
+    """
     ours, connection = connections[conf.exec_connection()], connections[using]
-    return (
-        connection.vendor == "postgresql"
-        and Segment._meta.db_table in connection.introspection.table_names()
+    if (
+        connection.vendor != "postgresql"
+        or Segment._meta.db_table not in connection.introspection.table_names()
+    ):
+        return False
+    with translated(SegmentExecutionError):
         # Another alias may well reach the same database, such as past a connection pool.
-        and session.value(connection, "select_identity") == session.value(ours, "select_identity")
-    )
+        own = session.value(ours, "select_identity")
+        return bool(session.value(connection, "select_identity") == own)
 
 
 def _changes_user_key(plan: Any) -> bool:

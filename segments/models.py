@@ -20,6 +20,7 @@ from segments.sql.static_ids import OneShot, StaticIds
 
 if TYPE_CHECKING:
     from segments.outcome import RefreshResult
+    from segments.preview import Preview
 
 # What stands above this module is imported by the methods that call it.
 
@@ -119,6 +120,7 @@ class Segment(HasMembers):
     objects = SegmentQuerySet.as_manager()
 
     _static_ids: StaticIds | None = None
+    _allow_cost = False
 
     class Meta:
         ordering = ("-priority", "slug")
@@ -134,6 +136,11 @@ class Segment(HasMembers):
         )
         verbose_name = _("segment")
         verbose_name_plural = _("segments")
+        permissions = (
+            ("change_definition", _("Can write definitions of segments")),
+            ("refresh_segment", _("Can refresh segments")),
+            ("view_members", _("Can see the members of segments")),
+        )
 
     def __str__(self) -> str:
         return self.name
@@ -176,6 +183,15 @@ class Segment(HasMembers):
         return self._static_ids
 
     @property
+    def allow_cost(self) -> bool:
+        """Whether the next `save()` takes a definition above `SEGMENTS_MAX_COST`; not stored."""
+        return self._allow_cost
+
+    @allow_cost.setter
+    def allow_cost(self, allow: bool) -> None:
+        self._allow_cost = allow
+
+    @property
     def label(self) -> labels.Label:
         """How the segment's views say what they are."""
         return labels.Label(self.slug, self.name, self.description)
@@ -214,7 +230,7 @@ class Segment(HasMembers):
         try:
             with lifecycle.saving(self, using):
                 super().save(*args, **{**kwargs, "using": using})
-            self._static_ids = None
+            self._static_ids, self._allow_cost = None, False
         except BaseException:
             if adding:  # There is no such row, so this instance is as new as it was.
                 self.pk, self._state.adding = key, True
@@ -246,6 +262,12 @@ class Segment(HasMembers):
         # Django loads a deferred field like this, too.
         if kwargs.get("fields", args[1] if len(args) > 1 else None) is None:
             self._static_ids = None
+
+    def preview(self, limit: int = 10) -> "Preview":
+        """Return who would be in it, saved or not, and at what cost; see `segments.preview`."""
+        from segments import preview
+
+        return preview.preview(self, limit)
 
     def refresh(
         self, concurrently: bool = True, *, with_dependents: bool = False, force: bool = False

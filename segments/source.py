@@ -1,7 +1,9 @@
 """From a segment's row to the SELECT of its members."""
 
 from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Segment, StaticMember
@@ -25,10 +27,14 @@ def compile_segment(connection: BaseDatabaseWrapper, segment: Segment) -> Compil
     if segment.kind != "manager":
         definition = segment.definition or None
         return compile_source(connection, Source(segment.slug, definition, static_of=static_of))
-    model = segment.model.model_class() if segment.model else get_user_model()
+    model: type[Model] | None = get_user_model()
+    if segment.model_id is not None:
+        # By the application's own connection: that of the views may read no table of Django's.
+        kind = ContentType.objects.get_for_id(segment.model_id)
+        model = kind.model_class()
     if model is None:
         raise SegmentDefinitionError(
-            f"the model {segment.model} is not installed", slug=segment.slug, field="model"
+            f"the model {kind} is not installed", slug=segment.slug, field="model"
         )
     query = QuerySource(segment.slug, model, segment.manager_name, segment.manager_method)
     text, shape = query.compile(connection.alias)

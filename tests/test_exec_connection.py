@@ -1,6 +1,7 @@
 """Views on an alias of their own: they follow once the row is committed."""
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import transaction
 
@@ -8,6 +9,7 @@ from segments import sync
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Membership, Segment, SegmentRefresh, Status
 from tests.conftest import USERS
+from tests.shop.models import Order
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "exec"]),
@@ -32,6 +34,14 @@ def test_segment__lives_as_on_one_alias(users, make, query):
     segment.delete()
     assert query("SELECT to_regclass('segments.gold')") == [(None,)]
     assert not Membership.objects.exists()
+
+
+def test_manager_method__of_a_model_needs_no_table_of_django(make):
+    orders = ContentType.objects.get_for_model(Order)
+    make(manager_method="all", model=orders)
+    segment = Segment.objects.using("exec").get()
+    assert segment.refresh(force=True).members_count == 0
+    assert "model" not in segment._state.fields_cache
 
 
 def test_views__follow_on_commit(users, make, relation):

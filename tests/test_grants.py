@@ -92,6 +92,27 @@ def test_segments__live_under_the_role(restricted, query, relation, users):
     assert relation("segments.big") is None
 
 
+def test_first_segment__brings_what_all_share_into_the_schemas(
+    roles, users, make, settings, query
+):
+    query("DROP SCHEMA segments, segments_live CASCADE")
+    grants(roles)
+    settings.SEGMENTS_EXEC_ROLE = roles[0]
+    make()
+    assert users[0].is_member("vip")
+    assert sync.check() == []
+
+
+def test_role__that_an_alias_logs_in_as_is_made_for_that_and_shared_with_nobody(
+    roles, settings, query
+):
+    settings.SEGMENTS_EXEC_CONNECTION = "exec"
+    printed = grants(roles)
+    assert query("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", roles[0]) == [(True,)]
+    assert query("SELECT pg_has_role(%s, %s, 'MEMBER')", roles[1], roles[0]) == [(False,)]
+    assert "GRANT SELECT, INSERT, UPDATE, DELETE ON" in printed
+
+
 @pytest.mark.parametrize(
     "definition",
     [
@@ -199,3 +220,34 @@ def test_read__of_what_is_not_there_is_refused(read, message, roles):
 def test_alias__that_is_not_there_is_refused(roles):
     with pytest.raises(CommandError, match='no alias "gone"'):
         grants(roles, "--using", "gone")
+
+
+def test_preview__has_the_rights_of_the_role_and_no_others(restricted, query, users):
+    segment = Segment(slug="x", definition="SELECT user_id FROM shop_order WHERE amount > 300")
+    preview = segment.preview(limit=1)
+    assert (preview.members_count, preview.sample) == (3, (users[7],))
+    segment.static_ids = users[:2]
+    assert segment.preview().members_count == 5
+    # With a LIMIT, a function that hides what it reads, and a time: all that is looked into.
+    segment.definition = (
+        "SELECT user_id FROM shop_order WHERE 'now' < now() OR random() < 2 LIMIT 3"
+    )
+    assert len(segment.preview().warnings) == 3
+    segment.definition = "SELECT id FROM shop_order WHERE placed_at > '2020-01-01'"
+    with pytest.raises(SegmentExecutionError, match="permission denied for table shop_order"):
+        segment.preview()
+    assert query("SELECT current_user") == [(restricted[1],)]
+
+
+def test_preview__lets_no_function_give_up_the_role(restricted, query):
+    query("RESET SESSION AUTHORIZATION")
+    query(
+        "CREATE FUNCTION escape(text) RETURNS text LANGUAGE plpgsql STABLE AS "
+        "'BEGIN RETURN set_config(''role'', $1, true); END'"
+    )
+    query(f'SET SESSION AUTHORIZATION "{restricted[1]}"')
+    segment = Segment(
+        slug="x", definition=f"SELECT id FROM {USERS} WHERE id::text > public.escape('none')"
+    )
+    with pytest.raises(SegmentExecutionError, match="within security-restricted operation"):
+        segment.preview()

@@ -22,6 +22,7 @@ LAYERS = [
     {"runs"},
     {"watch"},
     {"lifecycle"},
+    {"preview"},
     {"sync"},
     {"forgetting", "uninstall"},
     {"migrating"},

@@ -486,6 +486,16 @@ def test_exec_connection__is_that_which_detaches_and_attaches(exec_alias, witnes
     assert attached()
 
 
+@pytest.mark.django_db(transaction=True, databases=["default", "exec"])
+def test_exec_connection__whose_role_is_yet_to_be_made_is_told(exec_alias, evolve, monkeypatch):
+    connections["exec"].close()
+    monkeypatch.setitem(connections["exec"].settings_dict, "USER", "no such role")
+    out = evolve(HARMLESS["alter type"])
+    assert out.count("Warning: connection") == 2
+    assert 'role "no such role" does not exist' in out
+    monkeypatch.undo()
+
+
 def test_serialisation__as_test_runners_do_it_brings_segments_back(users, make):
     make("listed", static_ids=users[:2])
     data = connection.creation.serialize_db_to_string()

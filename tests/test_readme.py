@@ -72,6 +72,15 @@ def test_definitions__of_every_kind_work(monkeypatch, query):
     assert result["result"].members_count == 1
 
 
+@pytest.mark.django_db
+def test_preview__says_what_is_told():
+    found = {"segment": Segment()}
+    exec(block("segment.preview()"), found)
+    assert found["preview"].reads[0].startswith("shop_order.")
+    (warning,) = [text for text in found["preview"].warnings if "yesterday" in text]
+    assert "read once, when the definition is saved" in warning
+
+
 def test_settings__are_all_told_with_their_defaults():
     told = dict(re.findall(r"^\| `(SEGMENTS_\w+)` \| `(.*?)` \|", README, re.MULTILINE))
     read = set(re.findall(r'"(SEGMENTS_\w+)"', inspect.getsource(conf)))

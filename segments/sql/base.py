@@ -48,8 +48,8 @@ CATALOG_COLUMNS = {
 
 
 def ensure_schemas(connection: BaseDatabaseWrapper) -> None:
-    """Create the two schemas if they are missing, and in a new one what all segments share."""
-    if not _schema_exists(connection, conf.live_schema()):
+    """Create what all segments share if any of it is missing, as in schemas made by others."""
+    if _missing(connection):
         ensure_base(connection)
 
 
@@ -83,8 +83,7 @@ def ensure_base(connection: BaseDatabaseWrapper) -> None:
 
 def drift(connection: BaseDatabaseWrapper) -> list[str]:
     """Return in words what `ensure_base` would mend."""
-    schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
-    missing = [name for (name,) in rows(connection, "select_missing_base", **schemas)]
+    missing = _missing(connection)
     comment = value(connection, "select_schema_comment", schema=conf.schema()) or ""
     what = [f"{name} is missing" for name in missing]
     if not missing and not comment.endswith(f"{_fingerprint(connection)}]"):
@@ -95,6 +94,11 @@ def drift(connection: BaseDatabaseWrapper) -> list[str]:
             denied = ungranted(connection, base_view(view))
             what += [f"role {role} may not read {name}" for role, _ in denied]
     return what
+
+
+def _missing(connection: BaseDatabaseWrapper) -> list[str]:
+    schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
+    return [name for (name,) in rows(connection, "select_missing_base", **schemas)]
 
 
 def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Composable]]:

@@ -83,8 +83,8 @@ def grants(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Compos
     database = sql.Identifier(str(value(connection, "select_database")))
     yield sql.SQL(
         "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {}) "
-        "THEN CREATE ROLE {} NOLOGIN; END IF; END $$"
-    ).format(sql.Literal(roles.role), role)
+        "THEN CREATE ROLE {} {}; END IF; END $$"
+    ).format(sql.Literal(roles.role), role, sql.SQL("LOGIN" if roles.connects else "NOLOGIN"))
     if not roles.connects:
         yield sql.SQL("GRANT {} TO {}").format(role, app)
     yield sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}, {}").format(database, role, app)

@@ -19,10 +19,10 @@ relation (oid, kind) AS (
     CROSS JOIN LATERAL (SELECT relkind FROM pg_catalog.pg_class WHERE oid = reads.oid OFFSET 0) AS c
 ),
 rule AS (
-    SELECT w.oid, w.xmin, w.ev_action::text AS tree
+    SELECT w.oid, w.xmin, w.ctid, w.ev_action::text AS tree
     FROM relation
     CROSS JOIN LATERAL (
-        SELECT * FROM (SELECT oid, xmin, ev_action FROM pg_catalog.pg_rewrite WHERE ev_class = relation.oid) AS r OFFSET 0
+        SELECT * FROM (SELECT oid, xmin, ctid, ev_action FROM pg_catalog.pg_rewrite WHERE ev_class = relation.oid) AS r OFFSET 0
     ) AS w
     WHERE relation.kind = 'v'
 )

@@ -4,7 +4,8 @@
 -- never rest, after a minute. So what others may have written since the last refresh without having told
 -- was committed later than `told`, which cannot be known of sessions that only pg_read_all_stats may look
 -- at. Peers report with each commit (pg_stat_force_next_flush). The sessions are looked at before the
--- counters, so that who reports in between is taken for one who has not.
+-- counters, so that who reports in between is taken for one who has not. Who chains transactions without
+-- a pause (AND CHAIN) tells nothing as long as that lasts, which a lag of more than a minute overlooks.
 CREATE OR REPLACE FUNCTION {function} (
     live_view regclass, members_view regclass, users_table regclass, key_column name,
     last_digest text, since timestamptz, lag interval, peers integer[]
@@ -23,16 +24,28 @@ BEGIN
     INTO told
     FROM (
         SELECT
-            CASE a.state WHEN 'idle' THEN a.state_change ELSE a.xact_start END AS moment,
-            a.state = 'idle' AND a.state_change < asked - interval '15 seconds' AS rested
+            CASE
+                WHEN a.state = 'idle' THEN a.state_change
+                WHEN a.backend_type = 'walsender' AND a.query LIKE 'START_REPLICATION%' THEN a.query_start
+                WHEN a.xact_start IS NOT NULL THEN least(a.xact_start, a.query_start)
+            END AS moment,
+            -- A message may have several transactions, the later of which start, to themselves, with it.
+            CASE
+                WHEN a.state LIKE 'idle%' THEN a.state_change <= since
+                WHEN a.backend_type = 'walsender' AND a.query LIKE 'START_REPLICATION%' THEN a.query_start <= since
+                ELSE a.xact_start < a.query_start AND a.query_start <= since
+            END AS before,
+            a.state = 'idle' AND a.backend_type IN ('client backend', 'walsender')
+                AND a.state_change < asked - interval '15 seconds' AS rested
         FROM pg_catalog.pg_stat_get_activity(NULL) AS a
         WHERE a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
             AND a.pid <> pg_catalog.pg_backend_pid()
             AND a.pid <> ALL (peers)
-            AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker', 'walsender')
+            AND a.usesysid IS NOT NULL
+            AND a.backend_type IS DISTINCT FROM 'parallel worker'
     ) AS session
-    WHERE NOT coalesce(moment <= since OR rested, false);
-    IF told >= asked - lag
+    WHERE NOT coalesce(before OR rested, false);
+    IF asked >= since AND told >= asked - lag
         AND {trace}(live_view, members_view, users_table, key_column) = last_digest
     THEN
         RETURN told;

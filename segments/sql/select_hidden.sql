@@ -8,7 +8,7 @@ called AS (
     SELECT DISTINCT found[1]::oid AS oid
     FROM rule
     CROSS JOIN pg_catalog.regexp_matches(
-        tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid|hashfuncid|negfuncid) (\d+)', 'g'
+        tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid|hashfuncid|negfuncid|startInRangeFunc|endInRangeFunc) (\d+)', 'g'
     ) AS found
 ),
 function (oid) AS (
@@ -29,14 +29,37 @@ SELECT
     OR EXISTS (
         SELECT FROM function
         CROSS JOIN LATERAL (
-            SELECT oid, provolatile FROM pg_catalog.pg_proc WHERE oid = function.oid OFFSET 0
+            SELECT oid, provolatile, proargtypes FROM pg_catalog.pg_proc WHERE oid = function.oid OFFSET 0
         ) AS p
-        WHERE p.provolatile <> 'i' OR p.oid >= 16384
+        WHERE p.provolatile <> 'i' OR p.oid >= 16384 OR p.proargtypes::oid[] && ARRAY[3734, 3769]::oid[]
     )
     OR EXISTS (
         SELECT FROM rule
-        WHERE tree ~ '\{{(SQLVALUEFUNCTION|NEXTVALUEEXPR|TABLESAMPLECLAUSE|XMLEXPR|JSON[A-Z]*EXPR) '
+        WHERE tree ~ '\{{(SQLVALUEFUNCTION|NEXTVALUEEXPR|TABLESAMPLECLAUSE|TABLEFUNC|ROWCOMPAREEXPR|XMLEXPR|JSON[A-Z]*EXPR) '
             OR tree ~ ':varattno -'
+            -- What is pinned, as the catalog is, has no rows in pg_depend.
+            OR EXISTS (
+                SELECT FROM pg_catalog.regexp_matches(tree, ':relid (\d+)', 'g') AS r WHERE r[1]::bigint BETWEEN 1 AND 16383
+            )
+    )
+    OR EXISTS (
+        -- Values become text and back by the functions of their types, and of nested expressions the type is unknown.
+        SELECT FROM rule
+        CROSS JOIN pg_catalog.regexp_matches(
+            tree,
+            '\{{COERCEVIAIO :arg (?:\{{(?:VAR :varno \S+ :varattno \d+ :vartype|CONST :consttype'
+                || '|OPEXPR :opno \d+ :opfuncid \d+ :opresulttype|FUNCEXPR :funcid \d+ :funcresulttype) (\d+))?',
+            'g'
+        ) AS argument
+        LEFT JOIN pg_catalog.pg_type AS t ON t.oid = argument[1]::oid
+        LEFT JOIN pg_catalog.pg_proc AS p ON p.oid = t.typoutput
+        WHERE p.provolatile IS DISTINCT FROM 'i' OR p.oid >= 16384
+    )
+    OR EXISTS (
+        -- What this transaction has made or truncated, it may truncate again in place.
+        SELECT FROM pg_catalog.pg_locks AS l
+        WHERE l.pid = pg_catalog.pg_backend_pid() AND l.mode = 'AccessExclusiveLock'
+            AND l.relation IN (SELECT oid FROM relation WHERE kind IN ('r', 'p'))
     )
     OR EXISTS (
         SELECT FROM rule
@@ -48,7 +71,7 @@ SELECT
     OR EXISTS (
         SELECT FROM relation
         CROSS JOIN LATERAL (
-            SELECT relrowsecurity OR EXISTS (
+            SELECT relrowsecurity OR relam NOT IN (0, 2) OR EXISTS (
                 SELECT FROM pg_catalog.pg_attribute WHERE attrelid = relation.oid AND attgenerated = 'v'
             ) AS computed
             FROM pg_catalog.pg_class WHERE oid = relation.oid OFFSET 0

@@ -1,4 +1,5 @@
--- Runs at sync; locks nothing. What should be there before any segment is, and is not.
+-- Runs at sync and before a segment's views are created; locks nothing. What should be there before any
+-- segment is, and is not.
 SELECT wanted.name
 FROM (
     VALUES

@@ -35,6 +35,14 @@ def create(slug, **fields):
     return Segment.objects.create(name=slug, slug=slug, **fields)
 
 
+def test_preview(users):
+    listed = Segment(slug="listed", definition=f"SELECT * FROM {TABLE}", static_ids=users[:2])
+    preview = listed.preview(limit=3)
+    assert (preview.members_count, len(preview.sample)) == (5, 3)
+    assert set(preview.sample) < set(users)
+    assert any("every column of" in warning for warning in preview.warnings)
+
+
 def test_sql(users):
     everyone = create("everyone", definition=f"SELECT * FROM {TABLE}")
     early = create("early", definition=f"SELECT {KEY} FROM {TABLE} WHERE username < 'u3'")

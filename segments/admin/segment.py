@@ -1,11 +1,9 @@
-"""The admin of segments: list, form, refresh."""
+"""Segments in the admin: the list, the form with its preview, the action that refreshes."""
 
-from typing import Any
+from typing import Any, cast
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import NestedObjects
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,71 +12,15 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from segments import conf, order, outcome, runs, schedule
+from segments.admin.forms import DEFINING, SegmentForm
+from segments.admin.history import RefreshInline
+from segments.admin.members import MembersPage
 from segments.exceptions import SegmentError
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember, Status
+from segments.preview import NOBODY
 
-
-class LinesField(forms.CharField):
-    """Text as lines; browsers send them with carriage returns, which are no change."""
-
-    def to_python(self, value: Any) -> str:
-        """Return the lines with plain line ends."""
-        return (super().to_python(value) or "").replace("\r\n", "\n").rstrip()
-
-
-class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A segment, with its static ids one a line."""
-
-    static_ids = LinesField(
-        label=_("Static ids"),
-        required=False,
-        strip=False,
-        widget=forms.Textarea(attrs={"rows": 6, "class": "vLargeTextField"}),
-        help_text=_("One id a line; these users are in the segment whatever its definition says."),
-    )
-
-    class Meta:
-        model = Segment
-        fields = (
-            "name",
-            "slug",
-            "description",
-            "definition",
-            "model",
-            "manager_name",
-            "manager_method",
-            "priority",
-            "refresh_every",
-            "timeout",
-            "is_active",
-        )
-        widgets = {  # noqa: RUF012
-            "definition": forms.Textarea(
-                attrs={"rows": 10, "class": "vLargeTextField segments-sql"}
-            ),
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.instance.pk:
-            self.initial["static_ids"] = self.instance.static_ids
-
-    def _post_clean(self) -> None:
-        # Model.clean() tries the ids together with the definition, so they go onto the instance
-        # before it runs, and only if somebody has changed them.
-        if "static_ids" in self.changed_data:
-            self.instance.static_ids = self.cleaned_data.get("static_ids", "")
-        super()._post_clean()  # type: ignore[misc]
-
-    def add_error(self, field: str | None, error: Any) -> None:
-        """Put an error of `Segment.clean()` beside the field that its code names."""
-        if field is None and isinstance(error, ValidationError) and hasattr(error, "error_dict"):
-            for each in error.error_dict.pop(NON_FIELD_ERRORS, []):
-                target = each.code if each.code in self.fields else None
-                super().add_error(target, ValidationError(each.messages))
-            if not error.error_dict:
-                return
-        super().add_error(field, error)
+PREVIEW = "_preview"
+"""The name of the button."""
 
 
 class Collected(NestedObjects):
@@ -91,41 +33,8 @@ class Collected(NestedObjects):
         return rows.none() if own else rows
 
 
-class RefreshInline(admin.TabularInline):  # type: ignore[type-arg]
-    """The latest refreshes of a segment."""
-
-    model = SegmentRefresh
-    verbose_name_plural = _("last 10 refreshes")
-    fields = ("started_at", "status", "members_count", "added", "removed", "took", "error")
-    readonly_fields = fields
-    can_delete = False
-    extra = 0
-    max_num = 0
-
-    @admin.display(description=_("duration"))
-    def took(self, row: SegmentRefresh) -> str:
-        """Show the duration in seconds."""
-        return f"{row.duration.total_seconds():.2f} s"
-
-    def get_queryset(self, request: HttpRequest) -> "QuerySet[SegmentRefresh]":
-        """Return the rows of the one segment that the page is about, ten at the most."""
-        rows: QuerySet[SegmentRefresh] = super().get_queryset(request)
-        match = request.resolver_match
-        segment: Any = match.kwargs.get("object_id") if match else None
-        latest = rows.filter(segment_id=segment).order_by("-started_at")[:10]
-        return rows.filter(pk__in=latest.values("pk")).order_by("-started_at")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """History is written by refreshes alone."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """History is not edited."""
-        return False
-
-
 @admin.register(Segment)
-class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class SegmentAdmin(MembersPage):
     """Segments, how they are doing, and a way to refresh them."""
 
     form = SegmentForm
@@ -145,10 +54,7 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     )
     fieldsets = (
         (None, {"fields": ("name", "slug", "description")}),
-        (
-            _("Who is in it"),
-            {"fields": ("definition", "static_ids", "model", "manager_name", "manager_method")},
-        ),
+        (_("Who is in it"), {"fields": ("definition", "allow_cost", "static_ids", *DEFINING[1:])}),
         (_("Use"), {"fields": ("priority", "refresh_every", "timeout", "is_active")}),
         (_("State"), {"fields": readonly_fields}),
     )
@@ -157,6 +63,69 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     class Media:
         css = {"all": ("segments/admin.css",)}  # noqa: RUF012
+
+    def has_refresh_permission(self, request: HttpRequest) -> bool:
+        """Return whether this person may refresh segments."""
+        return request.user.has_perm("segments.refresh_segment")
+
+    def has_change_definition_permission(self, request: HttpRequest) -> bool:
+        """Return whether this person may write SQL and name manager methods."""
+        return request.user.has_perm("segments.change_definition")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Segment | None = None) -> Any:
+        """Leave out what this person has no use for.
+
+        A new segment of theirs can be a list alone; and a list, which names members, is for those
+        who may change it or see members.
+        """
+        may_save = self._may_save(request, obj)
+        left_out = set()
+        if not self.has_change_definition_permission(request):
+            left_out |= {"allow_cost"} if obj else {"allow_cost", *DEFINING}
+        if not may_save:
+            left_out |= {"allow_cost"}
+            if not self.has_view_members_permission(request):
+                left_out |= {"static_ids"}
+        return [
+            (title, {**options, "fields": [f for f in options["fields"] if f not in left_out]})
+            for title, options in super().get_fieldsets(request, obj)
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Segment | None = None) -> Any:
+        """Show the definition to those who may not write it."""
+        fields = super().get_readonly_fields(request, obj)
+        return fields if self.has_change_definition_permission(request) else (*fields, *DEFINING)
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[SegmentForm]:
+        """Return a form that previews if that is asked for, and lets nobody do what they may not.
+
+        Its class is made anew for each request.
+        """
+        form = cast(type[SegmentForm], super().get_form(request, *args, **kwargs))
+        form.previewing = PREVIEW in request.POST
+        form.may_define = self.has_change_definition_permission(request)
+        return form
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Put the preview on top; numbers and names are for those who may see members."""
+        preview = context["adminform"].form.preview
+        may_view = self.has_view_members_permission(request)
+        context |= {
+            "preview": preview,
+            "may_preview": self._may_save(request, context.get("original")),
+            "may_view_members": may_view,
+            "max_cost": conf.max_cost(),
+        }
+        if preview:
+            context["warnings"] = [each for each in preview.warnings if may_view or each != NOBODY]
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _may_save(self, request: HttpRequest, segment: Segment | None) -> bool:
+        if segment is None:
+            return self.has_add_permission(request)
+        return self.has_change_permission(request, segment)
 
     @admin.display(description=_("kind"))
     def kind(self, segment: Segment) -> str:
@@ -191,7 +160,7 @@ class SegmentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return "-"
         return format_html('<div class="segments-error">{}</div>', segment.last_error)
 
-    @admin.action(description=_("Refresh selected segments"), permissions=("change",))
+    @admin.action(description=_("Refresh selected segments"), permissions=("refresh",))
     def refresh_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
         """Refresh, or have a worker do so, and tell of each that failed."""
         if conf.refresh_async():

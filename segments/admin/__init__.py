@@ -1,0 +1,4 @@
+"""The admin of segments: list, form, preview, members, refresh."""
+
+from segments.admin.forms import SegmentForm as SegmentForm
+from segments.admin.segment import SegmentAdmin as SegmentAdmin

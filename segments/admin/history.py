@@ -1,0 +1,43 @@
+"""The latest refreshes of a segment, below its form."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from segments.models import SegmentRefresh
+
+
+class RefreshInline(admin.TabularInline):  # type: ignore[type-arg]
+    """The latest refreshes of a segment."""
+
+    model = SegmentRefresh
+    verbose_name_plural = _("last 10 refreshes")
+    fields = ("started_at", "status", "members_count", "added", "removed", "took", "error")
+    readonly_fields = fields
+    can_delete = False
+    extra = 0
+    max_num = 0
+
+    @admin.display(description=_("duration"))
+    def took(self, row: SegmentRefresh) -> str:
+        """Show the duration in seconds."""
+        return f"{row.duration.total_seconds():.2f} s"
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[SegmentRefresh]":
+        """Return the rows of the one segment that the page is about, ten at the most."""
+        rows: QuerySet[SegmentRefresh] = super().get_queryset(request)
+        match = request.resolver_match
+        segment: Any = match.kwargs.get("object_id") if match else None
+        latest = rows.filter(segment_id=segment).order_by("-started_at")[:10]
+        return rows.filter(pk__in=latest.values("pk")).order_by("-started_at")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """History is written by refreshes alone."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """History is not edited."""
+        return False

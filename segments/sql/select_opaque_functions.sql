@@ -1,0 +1,33 @@
+-- Runs for a preview; locks nothing. The functions that a live view calls, itself or through other
+-- views, of which its query does not tell what they read, and those of Postgres that are volatile.
+WITH RECURSIVE {reads},
+called AS (
+    SELECT DISTINCT found[1]::oid AS oid
+    FROM rule
+    CROSS JOIN pg_catalog.regexp_matches(
+        tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid|hashfuncid|negfuncid) (\d+)', 'g'
+    ) AS found
+),
+function (oid, name) AS (
+    SELECT oid, oid FROM called
+    UNION
+    SELECT step, called.oid
+    FROM called
+    JOIN pg_catalog.pg_aggregate AS a ON a.aggfnoid = called.oid
+    CROSS JOIN unnest(ARRAY[a.aggtransfn::oid, a.aggfinalfn::oid]) AS step
+),
+found AS (
+    SELECT function.name, p.oid < 16384 AND p.proname NOT LIKE '%%\_to\_xml%%' AS of_postgres
+    FROM function
+    JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
+    JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
+    WHERE CASE
+        WHEN p.oid < 16384 THEN p.provolatile = 'v' OR p.proname LIKE '%%\_to\_xml%%'
+        -- Immutable ones in C are those of extensions, which look at no tables.
+        ELSE l.lanname NOT IN ('c', 'internal') OR p.provolatile <> 'i'
+    END
+)
+SELECT name::regproc::text AS name, bool_and(of_postgres) AS of_postgres
+FROM found
+GROUP BY 1
+ORDER BY 1
