@@ -61,6 +61,19 @@ def test_statements__are_printed_and_run_only_if_asked_for(roles, make, query):
     assert grants(roles, "--read", "shop_order(user_id)") == printed
 
 
+def test_commands__forget_and_uninstall_without_being_the_owner(restricted, query, users):
+    Segment.objects.create(name="Listed", slug="listed", static_ids=users[:2])
+    key = users[0].pk
+    users[0].delete()
+    out = StringIO()
+    call_command("forget_user", str(key), stdout=out)
+    assert "listed: refreshed without them" in out.getvalue()
+    assert query("SELECT count(*) FROM segments.vip WHERE user_id = %s", key) == [(0,)]
+    call_command("drop_segments", "--yes", stdout=out)
+    assert "All is dropped." in out.getvalue()
+    assert query("SELECT nspname FROM pg_namespace WHERE nspname ~ '^segments'") == []
+
+
 def test_segments__live_under_the_role(restricted, query, relation, users):
     role, app, _ = restricted
     segment = Segment.objects.create(

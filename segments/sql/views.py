@@ -161,7 +161,12 @@ def relabel(connection: BaseDatabaseWrapper, old_slug: str, label: Label) -> Non
 
 
 def drop(connection: BaseDatabaseWrapper, name: str) -> None:
-    """Drop both views of one name; Postgres refuses that while anything else reads them."""
+    """Drop both views of one name; Postgres refuses that while anything else reads them.
+
+    What somebody else has made under that name stays.
+    """
+    if not state(connection, name).ours:
+        return
     execute(connection, "drop_members_view", view=names.members_view(name))
     execute(connection, "drop_live_view", view=names.live_view(name))
 

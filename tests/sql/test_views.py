@@ -403,3 +403,12 @@ def test_no_information_schema__and_no_cascade_in_any_statement():
             assert "cascade" not in text
             assert text.startswith("-- ")
     assert connection.vendor == "postgresql"
+
+
+def test_delete__leaves_a_view_of_the_name_that_somebody_else_has_made(users, make, query):
+    segment = make()
+    query("DROP MATERIALIZED VIEW segments.vip")
+    query("DROP VIEW segments_live.vip")
+    query("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1 AS theirs")
+    segment.delete()
+    assert query("SELECT theirs FROM segments.vip") == [(1,)]
