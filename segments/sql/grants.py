@@ -65,7 +65,10 @@ def table(connection: BaseDatabaseWrapper, written: str) -> Table:
     name, columns = re.fullmatch(r"\s*(.*?)\s*(?:\((.*)\))?\s*", written, re.DOTALL).groups()  # type: ignore[union-attr]
     found = rows(connection, "select_relation", name=name)
     if not found:
-        raise SegmentExecutionError(f"there is no table {name}")
+        raise SegmentExecutionError(
+            f"there is no table {name}",
+            hint="Run manage.py migrate first." if name in OWN_TABLES else None,
+        )
     schema, relation, known = found[0]
     chosen = tuple(each.strip().strip('"') for each in columns.split(",")) if columns else ()
     unknown = [each for each in chosen if each not in known]
