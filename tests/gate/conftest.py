@@ -99,7 +99,9 @@ def look(as_superuser, query):
                 "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
             )
             for (table,) in tables:
-                found[table] = query(f"SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {table} t")
+                found[table] = query(
+                    f"SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {table} t"
+                )
         return found | before
 
     return fingerprint

@@ -236,10 +236,10 @@ READS = {
         _where("table_to_xml('public.vault', true, true, '') IS NOT NULL")
     ),
     "schema_to_xml": _is(EVERYONE, DENIED, NO_XML)(
-        _where("schema_to_xml('public', true, true, '')::text NOT LIKE '%4242%'")
+        _where("schema_to_xml('public', true, true, '')::text NOT LIKE '%>4242<%'")
     ),
-    "database_to_xml": _is(EVERYONE, DENIED, NO_XML)(
-        _where("database_to_xml(true, true, '')::text NOT LIKE '%4242%'")
+    "database_to_xml": _is(EVERYONE, DENIED, NO_XML, "54001")(
+        _where("database_to_xml(true, true, '')::text NOT LIKE '%>4242<%'")
     ),
     "cursor_to_xml of none": _is("34000", NO_XML)(
         _where("cursor_to_xml('c', 1, true, true, '') IS NOT NULL")
@@ -351,7 +351,9 @@ EXHAUSTION = {
         (STOPPED,),
     ),
     "itself, hidden in a function": Hostile(
-        _where("segments_live.is_member('vip', id)"), (STOPPED, "54001", EVERYONE), (STOPPED, "54001")
+        _where("segments_live.is_member('vip', id)"),
+        (STOPPED, "54001", EVERYONE),
+        (STOPPED, "54001"),
     ),
 }
 

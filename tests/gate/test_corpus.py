@@ -47,7 +47,9 @@ def limit(settings, query):
 
 
 @pytest.mark.parametrize("hostile", CORPUS.values(), ids=CORPUS)
-def test_definition__changes_nothing_whatever_comes_of_it(hostile, vip, look, limit, settings, users):
+def test_definition__changes_nothing_whatever_comes_of_it(
+    hostile, vip, look, limit, settings, users
+):
     limit(hostile)
     before = look()
 
