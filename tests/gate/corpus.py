@@ -141,7 +141,9 @@ BREAK_OUTS = {
     "unicode string with its own escape": everyone(
         _where("U&'!0027) AS definition' UESCAPE '!' <> ''")
     ),
-    "unicode identifier": refused(r'SELECT 1 AS U&"id\0029 AS definition"' + f" FROM {USERS} a, b"),
+    "unicode identifier": refused(
+        r'SELECT 1 AS U&"id\0029 AS definition"' + f" FROM {USERS} a, b"
+    ),
     "unicode identifier of a column": everyone(rf'SELECT U&"\0069d" FROM {USERS}'),
     "a column that is a break-out": nobody(
         'SELECT -1 AS "id"" FROM (SELECT 1) AS definition) UNION SELECT 1 --"'
@@ -164,7 +166,7 @@ BREAK_OUTS = {
     "the alias of the wrapper": everyone(f"SELECT definition.id FROM {USERS} AS definition"),
     "the users of the wrapper": refused("SELECT u.id"),
     "the wrapper's columns": refused("SELECT definition.id"),
-}  # fmt: skip
+}
 
 READS = {
     "a table": denied("SELECT id FROM vault"),
@@ -197,7 +199,9 @@ READS = {
         _where("EXISTS (SELECT FROM pg_stats WHERE attname IN ('password', 'secret'))")
     ),
     "queries of others": nobody(
-        _where("EXISTS (SELECT FROM pg_stat_activity WHERE query NOT LIKE '<insuff%' AND query <> '')")
+        _where(
+            "EXISTS (SELECT FROM pg_stat_activity WHERE query NOT LIKE '<insuff%' AND query <> '')"
+        )
     ),
     "options of servers": nobody(
         _where("EXISTS (SELECT FROM pg_user_mappings WHERE umoptions IS NOT NULL)")
@@ -222,7 +226,7 @@ READS = {
     "a stat of a file": denied(_where("(pg_stat_file('PG_VERSION')).size > 0")),
     "an entity of XML": _is(EVERYONE, NO_XML, REFUSED)(
         _where(
-            "xmlparse(document '<!DOCTYPE r [<!ENTITY x SYSTEM \"file:///etc/passwd\">]>"
+            'xmlparse(document \'<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
             "<r>&x;</r>')::text NOT LIKE '%root:%'"
         )
     ),
@@ -248,13 +252,15 @@ READS = {
         _where("EXISTS (SELECT FROM ts_stat('SELECT secret::tsvector FROM public.vault'))")
     ),
     "ts_rewrite": denied(
-        _where("ts_rewrite('a', 'SELECT secret::tsquery, secret::tsquery FROM public.vault') IS NULL")
+        _where(
+            "ts_rewrite('a', 'SELECT secret::tsquery, secret::tsquery FROM public.vault') IS NULL"
+        )
     ),
     "a setting of superusers": denied(_where("current_setting('data_directory') <> ''")),
     "log of errors": denied(_where("pg_current_logfile() <> ''")),
     "numbers of a sequence": denied(_where("(SELECT last_value FROM calls) > 0")),
     "the last number": _is(DENIED, "55000")(_where("currval('public.calls') > 0")),
-}  # fmt: skip
+}
 
 WRITES = {
     "nextval": denied(_where("nextval('public.calls') > 0")),
@@ -268,10 +274,14 @@ WRITES = {
         _where("query_to_xml('DELETE FROM public.vault RETURNING 1', true, true, '') IS NULL")
     ),
     "DDL by query_to_xml": _is(NO_XML)(
-        _where("query_to_xml(format('ALTER TABLE %I RENAME TO x', 'vault'), true, true, '') IS NULL")
+        _where(
+            "query_to_xml(format('ALTER TABLE %I RENAME TO x', 'vault'), true, true, '') IS NULL"
+        )
     ),
     "role by query_to_xml": _is(DENIED, NO_XML)(
-        _where("query_to_xml('SELECT set_config(''role'', ''none'', true)', true, true, '') IS NULL")
+        _where(
+            "query_to_xml('SELECT set_config(''role'', ''none'', true)', true, true, '') IS NULL"
+        )
     ),
     "role": denied(_where("set_config('role', 'none', false) <> ''")),
     "role for the transaction": denied(_where("set_config('role', 'none', true) <> ''")),
@@ -280,10 +290,15 @@ WRITES = {
     "role in an order": denied(f"{ONE} ORDER BY set_config('role', 'none', true)"),
     "role in a limit": denied(f"{ONE} LIMIT length(set_config('role', 'none', true))"),
     "role in a cte": denied(
-        f"WITH r AS MATERIALIZED (SELECT set_config('role', 'none', true) r) SELECT u.id FROM {USERS} u, r"
+        "WITH r AS MATERIALIZED (SELECT set_config('role', 'none', true) r) "
+        f"SELECT u.id FROM {USERS} u, r"
     ),
-    "role from a table function": denied(f"SELECT u.id FROM {USERS} u, set_config('role', 'none', true)"),
-    "session authorization": denied(_where("set_config('session_authorization', 'postgres', true) <> ''")),
+    "role from a table function": denied(
+        f"SELECT u.id FROM {USERS} u, set_config('role', 'none', true)"
+    ),
+    "session authorization": denied(
+        _where("set_config('session_authorization', 'postgres', true) <> ''")
+    ),
     "session authorization by default": denied(
         _where("set_config('session_authorization', 'default', false) <> ''")
     ),
@@ -292,11 +307,15 @@ WRITES = {
         _where("set_config('session_replication_role', 'replica', false) <> ''")
     ),
     "search_path": everyone(_where("set_config('search_path', 'nowhere', false) <> ''")),
-    "search_path for the transaction": everyone(_where("set_config('search_path', 'x', true) <> ''")),
+    "search_path for the transaction": everyone(
+        _where("set_config('search_path', 'x', true) <> ''")
+    ),
     "a setting of its own": everyone(_where("set_config('app.tenant', 'b', false) <> ''")),
     "statement_timeout": everyone(_where("set_config('statement_timeout', '0', false) <> ''")),
     "lock_timeout": everyone(_where("set_config('lock_timeout', '0', true) <> ''")),
-    "read only": _is(EVERYONE, "25006")(_where("set_config('transaction_read_only', 'on', false) <> ''")),
+    "read only": _is(EVERYONE, "25006")(
+        _where("set_config('transaction_read_only', 'on', false) <> ''")
+    ),
     "isolation": _is("25001")(
         _where("set_config('transaction_isolation', 'serializable', true) <> ''")
     ),
@@ -319,7 +338,7 @@ WRITES = {
         _where("(pg_create_physical_replication_slot('x')).slot_name <> ''")
     ),
     "switching WAL": denied(_where("pg_switch_wal() IS NOT NULL")),
-}  # fmt: skip
+}
 
 EXHAUSTION = {
     "sleep": stopped(f"SELECT id FROM {USERS} CROSS JOIN pg_sleep(60)"),
@@ -328,7 +347,8 @@ EXHAUSTION = {
         "set_config('statement_timeout', '0', false), pg_sleep(60) WHERE u.id > 0) s"
     ),
     "recursion": _is(STOPPED, live=(STOPPED, EVERYONE))(  # A check ends at the first.
-        "WITH RECURSIVE n AS (SELECT 1::bigint AS id UNION ALL SELECT id + 1 FROM n) SELECT id FROM n"
+        "WITH RECURSIVE n AS (SELECT 1::bigint AS id UNION ALL SELECT id + 1 FROM n) "
+        "SELECT id FROM n"
     ),
     "cross joins": stopped(
         "SELECT count(*) AS id FROM generate_series(1, 100000) a, generate_series(1, 100000) b"

