@@ -1,0 +1,409 @@
+"""Hostile definitions, and what has to come of each.
+
+What comes of one is `REFUSED` by the gate, the SQLSTATE with which Postgres stops it, or the
+names of those who are in the segment then, where it is harmless; several where servers differ.
+"""
+
+from dataclasses import dataclass
+
+from tests.conftest import USERS
+
+REFUSED = "refused"
+DENIED = "42501"
+STOPPED = "57014"
+EVERYONE = tuple(f"u{n}" for n in range(10))
+NOBODY = ()
+NO_XML = "0A000"
+"""What a server says that was built without libxml."""
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """A definition.
+
+    Attributes:
+        sql: Its text.
+        comes: What comes of it.
+        live: What comes of it when it is read live, if that is something else.
+    """
+
+    sql: str
+    comes: tuple
+    live: tuple = ()
+
+    @property
+    def comes_live(self):
+        """What comes of it when it is read live."""
+        return self.live or self.comes
+
+
+def _is(*comes, live=()):
+    return lambda sql: Hostile(sql, comes, live)
+
+
+def _where(condition):
+    return f"SELECT id FROM {USERS} WHERE {condition}"
+
+
+refused, denied, stopped = _is(REFUSED), _is(DENIED), _is(STOPPED)
+everyone, nobody = _is(EVERYONE), _is(NOBODY)
+
+ONE = f"SELECT id FROM {USERS}"
+SECRET = "(SELECT string_agg(secret, ',') FROM vault)"
+
+STATEMENTS = {
+    "two statements": refused(f"{ONE}; DROP TABLE vault"),
+    "two selects": refused(f"{ONE}; {ONE}"),
+    "an empty one before": refused(f";{ONE}"),
+    "a semicolon": refused(f"{ONE};"),
+    "a semicolon in a comment": everyone(f"{ONE} -- ; DROP TABLE vault"),
+    "a semicolon in a string": everyone(_where("'; DROP TABLE vault' <> ''")),
+    "transaction control": refused("COMMIT"),
+    "commit between": refused(f"{ONE}; COMMIT; DROP TABLE vault; BEGIN"),
+    "rollback to": refused("ROLLBACK"),
+    "insert": refused(f"INSERT INTO {USERS} (username) VALUES ('x') RETURNING id"),
+    "update": refused(f"UPDATE {USERS} SET is_superuser = true RETURNING id"),
+    "delete": refused("DELETE FROM vault RETURNING id"),
+    "merge": refused(
+        f"MERGE INTO vault v USING {USERS} u ON u.id = v.id WHEN MATCHED THEN DELETE"
+    ),
+    "cte insert": refused(f"WITH w AS (INSERT INTO vault VALUES (1) RETURNING id) {ONE}"),
+    "cte update": refused(f"WITH w AS (UPDATE vault SET secret = '' RETURNING id) {ONE}"),
+    "cte delete": refused("WITH w AS (DELETE FROM vault RETURNING id) SELECT id FROM w"),
+    "cte merge": refused(
+        f"WITH w AS (MERGE INTO vault v USING {USERS} u ON u.id = v.id "
+        "WHEN MATCHED THEN DELETE RETURNING v.id) SELECT id FROM w"
+    ),
+    "nested cte": refused(
+        "SELECT id FROM (WITH a AS (WITH b AS (DELETE FROM vault RETURNING id) "
+        "SELECT id FROM b) SELECT id FROM a) q"
+    ),
+    "cte in a sublink": refused(
+        _where("id IN (WITH w AS (DELETE FROM vault RETURNING id) SELECT id FROM w)")
+    ),
+    "select into": refused(f"SELECT id INTO stolen FROM {USERS}"),
+    "select into temp": refused(f"SELECT id INTO TEMP stolen FROM {USERS}"),
+    "copy to program": refused("COPY vault TO PROGRAM 'cat > /tmp/stolen'"),
+    "copy from": refused("COPY vault FROM '/etc/passwd'"),
+    "copy to stdout": refused("COPY vault TO STDOUT"),
+    "do": refused("DO $$ BEGIN DELETE FROM vault; END $$"),
+    "call": refused("CALL nothing()"),
+    "explain": refused(f"EXPLAIN {ONE}"),
+    "explain analyze": refused("EXPLAIN ANALYZE DELETE FROM vault"),
+    "show": refused("SHOW ALL"),
+    "set": refused("SET ROLE none"),
+    "reset": refused("RESET ROLE"),
+    "set session authorization": refused("SET SESSION AUTHORIZATION DEFAULT"),
+    "discard": refused("DISCARD ALL"),
+    "alter role": refused("ALTER ROLE CURRENT_USER SUPERUSER"),
+    "alter system": refused("ALTER SYSTEM SET fsync = off"),
+    "grant": refused("GRANT ALL ON vault TO PUBLIC"),
+    "create function": refused(
+        "CREATE FUNCTION f() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'"
+    ),
+    "prepare": refused(f"PREPARE p AS {ONE}"),
+    "execute": refused("EXECUTE p"),
+    "declare": refused(f"DECLARE c CURSOR FOR {ONE}"),
+    "fetch": refused("FETCH ALL FROM c"),
+    "listen": refused("LISTEN segments"),
+    "notify": refused("NOTIFY segments, 'x'"),
+    "lock": refused("LOCK TABLE vault"),
+    "vacuum": refused("VACUUM"),
+    "refresh": refused("REFRESH MATERIALIZED VIEW segments.vip"),
+    "a parameter": refused(_where("id = $1")),
+    "a parameter of a cast": refused("SELECT $1::bigint AS id"),
+}
+
+BREAK_OUTS = {
+    "balanced": refused(
+        "select 1 as id) as definition) union all select 999999999::bigint "
+        "where 1 in (select definition.id from (select 1 as id"
+    ),
+    "closing alone": refused(f"{ONE}) AS definition) --"),
+    "closing and a comment": refused("SELECT 1 AS id) AS definition /*"),
+    "statement after closing": refused("SELECT 1 AS id)) ; DROP TABLE vault; SELECT ((1"),
+    "opening in a comment": refused("SELECT 1 AS id /* ( */ ) AS d UNION (SELECT 1 /* ) */"),
+    "in dollar quotes": everyone(_where("$x$) AS definition); DROP TABLE vault --$x$ <> ''")),
+    "dollar quotes left open": refused(_where("$x$ <> ''")),
+    "nested dollar quotes": everyone(_where("$a$ $b$ ' $b$ -- $a$ <> ''")),
+    "a dollar quote in a name": refused("SELECT 1 AS id$$) AS definition --$$"),
+    "trailing line comment": everyone(f"{ONE} --"),
+    "line comment ended by a carriage return": refused(f"{ONE} --\r) AS definition; SELECT (1"),
+    "nested block comments": everyone(f"{ONE} /* a /* b */ ) */"),
+    "block comments that look nested": refused(f"{ONE} /* a /* b */ )"),
+    "unterminated comment": refused(f"{ONE} /*"),
+    "comment begun in a string": everyone(_where("'/*' <> '*/'")),
+    "unterminated string": refused(_where("username = 'u0")),
+    "unterminated identifier": refused('SELECT 1 AS "id'),
+    "escape string": everyone(_where(r"E'\') AS definition' <> ''")),
+    "backslash in a plain string": refused(_where(r"'\') AS definition --' <> ''")),
+    "unicode string": everyone(_where(r"U&'\0027\0029' <> ''")),
+    "unicode string with its own escape": everyone(
+        _where("U&'!0027) AS definition' UESCAPE '!' <> ''")
+    ),
+    "unicode identifier": refused(
+        r'SELECT 1 AS U&"id\0029 AS definition"' + f" FROM {USERS} a, b"
+    ),
+    "unicode identifier of a column": everyone(rf'SELECT U&"\0069d" FROM {USERS}'),
+    "a column that is a break-out": nobody(
+        'SELECT -1 AS "id"" FROM (SELECT 1) AS definition) UNION SELECT 1 --"'
+    ),
+    "a column that is a placeholder": nobody('SELECT -1 AS "{definition}%s%(x)s"'),
+    "a NUL": refused(f"{ONE} \0"),
+    "a NUL in a string": refused(_where("'\0' <> ''")),
+    "a lone surrogate": refused(_where("'\udc80' <> ''")),
+    "a NUL by an escape": refused(_where(r"E'\000' <> ''")),
+    "a wrong byte by an escape": refused(_where(r"E'\xff' <> ''")),
+    "full-width parentheses": refused(f"{ONE} \uff09 AS definition"),
+    "a no-break space": refused(f"SELECT\u00a0id\u00a0FROM {USERS}"),
+    "right-to-left marks": everyone(f"{ONE} -- \u202e) AS definition"),
+    "only parentheses": refused("()"),
+    "parentheses around": everyone(f"((({ONE})))"),
+    "unbalanced": refused(f"(({ONE})"),
+    "deep parentheses": everyone("(" * 200 + ONE + ")" * 200),
+    "parentheses beyond the stack": refused("(" * 200_000 + ONE + ")" * 200_000),
+    "sums beyond the stack": refused("SELECT 1" + " + 1" * 200_000 + " AS id"),
+    "the alias of the wrapper": everyone(f"SELECT definition.id FROM {USERS} AS definition"),
+    "the users of the wrapper": refused("SELECT u.id"),
+    "the wrapper's columns": refused("SELECT definition.id"),
+}
+
+READS = {
+    "a table": denied("SELECT id FROM vault"),
+    "a table by TABLE": denied("TABLE vault"),
+    "a table in a function": denied(_where(f"{SECRET} <> ''")),
+    "a table that is not needed": everyone(_where("true OR EXISTS (SELECT FROM vault)")),
+    "a table behind a cte": denied("WITH v AS (SELECT * FROM vault) SELECT id FROM v LIMIT 0"),
+    "a column": denied(_where("password LIKE 'hash%'")),
+    "a column by the order": denied(f"SELECT id FROM {USERS} ORDER BY password LIMIT 1"),
+    "a column by a join": denied(f"SELECT a.id FROM {USERS} a JOIN {USERS} b USING (password)"),
+    "a column by a natural join": denied(f"SELECT id FROM {USERS} a NATURAL JOIN {USERS} b"),
+    "a column of the whole row": denied(_where(f"row_to_json({USERS})::text LIKE '%hash%'")),
+    "a column of the row as text": denied(f"SELECT a.id FROM {USERS} a WHERE a::text LIKE '%h%'"),
+    "a column of the row not null": denied(f"SELECT a.id FROM {USERS} a WHERE a IS NOT NULL"),
+    "all columns": denied(f"SELECT * FROM {USERS}"),
+    "a system column": denied(_where("ctid IS NOT NULL")),
+    "a sample": denied("SELECT id FROM vault TABLESAMPLE SYSTEM (100)"),
+    "a row lock": _is(DENIED, "0A000")(f"{ONE} FOR UPDATE"),
+    "a row lock for a key": _is(DENIED, "0A000")(f"{ONE} FOR KEY SHARE"),
+    "password hashes of roles": denied(
+        _where("EXISTS (SELECT FROM pg_authid WHERE rolpassword <> '')")
+    ),
+    "pg_shadow": denied(_where("EXISTS (SELECT FROM pg_shadow)")),
+    "pg_user_mapping": denied(_where("EXISTS (SELECT FROM pg_user_mapping)")),
+    "pg_hba_file_rules": denied(_where("EXISTS (SELECT FROM pg_hba_file_rules)")),
+    "pg_file_settings": denied(_where("EXISTS (SELECT FROM pg_file_settings)")),
+    "pg_statistic": denied(_where("EXISTS (SELECT FROM pg_statistic)")),
+    "pg_largeobject": denied(_where("EXISTS (SELECT FROM pg_largeobject)")),
+    "statistics of a column": nobody(
+        _where("EXISTS (SELECT FROM pg_stats WHERE attname IN ('password', 'secret'))")
+    ),
+    "queries of others": nobody(
+        _where(
+            "EXISTS (SELECT FROM pg_stat_activity WHERE query NOT LIKE '<insuff%' AND query <> '')"
+        )
+    ),
+    "options of servers": nobody(
+        _where("EXISTS (SELECT FROM pg_user_mappings WHERE umoptions IS NOT NULL)")
+    ),
+    "rows by a policy": _is(("u0", "u1", "u2", "u3", "u4"))("SELECT id FROM tenants"),
+    "rows past a policy": _is(DENIED)(
+        _where("set_config('row_security', 'off', true) <> '' AND false")
+        + " UNION SELECT id FROM tenants WHERE set_config('role', 'none', true) <> ''"
+    ),
+    "the right to ask": nobody(_where("has_table_privilege('public.vault', 'SELECT')")),
+    "the right to a column": nobody(
+        _where(f"has_column_privilege('public.{USERS}', 'password', 'SELECT')")
+    ),
+    "an error that shows what was granted": _is("22P02")(
+        "SELECT user_id FROM shop_order WHERE ('x' || amount)::int = 1"
+    ),
+    "an error that would show a secret": denied(_where(f"{SECRET}::point IS NULL")),
+    "files": denied(_where("pg_read_file('/etc/passwd') <> ''")),
+    "binary files": denied(_where("pg_read_binary_file('PG_VERSION') <> ''")),
+    "folders": denied(_where("EXISTS (SELECT FROM pg_ls_dir('/'))")),
+    "files of the log": denied(_where("EXISTS (SELECT FROM pg_ls_logdir())")),
+    "a stat of a file": denied(_where("(pg_stat_file('PG_VERSION')).size > 0")),
+    "an entity of XML": _is(EVERYONE, NO_XML, REFUSED)(
+        _where(
+            'xmlparse(document \'<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+            "<r>&x;</r>')::text NOT LIKE '%root:%'"
+        )
+    ),
+    "large objects": denied(_where("lo_get(424242) <> ''")),
+    "large objects opened": denied(_where("lo_open(424242, 262144) >= 0")),
+    "lo_export": denied(_where("lo_export(424242, '/tmp/stolen') > 0")),
+    "query_to_xml": _is(DENIED, NO_XML)(
+        _where("query_to_xml('SELECT secret FROM public.vault', true, true, '') IS NOT NULL")
+    ),
+    "table_to_xml": _is(DENIED, NO_XML)(
+        _where("table_to_xml('public.vault', true, true, '') IS NOT NULL")
+    ),
+    "schema_to_xml": _is(EVERYONE, DENIED, NO_XML)(
+        _where("schema_to_xml('public', true, true, '')::text NOT LIKE '%>4242<%'")
+    ),
+    "database_to_xml": _is(EVERYONE, DENIED, NO_XML, "54001")(
+        _where("database_to_xml(true, true, '')::text NOT LIKE '%>4242<%'")
+    ),
+    "cursor_to_xml of none": _is("34000", NO_XML)(
+        _where("cursor_to_xml('c', 1, true, true, '') IS NOT NULL")
+    ),
+    "ts_stat": denied(
+        _where("EXISTS (SELECT FROM ts_stat('SELECT secret::tsvector FROM public.vault'))")
+    ),
+    "ts_rewrite": denied(
+        _where(
+            "ts_rewrite('a', 'SELECT secret::tsquery, secret::tsquery FROM public.vault') IS NULL"
+        )
+    ),
+    "a setting of superusers": denied(_where("current_setting('data_directory') <> ''")),
+    "log of errors": denied(_where("pg_current_logfile() <> ''")),
+    "numbers of a sequence": denied(_where("(SELECT last_value FROM calls) > 0")),
+    "the last number": _is(DENIED, "55000")(_where("currval('public.calls') > 0")),
+}
+
+WRITES = {
+    "nextval": denied(_where("nextval('public.calls') > 0")),
+    "nextval of a table": denied(_where("nextval('public.shop_order_id_seq') > 0")),
+    "setval": denied(_where("setval('public.calls', 99) > 0")),
+    "large objects": denied(_where("lo_put(424242, 0, 'x') IS NULL")),
+    "large objects truncated": denied(_where("lo_open(424242, 131072) >= 0")),
+    "large objects deleted": _is(DENIED)(_where("lo_unlink(424242) > 0")),
+    "lo_import": denied(_where("lo_import('/etc/passwd') > 0")),
+    "SQL by query_to_xml": _is(DENIED, NO_XML)(
+        _where("query_to_xml('DELETE FROM public.vault RETURNING 1', true, true, '') IS NULL")
+    ),
+    "DDL by query_to_xml": _is(NO_XML)(
+        _where(
+            "query_to_xml(format('ALTER TABLE %I RENAME TO x', 'vault'), true, true, '') IS NULL"
+        )
+    ),
+    "role by query_to_xml": _is(DENIED, NO_XML)(
+        _where(
+            "query_to_xml('SELECT set_config(''role'', ''none'', true)', true, true, '') IS NULL"
+        )
+    ),
+    "role": denied(_where("set_config('role', 'none', false) <> ''")),
+    "role for the transaction": denied(_where("set_config('role', 'none', true) <> ''")),
+    "role of another": denied(_where("set_config('role', 'postgres', true) <> ''")),
+    "role in a column": denied(f"SELECT id, set_config('role', 'none', true) FROM {USERS}"),
+    "role in an order": denied(f"{ONE} ORDER BY set_config('role', 'none', true)"),
+    "role in a limit": denied(f"{ONE} LIMIT length(set_config('role', 'none', true))"),
+    "role in a cte": denied(
+        "WITH r AS MATERIALIZED (SELECT set_config('role', 'none', true) r) "
+        f"SELECT u.id FROM {USERS} u, r"
+    ),
+    "role from a table function": denied(
+        f"SELECT u.id FROM {USERS} u, set_config('role', 'none', true)"
+    ),
+    "session authorization": denied(
+        _where("set_config('session_authorization', 'postgres', true) <> ''")
+    ),
+    "session authorization by default": denied(
+        _where("set_config('session_authorization', 'default', false) <> ''")
+    ),
+    "a setting of superusers": denied(_where("set_config('log_statement', 'none', false) <> ''")),
+    "session_replication_role": denied(
+        _where("set_config('session_replication_role', 'replica', false) <> ''")
+    ),
+    "search_path": everyone(_where("set_config('search_path', 'nowhere', false) <> ''")),
+    "search_path for the transaction": everyone(
+        _where("set_config('search_path', 'x', true) <> ''")
+    ),
+    "a setting of its own": everyone(_where("set_config('app.tenant', 'b', false) <> ''")),
+    "statement_timeout": everyone(_where("set_config('statement_timeout', '0', false) <> ''")),
+    "lock_timeout": everyone(_where("set_config('lock_timeout', '0', true) <> ''")),
+    "read only": _is(EVERYONE, "25006")(
+        _where("set_config('transaction_read_only', 'on', false) <> ''")
+    ),
+    "isolation": _is("25001")(
+        _where("set_config('transaction_isolation', 'serializable', true) <> ''")
+    ),
+    "application_name": everyone(_where("set_config('application_name', 'x', false) <> ''")),
+    "client_encoding": everyone(_where("set_config('client_encoding', 'LATIN1', false) <> ''")),
+    "client_encoding and an error": _is("22012")(
+        _where("set_config('client_encoding', 'LATIN1', false) <> '' AND 1 / (id - id) = 1")
+    ),
+    "backslashes in strings": everyone(
+        _where("set_config('standard_conforming_strings', 'off', false) <> ''")
+    ),
+    "terminate": denied(_where("pg_terminate_backend(pg_backend_pid())")),
+    "cancel": denied(_where("pg_cancel_backend(pg_backend_pid())")),
+    "terminate others": denied(
+        _where("(SELECT bool_or(pg_terminate_backend(pid)) FROM pg_stat_activity)")
+    ),
+    "reload": denied(_where("pg_reload_conf()")),
+    "statistics": denied(_where("pg_stat_reset() IS NULL")),
+    "a replication slot": _is(DENIED, "55000")(
+        _where("(pg_create_physical_replication_slot('x')).slot_name <> ''")
+    ),
+    "switching WAL": denied(_where("pg_switch_wal() IS NOT NULL")),
+}
+
+EXHAUSTION = {
+    "sleep": stopped(f"SELECT id FROM {USERS} CROSS JOIN pg_sleep(60)"),
+    "sleep without a timeout": stopped(
+        f"SELECT u.id FROM {USERS} u CROSS JOIN LATERAL (SELECT "
+        "set_config('statement_timeout', '0', false), pg_sleep(60) WHERE u.id > 0) s"
+    ),
+    "recursion": _is(STOPPED, live=(STOPPED, EVERYONE))(  # A check ends at the first.
+        "WITH RECURSIVE n AS (SELECT 1::bigint AS id UNION ALL SELECT id + 1 FROM n) "
+        "SELECT id FROM n"
+    ),
+    "cross joins": stopped(
+        "SELECT count(*) AS id FROM generate_series(1, 100000) a, generate_series(1, 100000) b"
+    ),
+    "temporary files": stopped(
+        "SELECT max(a) AS id FROM (SELECT a, b FROM generate_series(1, 100000) a, "
+        "generate_series(1, 100000) b ORDER BY b, a OFFSET 1) q"
+    ),
+    "a regular expression": _is(STOPPED, "2201B", "54000", EVERYONE, NOBODY)(
+        _where("repeat('a', 40) ~ '^((((a*)*)*)*)*b$'")
+    ),
+    "a factorial": _is(STOPPED, "22003")(_where("factorial(id::int * 0 + 30000) > 0")),
+    "a string beyond memory": _is("54000", "53200")(_where("repeat('x', 2000000000) <> ''")),
+    "live alone": Hostile(
+        _where(
+            "CASE WHEN current_query() LIKE '%MATERIALIZED%' THEN true "
+            "ELSE pg_sleep(60) IS NOT NULL END"
+        ),
+        (EVERYONE,),
+        (STOPPED,),
+    ),
+    "itself, hidden in a function": Hostile(
+        _where("segments_live.is_member('vip', id)"),
+        (STOPPED, "54001", EVERYONE),
+        (STOPPED, "54001"),
+    ),
+}
+
+LIVE_ALONE = {
+    name: Hostile(
+        _where(f"CASE WHEN current_query() LIKE '%MATERIALIZED%' THEN true ELSE {condition} END"),
+        (EVERYONE,),
+        live,
+    )
+    for name, condition, live in (
+        ("live role", "set_config('role', 'none', true) <> ''", (DENIED,)),
+        ("live session", "set_config('session_authorization', 'default', true) <> ''", (DENIED,)),
+        ("live search_path", "set_config('search_path', 'x', false) <> ''", (EVERYONE,)),
+        ("live large object", "lo_create(0) > 0", (EVERYONE,)),
+        ("live notice", "pg_notify('segments', 'x') IS NOT NULL", (EVERYONE,)),
+        ("live lock", "pg_try_advisory_xact_lock(4242)", (EVERYONE,)),
+        ("live nextval", "nextval('public.calls') > 0", (DENIED,)),
+        ("live division", "1 / (id - id) = 1", ("22012",)),
+    )
+}
+
+CORPUS = {
+    f"{group}: {name}": hostile
+    for group, part in {
+        "statement": STATEMENTS,
+        "break-out": BREAK_OUTS,
+        "read": READS,
+        "write": WRITES,
+        "exhaustion": EXHAUSTION,
+        "live": LIVE_ALONE,
+    }.items()
+    for name, hostile in part.items()
+}

@@ -1,0 +1,14 @@
+"""The settings of a project that is set up as docs/security.md tells; its roles are of a test."""
+
+import os
+
+from tests.settings import *  # noqa: F403
+from tests.settings import DATABASES
+from tests.settings import MIDDLEWARE as MIDDLEWARE
+
+DATABASES["default"]["USER"] = os.environ["SHOP_APP"]
+DATABASES["default"]["PASSWORD"] = "secret"
+DATABASES["exec"]["USER"] = os.environ["SEGMENTS_EXEC"]
+DATABASES["exec"]["PASSWORD"] = "secret"
+SEGMENTS_EXEC_ROLE = os.environ.get("SEGMENTS_EXEC_ROLE")
+SEGMENTS_EXEC_CONNECTION = os.environ.get("SEGMENTS_EXEC_CONNECTION", "default")

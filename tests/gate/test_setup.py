@@ -1,0 +1,221 @@
+"""docs/security.md: what it tells to do, done by those whom it tells, in a database of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib import import_module
+
+import psycopg
+import pytest
+
+from tests.databases import PASSWORD, ROOT, address, database, login, role, run
+
+PAGE = (ROOT / "docs" / "security.md").read_text()
+PROJECT = """
+from tests.accounts.models import SegmentableUser
+from tests.shop.models import Order
+from django.utils import timezone
+for n in range(10):
+    user = SegmentableUser.objects.create(username=f"u{n}", password="hash")
+    Order.objects.create(user=user, amount=50 * n, placed_at=timezone.now())
+"""
+USE = """
+from segments.exceptions import SegmentExecutionError
+from segments.models import Segment
+from tests.accounts.models import SegmentableUser
+make = Segment.objects.create
+definition = "SELECT user_id FROM shop_order WHERE amount > 300"
+rich = make(name="Rich", slug="rich", definition=definition)
+user = SegmentableUser.objects.get(username="u9")
+assert len(rich) == 3 and user.is_member(rich) and user.is_member_live(rich)
+assert rich.members_live.count() == 3 and user.is_member("rich")
+try:
+    secret = "SELECT id FROM accounts_segmentableuser ORDER BY password"
+    make(name="x", slug="x", definition=secret)
+except SegmentExecutionError as error:
+    assert error.sqlstate == "42501"
+else:
+    raise AssertionError
+assert rich.refresh(force=True).members_count == 3
+rich.slug = "richer"
+rich.save()
+"""
+
+
+def blocks(heading, language):
+    """Return the blocks of code under a heading, without those under the next one."""
+    text = re.search(rf"^#+ {heading}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)[1]
+    fenced = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
+    return [code for written, code in fenced if written == language]
+
+
+class Project:
+    """A database with roles by names of this test's own, and commands in it."""
+
+    def __init__(self, name, app, owner, reader):
+        self.where, self.settings = address(name), {}
+        self.roles = {"shop_app": app, "segments_exec": owner, "bi": reader}
+
+    def named(self, text):
+        """Return a text of the page with this test's names."""
+        return re.sub(r"\b(shop_app|segments_exec|bi)\b", lambda m: self.roles[m[0]], text)
+
+    def manage(self, *args, check=True):
+        """Run a command of the project; it logs in as the application's role."""
+        done = subprocess.run(
+            [sys.executable, "-m", "django", *args],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+            env={
+                **os.environ,
+                "DATABASE_URL": self.where,
+                "DJANGO_SETTINGS_MODULE": "tests.gate.project",
+                "SHOP_APP": self.roles["shop_app"],
+                "SEGMENTS_EXEC": self.roles["segments_exec"],
+                **self.settings,
+            },
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def follow(self, heading, *options):
+        """Run what a block of the page tells to type, one line after the other."""
+        grants = ""
+        for line in "".join(blocks(heading, "")).splitlines():
+            command = self.named(line.partition("#")[0]).strip()
+            if command.startswith("psql"):
+                self.superuser(*filter(str.strip, grants.split(";\n")))
+                self.settings.update(options)
+                continue
+            words = re.findall(r'"[^"]*"|\S+', command.partition(">")[0])
+            done = self.manage(*(word.strip('"') for word in words[2:]))
+            if "segments_grants" in command:
+                grants = done
+
+    def superuser(self, *statements):
+        """Run statements as who administers the server."""
+        return run(self.where, *statements)
+
+    def app(self, *statements, role="shop_app"):
+        """Run statements as another role."""
+        return run(login(self.where, self.roles[role]), *statements)
+
+
+@pytest.fixture
+def project():
+    # A role is dropped after the database in which it owns something.
+    with role("shop_app") as app, role("bi") as bi, role("segments_exec", create=False) as owner:
+        with database("shop_secured", owner=app) as name:
+            yield Project(name, app, owner, bi)
+
+
+def exec_role(project):
+    return ("SEGMENTS_EXEC_ROLE", project.roles["segments_exec"])
+
+
+def owners(project):
+    return project.superuser(
+        "SELECT DISTINCT relowner::regrole::text FROM pg_class "
+        "WHERE relnamespace::regnamespace::text LIKE 'segments%' UNION SELECT "
+        "proowner::regrole::text FROM pg_proc "
+        "WHERE pronamespace::regnamespace::text LIKE 'segments%'"
+    )
+
+
+def test_role__of_its_own_in_a_new_project(project):
+    project.follow("In a new project", exec_role(project))
+    assert "no issues" in project.manage("check", "--database", "default")
+    project.manage("shell", "-c", PROJECT)
+    project.manage("shell", "-c", USE)
+    assert "in step" in project.manage("sync_segments", "--check")
+    project.manage("migrate", "-v", "0")
+    assert owners(project) == [(project.roles["segments_exec"],)]
+    assert project.app("SELECT count(*) FROM segments.richer", role="bi") == [(3,)]
+    ((*rights, members),) = project.superuser(
+        project.named(blocks_of_limits()["SELECT r.rolsuper"])
+    )
+    assert (rights, members) == ([False] * 4, [])
+
+
+def test_role__of_its_own_where_there_are_segments(project):
+    project.manage("migrate", "-v", "0")
+    project.manage("shell", "-c", PROJECT)
+    project.manage(
+        "shell", "-c",
+        "from segments.models import Segment; make = Segment.objects.create\n"
+        "make(name='All', slug='all', definition='select * from accounts_segmentableuser')\n"
+        "make(name='Old', slug='old', definition='SELECT user_id FROM shop_order')",
+    )  # fmt: skip
+    project.follow("In a new project", exec_role(project))
+    told = project.manage("refresh_segments", "--force", check=False)
+    assert "1 of 2 segments failed; the members of before stay: all" in told
+    assert project.app("SELECT count(*) FROM segments.all") == [(10,)]
+    project.manage("shell", "-c", USE)
+    assert owners(project) == [(project.roles["segments_exec"],)]
+
+
+def test_login__of_its_own(project):
+    (create,) = blocks("A login of its own", "sql")
+    project.superuser(project.named(create))
+    project.manage("migrate", "-v", "0")
+    project.manage("shell", "-c", PROJECT)
+    project.settings["SEGMENTS_EXEC_CONNECTION"] = "exec"
+    project.follow("A login of its own")
+    project.manage("shell", "-c", USE)
+    assert owners(project) == [(project.roles["segments_exec"],)]
+    assert f"'{PASSWORD}'" in create
+
+
+def blocks_of_limits():
+    found = blocks("What Postgres cannot stop, and the remedy", "sql")
+    return {re.match(r"(?:ALTER ROLE|SELECT \S+|DO)", each)[0].rstrip(","): each for each in found}
+
+
+def test_remedies__close_what_is_open(project):
+    project.follow("In a new project", exec_role(project))
+    project.manage("shell", "-c", PROJECT)
+    remedies = {name: project.named(text) for name, text in blocks_of_limits().items()}
+    app, owner = project.roles["shop_app"], project.roles["segments_exec"]
+    project.superuser(
+        "CREATE FUNCTION peek() RETURNS text LANGUAGE sql SECURITY DEFINER SET search_path = '' "
+        "AS 'SELECT min(password) FROM public.accounts_segmentableuser'"
+    )
+    assert [
+        function for function, _ in project.superuser(remedies["SELECT p.oid::regprocedure"])
+    ] == ["peek()"]
+    open_ones = """
+from segments.exceptions import SegmentError
+from segments.models import Segment
+for n, call in enumerate([
+    "pg_advisory_lock(4242) IS NULL", "pg_try_advisory_lock(4242)", "lo_create(0) = 0",
+    "lo_from_bytea(0, 'x') = 0", "pg_notify('segments', 'x') IS NULL", "pg_sleep(0) IS NULL",
+    "pg_logical_emit_message(false, 'a', 'b') IS NULL", "public.peek() = ''",
+]):
+    try:
+        Segment.objects.create(
+            name="x", slug=f"x{n}", definition=f"SELECT user_id FROM shop_order WHERE {call}"
+        )
+        print("OPEN", call)
+    except SegmentError as error:
+        print(error.sqlstate, call)
+"""
+    assert project.manage("shell", "-c", open_ones).count("OPEN") == 8
+    project.manage(
+        "shell", "-c", "from segments.models import Segment; Segment.objects.all().delete()"
+    )
+    project.superuser(remedies["DO"], "REVOKE EXECUTE ON FUNCTION peek() FROM PUBLIC")
+    assert project.manage("shell", "-c", open_ones).count("42501") == 8
+    assert project.superuser(remedies["SELECT p.oid::regprocedure"]) == []
+    project.manage("shell", "-c", USE)
+    project.superuser(*filter(str.strip, remedies["ALTER ROLE"].split(";\n")))
+    assert project.app("SHOW temp_file_limit") == [("5GB",)]
+    assert app != owner
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        project.app("SET temp_file_limit = -1")
+
+
+def test_page__names_tests_that_are_there():
+    named = re.findall(r"`(test_\w+)\.py::(test_\w+)`", PAGE)
+    assert len(named) == PAGE.count("| `test_")
+    for module, test in named:
+        assert callable(getattr(import_module(f"tests.gate.{module}"), test))
