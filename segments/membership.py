@@ -53,7 +53,7 @@ class HasMembers(models.Model):
     @property
     def members_live(self) -> "models.QuerySet[Any]":
         """The users in the segment now. Evaluates the definition as part of each query."""
-        query = members.live_query(self._read_from, self.slug)
+        query = members.live_query(self.slug)
         return _users().filter(pk__in=RawSQL(query, ()))  # noqa: S611  # It is ours.
 
     def count_members(self) -> int:

@@ -1,11 +1,13 @@
 """The models: segments, their static ids, who is in them, and the history of their refreshes."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models, router
 from django.db.models.functions import Replace
 from django.utils.translation import gettext_lazy as _
@@ -92,6 +94,7 @@ class Segment(HasMembers):
         _("timeout"),
         null=True,
         blank=True,
+        validators=[MinValueValidator(timedelta(milliseconds=1))],
         help_text=_("How long a statement of it may run; that of the settings if left empty."),
     )
     is_active = models.BooleanField(

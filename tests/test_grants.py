@@ -180,7 +180,7 @@ def test_readers__read_members_alone(restricted, query):
     assert query("SELECT count(*) FROM segments.membership") == [(20,)]
     for denied in (
         "SELECT * FROM segments_live.new",
-        "SELECT * FROM segments_live.members('new', 1::bigint)",
+        "SELECT * FROM segments_live.members('new')",
         "SELECT * FROM shop_order",
     ):
         with pytest.raises(Exception, match="permission denied"), transaction.atomic():

@@ -80,9 +80,7 @@ def test_base_views__are_put_back(users, make, query):
     make()
     query("DROP VIEW segments.catalog")
     query("DROP FUNCTION segments.is_member(text, anyelement)")
-    assert found() == {
-        "": "segments.catalog is missing; segments.is_member(text, anyelement) is missing"
-    }
+    assert found() == {"": "segments.catalog is missing; segments.is_member() is missing"}
     mend()
     assert found() == {}
     assert users[0].is_member("vip")

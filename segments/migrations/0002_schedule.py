@@ -1,5 +1,7 @@
+import datetime
 from typing import Any
 
+import django.core.validators
 from django.db import migrations, models
 
 
@@ -26,6 +28,9 @@ class Migration(migrations.Migration):
             field=models.DurationField(
                 blank=True,
                 help_text="How long a statement of it may run; that of the settings if left empty.",
+                validators=[
+                    django.core.validators.MinValueValidator(datetime.timedelta(microseconds=1000))
+                ],
                 null=True,
                 verbose_name="timeout",
             ),

@@ -59,8 +59,12 @@ def ensure_base(connection: BaseDatabaseWrapper) -> None:
     for schema in (conf.schema(), conf.live_schema()):
         if not _schema_exists(connection, schema):
             execute(connection, "create_schema", schema=sql.Identifier(schema))
-    if membership_type(connection) not in (None, names.key_type(connection)):
+    before = membership_type(connection)
+    if before not in (None, names.key_type(connection)):
         execute(connection, "drop_base_view", view=base_view("membership"))
+        for name, arguments in ("is_member", f"(text, {before})"), ("members", "(text)"):
+            named = live_function(name)
+            execute(connection, "drop_function", function=named, arguments=sql.SQL(arguments))
     for file, parts in _statements(connection).items():
         execute(connection, file, **parts)
     for view, words in (
@@ -104,6 +108,7 @@ def _missing(connection: BaseDatabaseWrapper) -> list[str]:
 def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Composable]]:
     """Return the statements that make what all segments share, by file, with their parts."""
     segment, schema = sql.Identifier("segments_segment"), sql.Literal(conf.schema())
+    key_type = sql.SQL(names.key_type(connection))
     reads = sql.SQL(text("reads_of_segment")).format(live=sql.SQL("live_view"))
     return {
         "replace_detached_function": {"function": function("detached")},
@@ -111,7 +116,7 @@ def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Comp
             "view": base_view("membership"),
             "membership": sql.Identifier("segments_membership"),
             "segment": segment,
-            "key_type": sql.SQL(names.key_type(connection)),
+            "key_type": key_type,
         },
         "replace_catalog_view": {
             "view": base_view("catalog"),
@@ -124,10 +129,12 @@ def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Comp
         "replace_is_live_member_function": {
             "function": live_function("is_member"),
             "schema": sql.Literal(conf.live_schema()),
+            "key_type": key_type,
         },
         "replace_live_members_function": {
             "function": live_function("members"),
             "schema": sql.Literal(conf.live_schema()),
+            "key_type": key_type,
         },
         "replace_trace_function": {"function": function("trace"), "reads": reads},
         "replace_unchanged_until_function": {
@@ -137,12 +144,13 @@ def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Comp
     }
 
 
-def functions(connection: BaseDatabaseWrapper) -> Iterator[tuple[sql.Identifier, sql.SQL]]:
+def functions(connection: BaseDatabaseWrapper) -> Iterator[tuple[sql.Identifier, sql.Composed]]:
     """Give the functions that all segments share, with the arguments that their files declare."""
     for file, parts in _statements(connection).items():
         declared = DECLARED.match(text(file))
         if declared:
-            yield cast(sql.Identifier, parts["function"]), sql.SQL(declared[1])
+            named = cast(sql.Identifier, parts["function"])
+            yield named, sql.SQL(declared[1]).format(**parts)
 
 
 def _fingerprint(connection: BaseDatabaseWrapper) -> str:

@@ -55,13 +55,13 @@ def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
     return answer
 
 
-def live_query(alias: str, slug: str) -> str:
+def live_query(slug: str) -> str:
     """Return a SELECT of the ids of those who are in the segment now.
 
     Of the live view, so that Postgres can plan it into a larger query; where definitions are
     evaluated with the rights of another role, of a function that has them.
     """
-    query = statement("select_live_members", live=_live(alias, slug))
+    query = statement("select_live_members", live=_live(slug))
     return cast(str, query.as_string())
 
 
@@ -69,7 +69,7 @@ def among(alias: str, slug: str, keys: Iterable[object], live: bool = False) -> 
     """Return those of the keys that are in the segment's view. One query."""
     query = statement(
         "select_members_among",
-        members=_live(alias, slug) if live else names.members_view(slug),
+        members=_live(slug) if live else names.members_view(slug),
         key_type=sql.SQL(names.key_type(connections[alias])),
         **_users(),
     )
@@ -123,14 +123,10 @@ def _cursor(alias: str) -> Any:
     return wrap(raw.cursor() if raw.prepare_threshold is None else psycopg.Cursor(raw))
 
 
-def _live(alias: str, slug: str) -> sql.Composable:
+def _live(slug: str) -> sql.Composable:
     if not conf.is_restricted():
         return names.live_view(slug)
-    return sql.SQL("{}({}, NULL::{})").format(
-        base.live_function("members"),
-        sql.Literal(slug),
-        sql.SQL(names.key_type(connections[alias])),
-    )
+    return sql.SQL("{}({})").format(base.live_function("members"), sql.Literal(slug))
 
 
 @lru_cache(maxsize=4096)

@@ -1,7 +1,8 @@
 -- Runs at sync and when the schema is created; locks nothing. Whether a user is in a segment now: the
 -- definition is evaluated with the rights of the views' owner, which it cannot give up in here; the
--- settings that it changes are undone with the block.
-CREATE OR REPLACE FUNCTION {function} (slug text, id anyelement) RETURNS boolean
+-- settings that it changes are undone with the block. Of one type, since the cast of another, which may be
+-- the caller's own, would have those rights as well.
+CREATE OR REPLACE FUNCTION {function} (slug text, id {key_type}) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $body$
 DECLARE
     answer boolean;

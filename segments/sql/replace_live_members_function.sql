@@ -1,6 +1,6 @@
 -- Runs at sync and when the schema is created; locks nothing. Who is in a segment now, as
--- replace_is_live_member_function.sql. The second argument gives the type.
-CREATE OR REPLACE FUNCTION {function} (slug text, key anyelement) RETURNS SETOF anyelement
+-- replace_is_live_member_function.sql.
+CREATE OR REPLACE FUNCTION {function} (slug text) RETURNS SETOF {key_type}
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $body$
 BEGIN
     RETURN QUERY EXECUTE pg_catalog.format('SELECT user_id FROM %I.%I', {schema}, replace(slug, '-', '_'));
