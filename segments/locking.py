@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Exists, OuterRef
 
 from segments import conf
 from segments.exceptions import SegmentExecutionError, translated
-from segments.models import Segment
+from segments.models import Segment, StaticMember
 from segments.sql import session
 
 
@@ -41,19 +42,25 @@ def locked(
         yield connection, row
 
 
-def try_locked_row(connection: BaseDatabaseWrapper, key: int) -> Segment | None:
-    """Lock a segment and its row without waiting; None where another session has either.
+def try_locked_row(connection: BaseDatabaseWrapper, key: int) -> tuple[Segment | None, bool]:
+    """Lock a segment and its row without waiting.
+
+    Returns:
+        The row, None where another session has either; and whether the schema is changing.
 
     Raises:
         Segment.DoesNotExist: when there is no such row any more.
     """
-    if not session.try_lock(connection, key):
-        return None
+    taken, changing = session.try_lock(connection, key)
+    if not taken:
+        return None, changing
     rows = Segment.objects.using(connection.alias).filter(pk=key)
-    row = rows.select_for_update(no_key=True, skip_locked=True).first()
+    listed = Exists(StaticMember.objects.filter(segment_id=OuterRef("pk")))
+    locked = rows.select_for_update(no_key=True, skip_locked=True)
+    row = locked.annotate(listed=listed).first()
     if row is None:
         rows.get()
-    return row
+    return row, changing
 
 
 def wait_for(segment: Segment) -> None:

@@ -154,7 +154,7 @@ def record_failure(alias: str, segment: Segment, clock: Clock, error: SegmentErr
     result = RefreshResult(Status.FAILED, slug=segment.slug, error=error)
     try:
         with session.limited(alias, segment.slug) as connection:
-            row = try_locked_row(connection, segment.pk)
+            row, _ = try_locked_row(connection, segment.pk)
             if row is not None and row.attempted_at == segment.attempted_at:
                 record(connection, row, clock, result)
     except Segment.DoesNotExist:

@@ -96,12 +96,12 @@ def attempt(segment: Segment, how: How) -> RefreshResult:
             translated(SegmentExecutionError, slug),
             session.limited(alias, slug, timeout=segment.timeout) as connection,
         ):
-            row = _locked_row(connection, segment, how)
-            result = (
-                _within(connection, row, how, clock)
-                if row
-                else RefreshResult(LOCKED, segment.members_count, slug=slug)
-            )
+            row, changing = _locked_row(connection, segment, how)
+            if row is None or changing:
+                status = LOCKED if row is None else DETACHED
+                result = RefreshResult(status, segment.members_count, slug=slug)
+            else:
+                result = _within(connection, row, how, clock)
     except SegmentError as error:
         record_failure(alias, segment, clock, error)
         reload_state(alias, segment)
@@ -113,16 +113,18 @@ def attempt(segment: Segment, how: How) -> RefreshResult:
     return result
 
 
-def _locked_row(connection: BaseDatabaseWrapper, segment: Segment, how: How) -> Segment | None:
-    """Lock a segment and return its row; None where that is left to another session."""
+def _locked_row(
+    connection: BaseDatabaseWrapper, segment: Segment, how: How
+) -> tuple[Segment | None, bool]:
+    """Lock a segment; see `try_locked_row`. No row, too, where another run has refreshed it."""
     try:
-        row = try_locked_row(connection, segment.pk)
+        row, changing = try_locked_row(connection, segment.pk)
     except Segment.DoesNotExist as error:
         raise SegmentExecutionError("it has been deleted", slug=segment.slug) from error
     if row is None or (how.scheduled and row.attempted_at != segment.attempted_at):
-        return None
+        return None, changing
     segment.attempted_at = row.attempted_at
-    return row
+    return row, changing
 
 
 def _within(
@@ -130,7 +132,7 @@ def _within(
 ) -> RefreshResult:
     """Do what `attempt` does with a locked row, in the one transaction in which it does it."""
     found = views.state(connection, row.slug)
-    if found.held or session.is_schema_changing(connection):
+    if found.held:
         return RefreshResult(DETACHED, row.members_count, slug=row.slug)
     compiled = compile_segment(connection, row)
     until = None if how.force else _unchanged_until(connection, row, compiled, found, how)

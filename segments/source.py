@@ -48,9 +48,10 @@ def _static_of(connection: BaseDatabaseWrapper, segment: Segment) -> int | None:
 
     A segment that is no more than a list stays defined by it when the list has become empty.
     """
-    listed = (
-        segment.kind == "static"
-        or segment.unsaved_static_ids is not None
-        or StaticMember.objects.using(connection.alias).filter(segment=segment.pk).exists()
-    )
+    listed: bool | None = segment.kind == "static" or segment.unsaved_static_ids is not None
+    if not listed:
+        listed = getattr(segment, "listed", None)  # As `locking` has looked up with the row.
+    if listed is None:
+        rows = StaticMember.objects.using(connection.alias).filter(segment=segment.pk)
+        listed = rows.exists()
     return (segment.pk or 0) if listed else None

@@ -102,7 +102,6 @@ def test_drop__works_after_migrating_to_zero_too(shop):
     assert manage(where, "drop_segments", "--yes").stdout == "There is nothing to drop.\n"
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("clean_views")
 def test_drop__of_1500_segments_does_not_exhaust_the_lock_table(drop, query, schemas):

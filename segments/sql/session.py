@@ -1,7 +1,7 @@
 """The transaction in which a segment is worked on: its limits, its lock, its protocol."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -47,9 +47,11 @@ def limited(
         connection.errors_occurred = False
         if not connection.is_usable():
             connection.close()
-    with _transaction(alias, slug), connection.cursor() as cursor:
-        if outermost and writes:
-            cursor.execute(text("set_isolation"))
+    with (
+        _read_committed(connection) if outermost and writes else nullcontext(),
+        _transaction(alias, slug),
+        connection.cursor() as cursor,
+    ):
         cursor.execute(
             text("set_limits"),
             {
@@ -75,6 +77,20 @@ def limited(
             transaction.set_rollback(True, using=alias)
         elif not outermost:
             cursor.execute(text("restore_limits"), before)
+
+
+@contextmanager
+def _read_committed(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Have the next transaction begin as READ COMMITTED, whatever those of the connection are."""
+    connection.ensure_connection()
+    raw: Any = connection.connection
+    before = raw.isolation_level
+    raw.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    try:
+        yield
+    finally:
+        if not raw.closed:
+            raw.isolation_level = before
 
 
 @contextmanager
@@ -113,9 +129,15 @@ def lock(connection: BaseDatabaseWrapper, segment: int) -> None:
     value(connection, "lock_segment", key=_lock_key(segment))
 
 
-def try_lock(connection: BaseDatabaseWrapper, segment: int) -> bool:
-    """Take the segment's lock until the end of the transaction, unless another session has it."""
-    return bool(value(connection, "try_lock_segment", key=_lock_key(segment)))
+def try_lock(connection: BaseDatabaseWrapper, segment: int) -> tuple[bool, bool]:
+    """Take the segment's lock until the end of the transaction, unless another session has it.
+
+    Returns:
+        Whether it was taken, and `is_schema_changing`.
+    """
+    keys = {"key": _lock_key(segment), "schema_change": _schema_change_key()}
+    ((taken, changing),) = rows(connection, "try_lock_segment", **keys)
+    return taken, changing
 
 
 def lock_base(connection: BaseDatabaseWrapper) -> None:

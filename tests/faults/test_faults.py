@@ -22,7 +22,7 @@ def test_refresh__survives(suite):
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=280,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout

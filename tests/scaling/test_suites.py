@@ -34,7 +34,7 @@ def test_suite(suite, settings):
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=280,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout

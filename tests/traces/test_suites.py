@@ -13,7 +13,6 @@ from tests.demo.test_postgres import ROOT
     "suite",
     ["server", "random"],
 )
-@pytest.mark.timeout(300)
 def test_suite(suite):
     result = subprocess.run(
         [
