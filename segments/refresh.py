@@ -134,7 +134,7 @@ def _within(
     found = views.state(connection, row.slug)
     if found.held:
         return RefreshResult(DETACHED, row.members_count, slug=row.slug)
-    compiled = compile_segment(connection, row)
+    compiled = compile_segment(connection, row, found.fingerprint)
     until = None if how.force else _unchanged_until(connection, row, compiled, found, how)
     if until:
         unchanged = RefreshResult(Status.UNCHANGED, row.members_count, slug=row.slug)

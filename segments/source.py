@@ -11,8 +11,13 @@ from segments.sql.definition import Compiled, Source, compile_source
 from segments.sql.queryset import QuerySource
 
 
-def compile_segment(connection: BaseDatabaseWrapper, segment: Segment) -> Compiled:
+def compile_segment(
+    connection: BaseDatabaseWrapper, segment: Segment, known: str | None = None
+) -> Compiled:
     """Compile what a segment is defined by, saved or not. Must be called in a transaction.
+
+    Args:
+        known: The fingerprint of its live view; what gives the same needs no second look.
 
     Raises:
         SegmentDefinitionError: when it is not valid.
@@ -26,7 +31,8 @@ def compile_segment(connection: BaseDatabaseWrapper, segment: Segment) -> Compil
     static_of = _static_of(connection, segment)
     if segment.kind != "manager":
         definition = segment.definition or None
-        return compile_source(connection, Source(segment.slug, definition, static_of=static_of))
+        source = Source(segment.slug, definition, static_of=static_of)
+        return compile_source(connection, source, known)
     model: type[Model] | None = get_user_model()
     if segment.model_id is not None:
         # By the application's own connection: that of the views may read no table of Django's.
@@ -38,9 +44,8 @@ def compile_segment(connection: BaseDatabaseWrapper, segment: Segment) -> Compil
         )
     query = QuerySource(segment.slug, model, segment.manager_name, segment.manager_method)
     text, shape = query.compile(connection.alias)
-    return compile_source(
-        connection, Source(segment.slug, text, "manager_method", shape, static_of)
-    )
+    source = Source(segment.slug, text, "manager_method", shape, static_of)
+    return compile_source(connection, source, known)
 
 
 def _static_of(connection: BaseDatabaseWrapper, segment: Segment) -> int | None:

@@ -62,8 +62,13 @@ class Column:
     number: int
 
 
-def compile_source(connection: BaseDatabaseWrapper, source: Source) -> Compiled:
+def compile_source(
+    connection: BaseDatabaseWrapper, source: Source, known: str | None = None
+) -> Compiled:
     """Compile a definition, static ids, or the union of both. Executes nothing of the definition.
+
+    Args:
+        known: The fingerprint of a live view, of which Postgres has parsed the whole.
 
     Must be called in a transaction. Costs two or three round trips, and locks the tables that the
     definition names against being dropped, to the end of the transaction.
@@ -71,15 +76,27 @@ def compile_source(connection: BaseDatabaseWrapper, source: Source) -> Compiled:
     Raises:
         SegmentDefinitionError: with what is wrong and where.
     """
-    selects = []
+    selects, offset = [], 0
     if source.definition is not None:
-        selects.append(_wrapped(connection, source, source.definition))
+        wrapped, offset = _wrapped(connection, source, source.definition)
+        selects.append(wrapped)
     if source.static_of is not None:
         selects.append(_static(connection, source.static_of))
     select = "\nUNION\n".join(selects)
     # Whether a list is empty by now is no difference in the definition beside it.
     shape = source.shape or selects[0]
-    return Compiled(select, _digest(select), _digest(shape))
+    compiled = Compiled(select, _digest(select), _digest(shape))
+    if source.definition is not None and compiled.fingerprint != known:
+        # What may stand alone but not in a view comes to light here: DML, SHOW, a semicolon.
+        with translated(
+            SegmentDefinitionError,
+            source.slug,
+            field=source.field,
+            source=source.definition,
+            offset=offset,
+        ):
+            describe(connection, selects[0])
+    return compiled
 
 
 def check_text(slug: str, definition: str, field: str = "definition") -> None:
@@ -125,8 +142,8 @@ def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
     ]
 
 
-def _wrapped(connection: BaseDatabaseWrapper, source: Source, definition: str) -> str:
-    """Return the SELECT around a definition, having had Postgres parse both."""
+def _wrapped(connection: BaseDatabaseWrapper, source: Source, definition: str) -> tuple[str, int]:
+    """Return the SELECT around a definition that Postgres has parsed, and where that begins."""
 
     def refused(why: str, hint: str | None = None) -> SegmentDefinitionError:
         return SegmentDefinitionError(why, slug=source.slug, field=source.field, hint=hint)
@@ -148,7 +165,7 @@ def _wrapped(connection: BaseDatabaseWrapper, source: Source, definition: str) -
             "the definition gives no columns", "It must be one SELECT that gives user ids."
         )
     column, certain = _id_column(connection, columns, refused)
-    wrapper = statement(
+    wrapper: str = statement(
         "wrap_distinct" if certain else "wrap_semi_join",
         definition=sql.SQL(PLACE),
         column=sql.Identifier(column.name),
@@ -156,18 +173,7 @@ def _wrapped(connection: BaseDatabaseWrapper, source: Source, definition: str) -
         key=sql.Identifier(names.user_key_column()),
         key_type=_type(connection),
     ).as_string()
-    offset = wrapper.index(PLACE)
-    select: str = wrapper.replace(PLACE, definition)
-    # What may stand alone but not in a view comes to light here: DML, SHOW, a trailing semicolon.
-    with translated(
-        SegmentDefinitionError,
-        source.slug,
-        field=source.field,
-        source=definition,
-        offset=offset,
-    ):
-        describe(connection, select)
-    return select
+    return wrapper.replace(PLACE, definition), wrapper.index(PLACE)
 
 
 def _id_column(
