@@ -11,6 +11,8 @@ NEXT_STEPS = {
     "2BP01": "Change or delete what reads it first.",
     "25006": "Run this on a connection that may write; a replica cannot.",
     "40001": "Refreshes need READ COMMITTED: leave the isolation level of this connection at it.",
+    "42883": "Check its name, and the types of what it is given. If it is a function of the "
+    "segments' schema, this creates it: manage.py sync_segments",
     "42P01": "Check its name. If it is the view of a segment, this creates it: "
     "manage.py sync_segments",
     "42601": "A definition is one SELECT that gives user ids, with no semicolon at its end.",

@@ -75,9 +75,8 @@ class HasMembers(models.Model):
         A segment that was never populated answers from its live view.
 
         Args:
-            user: A user or the primary key of one; one without a key is in no segment. A key
-                whose user was deleted since the refresh is in none at once; an instance that is
-                still in memory then gets the answer of the refresh.
+            user: A user or the primary key of one. One without a key is in no segment, and so is
+                one whose user was deleted since the refresh, in whatever way.
 
         Raises:
             SegmentExecutionError: when the database does not answer.
@@ -88,9 +87,7 @@ class HasMembers(models.Model):
         if self.refreshed_at is None:
             return self.has_member_live(key)
         try:
-            # An instance was loaded, so there was such a user; a bare key may be anybody's.
-            exists = isinstance(user, models.Model)
-            return members.is_member(self._read_from, self.slug, key, exists=exists)
+            return members.is_member(self._read_from, self.slug, key)
         except django.db.Error as error:
             raise from_driver(error, SegmentExecutionError, self.slug) from error
 

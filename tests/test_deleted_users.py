@@ -30,12 +30,21 @@ def gone(request, users, make, query):
 
 
 @pytest.mark.parametrize("slug", ["vip", "pilot"])
-def test_check__of_their_key_is_false(gone, slug, django_assert_num_queries):
+def test_check__is_false_at_once(gone, slug, django_assert_num_queries):
     segment = Segment.objects.get(slug=slug)
-    with django_assert_num_queries(1):
-        assert segment.has_member(gone.pk) is False
-    assert segment.has_member_live(gone.pk) is False
-    assert gone.is_member_live(slug) is False
+    for user in (gone, gone.pk):
+        with django_assert_num_queries(1):
+            assert segment.has_member(user) is False
+        assert segment.has_member_live(user) is False
+    for which in (segment, slug):
+        with django_assert_num_queries(1):
+            assert gone.is_member(which) is False
+        assert gone.is_member_live(which) is False
+
+
+def test_check__in_psql_is_false_at_once(gone, query):
+    assert query("SELECT segments.is_member('vip', %s)", gone.pk) == [(False,)]
+    assert query("SELECT segments.is_member('vip', %s)", gone.pk + 1) == [(True,)]
 
 
 @pytest.mark.parametrize("slug", ["vip", "pilot"])

@@ -2,8 +2,10 @@
 
 import pytest
 from django.core.management import call_command
+from django.db import transaction
 
 from segments import sync
+from segments.exceptions import SegmentExecutionError
 from segments.models import Segment, Status
 from tests.conftest import USERS, forget
 
@@ -84,6 +86,32 @@ def test_base_views__are_put_back(users, make, query):
     mend()
     assert found() == {}
     assert users[0].is_member("vip")
+
+
+def test_moved_users__are_found_again_by_a_sync(users, make, query):
+    segment = make()
+    query(f"CREATE SCHEMA elsewhere; ALTER TABLE {USERS} SET SCHEMA elsewhere")
+    query("SET LOCAL search_path TO public, elsewhere")
+    missing = f'"public.{USERS}" does not exist'
+    with pytest.raises(SegmentExecutionError, match=missing), transaction.atomic():
+        segment.has_member(users[0])
+    assert found() == {"": "what all segments share is of another version or other settings"}
+    mend()
+    assert found() == {}
+    assert segment.has_member(users[0])
+    assert users[0].is_member("vip")
+
+
+def test_hardened_default_privileges__let_readers_check(users, make, query, role):
+    make()
+    query("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+    query("DROP FUNCTION segments.is_member(text, anyelement), segments.is_user(bigint)")
+    mend()
+    reader = role("reader")
+    query(f'GRANT USAGE ON SCHEMA segments TO "{reader}"')
+    query(f'GRANT SELECT ON segments.vip TO "{reader}"')
+    query(f'SET LOCAL ROLE "{reader}"')
+    assert query("SELECT segments.is_member('vip', %s)", users[0].pk) == [(True,)]
 
 
 def test_missing_grant__is_put_back(users, make, settings, role):

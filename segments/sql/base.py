@@ -1,4 +1,4 @@
-"""What all segments share: two schemas, two views, two functions."""
+"""What all segments share: two schemas, two views, and the functions that ask them."""
 
 import hashlib
 import re
@@ -62,11 +62,16 @@ def ensure_base(connection: BaseDatabaseWrapper) -> None:
     before = membership_type(connection)
     if before not in (None, names.key_type(connection)):
         execute(connection, "drop_base_view", view=base_view("membership"))
-        for name, arguments in ("is_member", f"(text, {before})"), ("members", "(text)"):
-            named = live_function(name)
-            execute(connection, "drop_function", function=named, arguments=sql.SQL(arguments))
+        for named, taken in (
+            (function("is_user"), f"({before})"),
+            (live_function("is_member"), f"(text, {before})"),
+            (live_function("members"), "(text)"),
+        ):
+            execute(connection, "drop_function", function=named, arguments=sql.SQL(taken))
     for file, parts in _statements(connection).items():
         execute(connection, file, **parts)
+    for named, declared in functions(connection):
+        execute(connection, "grant_execute", function=named, arguments=declared)
     for view, words in (
         (base_view("membership"), "Which user is in which segment, and since when."),
         (base_view("catalog"), "Every segment, how it is doing, and how old its members are."),
@@ -125,6 +130,12 @@ def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Comp
             "schema": schema,
             "due": due(),
         },
+        "replace_is_user_function": {
+            "function": function("is_user"),
+            "users": _located(connection, names.user_table()),
+            "key": sql.Identifier(names.user_key_column()),
+            "key_type": key_type,
+        },
         "replace_is_member_function": {"function": function("is_member"), "schema": schema},
         "replace_is_live_member_function": {
             "function": live_function("is_member"),
@@ -142,6 +153,12 @@ def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Comp
             "trace": function("trace"),
         },
     }
+
+
+def _located(connection: BaseDatabaseWrapper, table: sql.Identifier) -> sql.Identifier:
+    """Return the name of a table with its schema."""
+    found = rows(connection, "select_relation", name=table.as_string())
+    return sql.Identifier(*found[0][:2]) if found else table
 
 
 def functions(connection: BaseDatabaseWrapper) -> Iterator[tuple[sql.Identifier, sql.Composed]]:

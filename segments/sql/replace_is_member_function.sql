@@ -12,7 +12,9 @@ BEGIN
         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname = {schema} AND c.relname = name AND c.relkind = 'm' AND c.relispopulated
     ) THEN
-        EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM %I.%I WHERE user_id = $1)', {schema}, name)
+        EXECUTE pg_catalog.format(
+            'SELECT EXISTS (SELECT FROM %I.%I WHERE user_id = $1 AND %1$I.is_user(user_id))', {schema}, name
+        )
         INTO answer USING id;
     END IF;
     RETURN answer;

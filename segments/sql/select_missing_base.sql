@@ -5,6 +5,7 @@ WITH wanted (schema, name, kind) AS (
         (%(schema)s, 'membership', 'view'),
         (%(schema)s, 'catalog', 'view'),
         (%(schema)s, 'is_member', 'function'),
+        (%(schema)s, 'is_user', 'function'),
         (%(schema)s, 'detached', 'function'),
         (%(schema)s, 'trace', 'function'),
         (%(schema)s, 'unchanged_until', 'function'),

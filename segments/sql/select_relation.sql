@@ -1,4 +1,4 @@
--- Runs for segments_grants; locks nothing. Where a table is, and its columns.
+-- Runs for segments_grants, at sync and when the schema is created; locks nothing. Where a table is, and its columns.
 SELECT n.nspname::text AS schema, c.relname::text AS name, ARRAY(
     SELECT a.attname::text FROM pg_catalog.pg_attribute AS a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
