@@ -150,6 +150,7 @@ def _check_settings() -> list[CheckMessage]:
         conf.skip_lag,
         conf.history,
         conf.statement_timeout,
+        conf.max_timeout,
         conf.lock_timeout,
     ):
         try:

@@ -87,6 +87,11 @@ def statement_timeout() -> timedelta:
     return _duration("SEGMENTS_STATEMENT_TIMEOUT", _get("SEGMENTS_STATEMENT_TIMEOUT", 300))
 
 
+def max_timeout() -> timedelta:
+    """The longest `timeout` that a segment may be given; zero: any, and none at all."""
+    return _duration("SEGMENTS_MAX_TIMEOUT", _get("SEGMENTS_MAX_TIMEOUT", 3600))
+
+
 def lock_timeout() -> timedelta:
     """How long to wait for a lock before giving up; zero: without limit."""
     return _duration("SEGMENTS_LOCK_TIMEOUT", _get("SEGMENTS_LOCK_TIMEOUT", 10))

@@ -5,7 +5,7 @@ A segment's views change under its lock, which comes before any lock on its row.
 views follow once the row is committed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,6 @@ from django.db.models.functions import Replace
 
 from segments import conf
 from segments.exceptions import (
-    SegmentCostError,
     SegmentDefinitionError,
     SegmentError,
     SegmentExecutionError,
@@ -32,11 +31,17 @@ from segments.models import Membership, Segment, StaticMember
 from segments.outcome import Clock, announce, copy_state, record_failure
 from segments.refresh import populate, reload_state
 from segments.source import compile_segment
-from segments.sql import base, drafts, names, session, static_ids, views
-from segments.sql.definition import Compiled, check_text
-
-DEFINING = ("definition", "model_id", "manager_name", "manager_method")
-"""The fields that say who is in a segment, besides its static ids."""
+from segments.sql import names, session, static_ids, views
+from segments.sql.definition import check_text
+from segments.validation import (
+    DEFINING,
+    check_circle,
+    check_cost,
+    check_defined,
+    check_timeout,
+    differ,
+    try_definition,
+)
 
 LABELLING = ("slug", "name", "description")
 """The fields that the comments on its views repeat."""
@@ -60,10 +65,13 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
     check_text(segment.slug, segment.definition)
     together = using == conf.exec_connection()
     if not together:
-        try_definition(segment, Segment.objects.using(using).filter(pk=segment.pk).first())
+        last = Segment.objects.using(using).filter(pk=segment.pk).first()
+        check_timeout(segment, last)
+        try_definition(segment, last)
     with locked(using, segment.pk, segment.slug, segment.timeout) as (connection, before):
         _check_clash(segment, using)
         check_defined(segment, before, using)
+        check_timeout(segment, before)
         # A refresh may have moved on since this instance was loaded; none can while it is saved.
         copy_state(before or Segment(), segment)
         with _row_locks(segment.slug):
@@ -74,10 +82,10 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
         row = Segment.objects.using(using).get(pk=segment.pk)
         change = Change(
             created=before is None,
-            redefined=ids is not None or _differ(before, row, DEFINING),
-            relabelled=_differ(before, row, LABELLING),
+            redefined=ids is not None or differ(before, row, DEFINING),
+            relabelled=differ(before, row, LABELLING),
             # Or else that was done before the row was saved.
-            priced=together and not segment.allow_cost and _differ(before, row, DEFINING),
+            priced=together and not segment.allow_cost and differ(before, row, DEFINING),
             old_slug=before.slug if before else row.slug,
         )
         if together:
@@ -103,64 +111,6 @@ def deleting(segment: Segment, using: str) -> Iterator[None]:
             model.objects.using(using).filter(segment=segment.pk)._raw_delete(using)
         with _row_locks(segment.slug):
             yield
-
-
-def validate(segment: Segment) -> None:
-    """Run what defines a segment once, in a transaction that is rolled back; see `try_definition`.
-
-    Raises:
-        SegmentDefinitionError, SegmentExecutionError: with what is wrong, and `field` set.
-    """
-    alias = conf.exec_connection()
-    before = Segment.objects.using(alias).filter(pk=segment.pk).first()
-    check_defined(segment, before, alias)
-    try_definition(segment, before)
-
-
-def try_definition(segment: Segment, before: Segment | None) -> None:
-    """Evaluate a definition that differs from that of before, and roll that back.
-
-    Takes no lock on the segment's views. Costs the evaluation of the definition, up to
-    `SEGMENTS_STATEMENT_TIMEOUT`.
-    """
-    ids = segment.unsaved_static_ids
-    if before and ids is None and not _differ(before, segment, DEFINING):
-        return
-    with (
-        translated(SegmentExecutionError, segment.slug, field=defining_field(segment)),
-        session.limited(
-            conf.exec_connection(), segment.slug, undo=True, timeout=segment.timeout
-        ) as connection,
-    ):
-        if ids is not None:
-            static_ids.check(connection, segment.slug, ids)
-        compiled = compile_segment(connection, segment)
-        base.ensure_schemas(connection)
-        if not segment.allow_cost and _differ(before, segment, DEFINING):
-            check_cost(connection, segment, compiled)
-        trial = views.create_trial(connection, segment.slug, compiled)
-        check_circle(connection, segment.slug, trial)
-
-
-def defining_field(segment: Segment) -> str:
-    """Return the field to stand beside what is wrong with the definition."""
-    return "manager_method" if segment.kind == "manager" else "definition"
-
-
-def check_cost(connection: BaseDatabaseWrapper, segment: Segment, compiled: Compiled) -> None:
-    """Raise SegmentCostError for a definition that is priced above `SEGMENTS_MAX_COST`."""
-    limit = conf.max_cost()
-    if limit is None or segment.kind == "static":
-        return
-    cost = drafts.price(connection, segment.slug, compiled).cost
-    if cost > limit:
-        raise SegmentCostError(
-            f"the planner prices it at {cost:,.0f}, and SEGMENTS_MAX_COST is {limit:,.0f}",
-            slug=segment.slug,
-            field=defining_field(segment),
-            hint="Make it cheaper (is an index missing?), or allow it for this one save: "
-            "segment.allow_cost = True",
-        )
 
 
 def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
@@ -298,47 +248,3 @@ def _check_clash(segment: Segment, using: str) -> None:
             slug=segment.slug,
             field="slug",
         )
-
-
-def check_defined(segment: Segment, before: Segment | None, using: str) -> None:
-    """Refuse a segment of which nothing says who is in it; a list that is empty does."""
-    listed = (
-        segment.unsaved_static_ids is not None
-        or (before is not None and before.kind == "static")
-        or StaticMember.objects.using(using).filter(segment=segment.pk).exists()
-    )
-    if segment.kind == "static" and not listed:
-        raise SegmentDefinitionError(
-            "nothing says who is in it: give a definition, static ids or a manager method",
-            slug=segment.slug,
-            field="definition",
-        )
-
-
-def check_circle(connection: BaseDatabaseWrapper, slug: str, start: str) -> None:
-    """Refuse a segment that reads itself, by whatever way, looking from one of its views."""
-    own = names.view_name(slug)
-    path = _path(views.reads(connection), start, own)
-    if path is None and views.reads_itself(connection, start):
-        path = [own]
-    if path is not None:
-        raise SegmentDefinitionError(
-            f"it would read itself: {' -> '.join([own, *path])}", slug=slug, field="definition"
-        )
-
-
-def _path(graph: dict[str, set[str]], start: str, goal: str) -> list[str] | None:
-    """Return the shortest way from a node to a goal, without the node that it starts at."""
-    paths = [[name] for name in sorted(graph.get(start, ()))]
-    seen: set[str] = set()
-    for path in paths:  # Breadth first: the list grows while it is read.
-        if path[-1] == goal:
-            return path
-        if path[-1] not in seen:
-            seen.add(path[-1])
-            paths += [[*path, name] for name in sorted(graph.get(path[-1], ()))]
-    return None
-
-
-def _differ(before: Segment | None, after: Segment, fields: Iterable[str]) -> bool:
-    return before is None or any(getattr(before, f) != getattr(after, f) for f in fields)

@@ -11,11 +11,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, translated
-from segments.lifecycle import check_circle, check_defined, defining_field
 from segments.models import Segment
 from segments.source import compile_segment
 from segments.sql import drafts, names, session, static_ids, views
 from segments.sql.static_ids import OneShot
+from segments.validation import check_circle, check_defined, check_timeout, defining_field
 
 NOBODY = "Nobody is in it."
 
@@ -76,7 +76,9 @@ def preview(segment: Segment, limit: int = 10) -> Preview:
         translated(SegmentExecutionError, slug, field=defining_field(segment)),
         session.limited(alias, slug, undo=True, timeout=segment.timeout) as connection,
     ):
-        check_defined(segment, Segment.objects.using(alias).filter(pk=segment.pk).first(), alias)
+        before = Segment.objects.using(alias).filter(pk=segment.pk).first()
+        check_defined(segment, before, alias)
+        check_timeout(segment, before)
         compiled = compile_segment(connection, _with_list(connection, segment))
         draft = drafts.create(connection, slug, compiled)
         check_circle(connection, slug, draft)

@@ -113,6 +113,13 @@ def test_preview__shows_errors_beside_their_fields(author, users):
     assert 'line 1: "x" is no whole number' in page
 
 
+def test_timeout__above_the_limit_is_told_beside_it(author, users):
+    for button in ({}, {"_preview": "Preview"}):
+        page = author(ADD, **form(static_ids=users[0].pk, timeout="1:00:01"), **button)
+        assert "its timeout may be 1:00:00 at most" in page
+    assert not Segment.objects.exists()
+
+
 def test_preview__that_is_not_exact_says_so(author, users, settings):
     settings.SEGMENTS_PREVIEW_TIMEOUT = 0.1
     slow = f"SELECT id FROM {USERS} WHERE pg_sleep(0.05) IS NOT NULL"

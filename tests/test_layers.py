@@ -21,6 +21,7 @@ LAYERS = [
     {"workers"},
     {"runs"},
     {"watch"},
+    {"validation"},
     {"lifecycle"},
     {"preview"},
     {"sync"},

@@ -1,13 +1,15 @@
 """Segment and SegmentMixin: what they answer, at what cost, and what they never answer."""
 
 import types
+from datetime import timedelta
 from importlib import import_module
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
-from segments.exceptions import SegmentExecutionError
+from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Segment, Status
 from segments.sql import view_models
 from tests.conftest import USERS
@@ -228,6 +230,26 @@ def test_offer__goes_to_the_first_segment_that_the_user_is_in(staff, users, make
     assert Offer.get_offer_for_user(users[5]) == second
     second.delete()
     assert Offer.get_offer_for_user(users[5]) is None
+
+
+@pytest.mark.parametrize("timeout", [timedelta(hours=2), timedelta()])
+def test_timeout__above_the_limit_is_refused_but_where_it_was_before(timeout, make, settings):
+    make("hour", timeout=timedelta(hours=1))
+    with pytest.raises(SegmentDefinitionError, match="timeout may be 1:00:00 at most") as caught:
+        make(timeout=timeout)
+    assert caught.value.field == "timeout"
+    assert Segment.objects.count() == 1
+    settings.SEGMENTS_MAX_TIMEOUT = 0
+    segment = make(timeout=timeout)
+    settings.SEGMENTS_MAX_TIMEOUT = 60
+    segment.name = "Other"
+    segment.save()
+    for attempt in (segment.full_clean, segment.save, segment.preview):
+        segment.timeout = timedelta(seconds=61)
+        with pytest.raises((SegmentDefinitionError, ValidationError), match="0:01:00 at most"):
+            attempt()
+    segment.timeout = timedelta(seconds=60)
+    segment.save()
 
 
 def test_live_check__is_under_the_timeout(users, make, settings):
