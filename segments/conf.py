@@ -1,4 +1,4 @@
-"""The settings of this package, read at each access, so that `override_settings` works."""
+"""The settings of this package. Those that `override_settings` changes are read anew."""
 
 import re
 from datetime import timedelta
@@ -8,7 +8,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
+
+UNSET = object()
 
 
 def exec_connection() -> str:
@@ -121,7 +124,22 @@ def work_mem() -> str | None:
 
 
 def _get(name: str, default: object) -> Any:
-    return getattr(settings, name, default)
+    value = _setting(name)
+    return default if value is UNSET else value
+
+
+@cache
+def _setting(name: str) -> Any:
+    """Return a setting; kept, since Django takes 3 us to find that there is none of that name."""
+    return getattr(settings, name, UNSET)
+
+
+def _forget(**kwargs: Any) -> None:
+    """Read settings anew, as some have been overridden."""
+    _setting.cache_clear()
+
+
+setting_changed.connect(_forget)
 
 
 @lru_cache
