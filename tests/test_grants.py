@@ -40,6 +40,10 @@ def restricted(roles, orders, make, settings, query):
     make()
     grants(roles, "--read", "shop_order(user_id, amount)")
     settings.SEGMENTS_EXEC_ROLE = roles[0]
+    query(
+        "CREATE FUNCTION put(text, text, boolean) RETURNS text LANGUAGE plpgsql AS "
+        "'BEGIN RETURN set_config($1, $2, $3); END'"
+    )
     query(f'GRANT ALL ON ALL TABLES IN SCHEMA public TO "{roles[1]}"')
     query(f'SET SESSION AUTHORIZATION "{roles[1]}"')
     yield roles
@@ -132,7 +136,7 @@ def test_role__that_an_alias_logs_in_as_is_made_for_that_and_shared_with_nobody(
         "SELECT user_id FROM shop_offer JOIN shop_order ON true",
         "SELECT user_id FROM shop_order WHERE placed_at < now()",
         f"SELECT id FROM {USERS} WHERE password <> ''",
-        "SELECT user_id FROM shop_order WHERE set_config('role', 'none', true) IS NOT NULL",
+        "SELECT user_id FROM shop_order WHERE put('role', 'none', true) IS NOT NULL",
     ],
 )
 def test_definition__that_reads_what_was_not_granted_is_refused(definition, restricted):
@@ -148,7 +152,7 @@ def test_live_check__cannot_give_up_the_role(restricted, users, settings, query)
     settings.SEGMENTS_REFRESH_ON_SAVE = False
     segment = Segment.objects.get(slug="vip")
     segment.definition = (
-        "SELECT user_id FROM shop_order WHERE set_config('role', 'none', true) IS NOT NULL"
+        "SELECT user_id FROM shop_order WHERE put('role', 'none', true) IS NOT NULL"
     )
     segment.save()
     for ask in (
@@ -164,7 +168,7 @@ def test_live_check__leaves_no_setting_behind(restricted, users, settings, query
     settings.SEGMENTS_REFRESH_ON_SAVE = False
     segment = Segment.objects.get(slug="vip")
     segment.definition = (
-        "SELECT user_id FROM shop_order WHERE set_config('search_path', 'nowhere', false) <> ''"
+        "SELECT user_id FROM shop_order WHERE put('search_path', 'nowhere', false) <> ''"
     )
     segment.save()
     assert segment.has_member_live(users[0])

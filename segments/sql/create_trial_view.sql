@@ -1,4 +1,4 @@
--- Runs when a definition is validated, in a transaction that is rolled back; evaluates it once, as
--- the views' owner and in Postgres' security-restricted operation, like a refresh.
+-- Runs when a definition is validated or planned, in a transaction that is rolled back; evaluates nothing yet.
 CREATE MATERIALIZED VIEW {view} AS
 {definition}
+WITH NO DATA

@@ -1,6 +1,7 @@
 """Compile: from what an author wrote to one SELECT of distinct, existing, non-null user ids.
 
-This is the gate: nothing else puts an author's text into a statement.
+This is the gate: nothing else puts an author's text into a statement. What the text calls is known
+once there is a view of it; see `calls`.
 """
 
 import hashlib
@@ -41,8 +42,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A SELECT to make the live view of, with what tells it from others."""
+    """A SELECT to make the live view of, with what tells it from others, and where it is from."""
 
+    source: Source
     select: str
     fingerprint: str
     shape: str
@@ -85,7 +87,7 @@ def compile_source(
     select = "\nUNION\n".join(selects)
     # Whether a list is empty by now is no difference in the definition beside it.
     shape = source.shape or selects[0]
-    compiled = Compiled(select, _digest(select), _digest(shape))
+    compiled = Compiled(source, select, _digest(select), _digest(shape))
     if source.definition is not None and compiled.fingerprint != known:
         # What may stand alone but not in a view comes to light here: DML, SHOW, a semicolon.
         with translated(

@@ -22,6 +22,7 @@ from psycopg.errors import InvalidDatetimeFormat, QueryCanceled
 from segments import conf
 from segments.sql import names, statement
 from segments.sql.base import ensure_schemas
+from segments.sql.calls import make_view
 from segments.sql.definition import Compiled, describe
 from segments.sql.session import as_owner, execute, rows, value
 from segments.sql.views import create_trial
@@ -71,9 +72,7 @@ def create(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> st
     """Make a plain view of a definition that the caller rolls back; return that view's name."""
     ensure_schemas(connection)
     name = _name(connection, slug, "draft")
-    execute(
-        connection, "replace_live_view", view=_in_live_schema(name), definition=compiled.as_sql()
-    )
+    make_view(connection, "replace_live_view", _in_live_schema(name), compiled)
     return name
 
 
@@ -92,6 +91,7 @@ def price(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> Pla
         view = _in_live_schema(_name(connection, slug, "plan"))
         call = statement("call_planner", function=planner)
         execute(connection, "create_trial_view", view=view, definition=call)
+        execute(connection, "populate_trial_view", view=view)
         with as_owner(connection), connection.cursor() as cursor:
             cursor.execute(statement("select_plan", view=view))
             (plan,) = json.loads(cursor.fetchone()[0])

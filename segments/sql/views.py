@@ -12,6 +12,7 @@ from segments import conf
 from segments.exceptions import SegmentExecutionError
 from segments.sql import names
 from segments.sql.base import ensure_schemas
+from segments.sql.calls import make_view
 from segments.sql.definition import Compiled, describe
 from segments.sql.labels import MARK, Label, comment_live, comment_members, grant, ungranted
 from segments.sql.session import execute, rows
@@ -100,7 +101,7 @@ def ensure(
             # A lock on the members comes first, as in a REFRESH by hand; that of a detached
             # segment fails before it could wait for this one.
             comment_members(connection, label)
-        execute(connection, "replace_live_view", view=live, definition=compiled.as_sql())
+        make_view(connection, "replace_live_view", live, compiled)
         comment_live(connection, label.slug, compiled.fingerprint, compiled.shape)
     if found.members is None:
         execute(connection, "create_members_view", view=view, live=live)
@@ -135,7 +136,8 @@ def create_trial(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled)
     # No slug has a space in it, and no other session this number.
     name = f"{names.view_name(slug)[:40]} trial {raw.info.backend_pid}"
     view = sql.Identifier(conf.live_schema(), name)
-    execute(connection, "create_trial_view", view=view, definition=compiled.as_sql())
+    make_view(connection, "create_trial_view", view, compiled)
+    execute(connection, "populate_trial_view", view=view)
     return name
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from segments.models import Segment
 from tests.conftest import USERS
+from tests.gate.corpus import OBJECTS
 from tests.test_grants import restricted, roles  # noqa: F401
 
 ROLES = "SELECT oid FROM pg_roles WHERE rolname ~ '^(exec|app|bi) '"
@@ -80,6 +81,7 @@ def vault(as_superuser, restricted, query):  # noqa: F811
             f'GRANT ALL ON SEQUENCE calls, shop_order_id_seq TO "{app}"',
             "SELECT lo_from_bytea(424242, 'secret')",
             f'ALTER LARGE OBJECT 424242 OWNER TO "{app}"',
+            *OBJECTS,
         ):
             query(statement)
     return restricted

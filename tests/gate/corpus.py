@@ -2,11 +2,16 @@
 
 What comes of one is `REFUSED` by the gate, the SQLSTATE with which Postgres stops it, or the
 names of those who are in the segment then, where it is harmless; several where servers differ.
+Where the gate refuses a function of Postgres, the same is tried once more by a function of the
+project, which it lets pass: what comes of that is up to Postgres.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from itertools import cycle
 
 from tests.conftest import USERS
+from tests.gate.positions import ONE, POSITIONS, REFUSED_CALLS
 
 REFUSED = "refused"
 DENIED = "42501"
@@ -48,7 +53,6 @@ def _where(condition):
 refused, denied, stopped = _is(REFUSED), _is(DENIED), _is(STOPPED)
 everyone, nobody = _is(EVERYONE), _is(NOBODY)
 
-ONE = f"SELECT id FROM {USERS}"
 SECRET = "(SELECT string_agg(secret, ',') FROM vault)"
 
 STATEMENTS = {
@@ -184,8 +188,6 @@ READS = {
     "all columns": denied(f"SELECT * FROM {USERS}"),
     "a system column": denied(_where("ctid IS NOT NULL")),
     "a sample": denied("SELECT id FROM vault TABLESAMPLE SYSTEM (100)"),
-    "a row lock": _is(DENIED, "0A000")(f"{ONE} FOR UPDATE"),
-    "a row lock for a key": _is(DENIED, "0A000")(f"{ONE} FOR KEY SHARE"),
     "password hashes of roles": denied(
         _where("EXISTS (SELECT FROM pg_authid WHERE rolpassword <> '')")
     ),
@@ -222,8 +224,8 @@ READS = {
     "files": denied(_where("pg_read_file('/etc/passwd') <> ''")),
     "binary files": denied(_where("pg_read_binary_file('PG_VERSION') <> ''")),
     "folders": denied(_where("EXISTS (SELECT FROM pg_ls_dir('/'))")),
-    "files of the log": denied(_where("EXISTS (SELECT FROM pg_ls_logdir())")),
-    "a stat of a file": denied(_where("(pg_stat_file('PG_VERSION')).size > 0")),
+    "files of the log": refused(_where("EXISTS (SELECT FROM pg_ls_logdir())")),
+    "a stat of a file": refused(_where("(pg_stat_file('PG_VERSION')).size > 0")),
     "an entity of XML": _is(EVERYONE, NO_XML, REFUSED)(
         _where(
             'xmlparse(document \'<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
@@ -248,7 +250,7 @@ READS = {
     "cursor_to_xml of none": _is("34000", NO_XML)(
         _where("cursor_to_xml('c', 1, true, true, '') IS NOT NULL")
     ),
-    "ts_stat": denied(
+    "ts_stat": refused(
         _where("EXISTS (SELECT FROM ts_stat('SELECT secret::tsvector FROM public.vault'))")
     ),
     "ts_rewrite": denied(
@@ -334,7 +336,7 @@ WRITES = {
     ),
     "reload": denied(_where("pg_reload_conf()")),
     "statistics": denied(_where("pg_stat_reset() IS NULL")),
-    "a replication slot": _is(DENIED, "55000")(
+    "a replication slot": refused(
         _where("(pg_create_physical_replication_slot('x')).slot_name <> ''")
     ),
     "switching WAL": denied(_where("pg_switch_wal() IS NOT NULL")),
@@ -395,6 +397,120 @@ LIVE_ALONE = {
     )
 }
 
+ROW_LOCKS = {
+    name: refused(sql)
+    for name, sql in {
+        "of the whole": f"{ONE} FOR UPDATE",
+        "for a key": f"{ONE} FOR KEY SHARE",
+        "without waiting": f"{ONE} FOR NO KEY UPDATE SKIP LOCKED",
+        "of one table": f"SELECT u.id FROM {USERS} u, shop_order o FOR SHARE OF u NOWAIT",
+        "in a query": _where("id IN (SELECT user_id FROM shop_order FOR UPDATE)"),
+        "in a cte": f"WITH q AS (SELECT id FROM {USERS} FOR UPDATE) SELECT id FROM q",
+        "in an exists": _where("EXISTS (SELECT FROM shop_order FOR SHARE)"),
+        "of a query": f"SELECT id FROM (SELECT id FROM {USERS}) q FOR UPDATE",
+        "in a branch": f"{ONE} UNION ALL (SELECT user_id FROM shop_order FOR UPDATE)",
+    }.items()
+}
+
+CALLS = {
+    **{name: refused(_where(f"{call} = 1")) for name, call in REFUSED_CALLS.items()},
+    "an operator of the project": refused(_where("OPERATOR(public.@#@) id")),
+    "a cast of the project": refused(_where("username::oid > 0")),
+    "a name of one's own that looks like one": everyone(
+        f'SELECT id, id AS ":funcid 2880", id AS ":hasForUpdate true" FROM {USERS}'
+    ),
+    "chance and the clock": everyone(
+        _where("random() < 2 AND clock_timestamp() > now() AND gen_random_uuid() IS NOT NULL")
+    ),
+    # What follows is the project's own, and so is what it does.
+    "an aggregate of the project": denied(
+        f"SELECT max(id) AS id FROM {USERS} HAVING own_rewrite("
+        "'SELECT secret::tsquery, secret::tsquery FROM public.vault') IS NULL"
+    ),
+    "a default of the project": everyone(_where("own_default() <> ''")),
+    "a domain of the project": everyone(_where("'x'::own_domain <> ''")),
+    "a view of the project": everyone(_where("EXISTS (SELECT FROM own_view)")),
+    "LISTEN by the project": Hostile(_where("own_listen()"), (DENIED,), (EVERYONE,)),
+}
+
+OWN = {
+    "set_config": ("text, text, boolean", "text"),
+    "current_query": ("", "text"),
+    "nextval": ("regclass", "bigint"),
+    "setval": ("regclass, bigint", "bigint"),
+    "currval": ("regclass", "bigint"),
+    "lo_get": ("oid", "bytea"),
+    "lo_open": ("oid, integer", "integer"),
+    "lo_export": ("oid, text", "integer"),
+    "lo_put": ("oid, bigint, bytea", "void"),
+    "lo_unlink": ("oid", "integer"),
+    "lo_import": ("text", "oid"),
+    "lo_create": ("oid", "oid"),
+    "pg_read_file": ("text", "text"),
+    "pg_read_binary_file": ("text", "bytea"),
+    "pg_ls_dir": ("text", "SETOF text"),
+    "pg_current_logfile": ("", "text"),
+    "query_to_xml": ("text, boolean, boolean, text", "xml"),
+    "table_to_xml": ("regclass, boolean, boolean, text", "xml"),
+    "schema_to_xml": ("name, boolean, boolean, text", "xml"),
+    "database_to_xml": ("boolean, boolean, text", "xml"),
+    "cursor_to_xml": ("refcursor, integer, boolean, boolean, text", "xml"),
+    "ts_rewrite": ("tsquery, text", "tsquery"),
+    "pg_terminate_backend": ("integer", "boolean"),
+    "pg_cancel_backend": ("integer", "boolean"),
+    "pg_reload_conf": ("", "boolean"),
+    "pg_stat_reset": ("", "void"),
+    "pg_switch_wal": ("", "pg_lsn"),
+    "pg_notify": ("text, text", "void"),
+    "pg_try_advisory_lock": ("bigint", "boolean"),
+    "pg_try_advisory_xact_lock": ("bigint", "boolean"),
+    "segments_live.is_member": ("text, bigint", "boolean"),
+}
+"""Functions that the gate refuses, which the project calls by functions of its own."""
+
+CALL = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, OWN))})\(")
+
+
+def own(sql):
+    """Return a text in which what the gate refuses is called by functions of the project."""
+    return CALL.sub(lambda call: f"public.own_{call[1].replace('.', '_')}(", sql)
+
+
+def _own_function(name, arguments, returns):
+    """Return the statement that makes a function of the project, which calls another."""
+    passed = ", ".join(f"${n}" for n in range(1, len(arguments.split(", ")) + 1) if arguments)
+    return (
+        f"CREATE FUNCTION public.own_{name.replace('.', '_')}({arguments}) RETURNS {returns} "
+        f"LANGUAGE sql AS 'SELECT {name}({passed})'"
+    )
+
+
+OBJECTS = [
+    *(_own_function(name, *declared) for name, declared in OWN.items()),
+    "CREATE OPERATOR public.@#@ (FUNCTION = pg_try_advisory_lock, RIGHTARG = bigint)",
+    "CREATE CAST (varchar AS oid) WITH FUNCTION lo_import(text)",
+    "CREATE AGGREGATE own_rewrite(text) (SFUNC = ts_rewrite, STYPE = tsquery, INITCOND = 'a')",
+    "CREATE FUNCTION own_default(text DEFAULT set_config('app.tenant', 'b', false)) "
+    "RETURNS text LANGUAGE sql AS 'SELECT $1'",
+    "CREATE DOMAIN own_domain AS text CHECK (set_config('app.tenant', VALUE, false) <> '')",
+    "CREATE VIEW own_view AS SELECT set_config('app.tenant', 'b', false)",
+    "GRANT SELECT ON own_view TO PUBLIC",
+    "CREATE FUNCTION own_listen() RETURNS boolean LANGUAGE plpgsql AS "
+    "'BEGIN LISTEN segments; RETURN true; END'",
+]
+"""What a project may have made, by statements."""
+
+
+def _with_own(part):
+    """Give definitions; what the gate refuses for a call, also by functions of the project."""
+    for name, hostile in part.items():
+        if not CALL.search(hostile.sql) or hostile.comes == (REFUSED,):
+            yield name, hostile
+            continue
+        yield name, refused(hostile.sql)
+        yield f"{name}, by the project", replace(hostile, sql=own(hostile.sql))
+
+
 CORPUS = {
     f"{group}: {name}": hostile
     for group, part in {
@@ -404,6 +520,11 @@ CORPUS = {
         "write": WRITES,
         "exhaustion": EXHAUSTION,
         "live": LIVE_ALONE,
+        "row lock": ROW_LOCKS,
+        "call": CALLS,
     }.items()
-    for name, hostile in part.items()
+    for name, hostile in _with_own(part)
+} | {
+    name: refused(sql.replace("{call}", call))
+    for (name, sql), call in zip(POSITIONS.items(), cycle(REFUSED_CALLS.values()))
 }

@@ -1,14 +1,18 @@
 """The gate: definitions that nobody has thought of, made of what is likely to hurt."""
 
+from contextlib import suppress
+
 import django.db
 import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segments.exceptions import SegmentDefinitionError, SegmentError
+from segments.exceptions import SegmentDefinitionError, SegmentError, SegmentExecutionError
+from segments.lifecycle import try_definition
 from segments.models import Segment
 from tests.conftest import USERS
+from tests.gate.positions import ALLOWED_CALL, DEFINITIONS, EXPRESSIONS, ORDERS, REFUSED_CALLS
 
 pytestmark = pytest.mark.django_db
 
@@ -44,7 +48,8 @@ PIECES = [
     "0x", "set_config('role', 'none', true)", "pg_catalog.", "pg_temp.vip", "LATERAL",
     "TABLESAMPLE SYSTEM (1)", "WINDOW w AS ()", "GROUPING SETS (())", "UESCAPE '!'", "\ud800",
     "\u00a0", "\u202e", "\uff08", "\U0001f600", "segments_live.is_member('vip', 1::bigint)",
-    "1 / 0",
+    "1 / 0", "pg_try_advisory_lock(4242)", "AND lo_create(0) > 0", ", nextval('public.calls')",
+    "UNION SELECT pg_notify('segments', 'x')::text::bigint", ", set_config('app.x', 'y', false)",
 ]  # fmt: skip
 
 
@@ -81,6 +86,31 @@ def definitions(draw):
             case "end":
                 text = f"{text} {draw(st.sampled_from(PIECES))}"
     return text
+
+
+@st.composite
+def calls(draw):
+    """Compose a definition around a call, deep in expressions and queries, and choose a call."""
+    expression = "{call}"
+    for _ in range(draw(st.integers(0, 4))):
+        around = draw(st.sampled_from([*EXPRESSIONS.values()]))
+        # A value of whatever type becomes an integer again.
+        expression = around.replace("{call}", f"length(({expression})::text)")
+    text = draw(st.sampled_from([*DEFINITIONS.values()]))
+    text = text.replace("{call}", f"length(({expression})::text)")
+    for _ in range(draw(st.integers(0, 2))):
+        around = draw(
+            st.sampled_from(
+                [
+                    "SELECT * FROM ({text}) q",
+                    "WITH q AS ({text}) SELECT * FROM q",
+                    f"{ORDERS} WHERE EXISTS ({{text}})",
+                    f"{ORDERS} WHERE (SELECT count(*) FROM ({{text}}) q) >= 0",
+                ]
+            )
+        )
+        text = around.replace("{text}", text)
+    return text, draw(st.sampled_from([*REFUSED_CALLS.values()]))
 
 
 @pytest.fixture
@@ -122,6 +152,26 @@ def test_composed_definition__is_refused_or_gives_users_and_changes_nothing(fuzz
     check()
     assert came.count(True) > 10
     assert came.count(False) > 10
+
+
+def test_composed_call__is_seen_however_deep_it_stands(vip, look):
+    start = look()
+
+    @settings(max_examples=200, **FIXED)
+    @given(calls())
+    def check(composed):
+        text, call = composed
+        with pytest.raises(SegmentDefinitionError) as caught, transaction.atomic():
+            Segment(name="x", slug="x", definition=text.replace("{call}", call)).save()
+        assert caught.value.message.startswith("the definition calls ")
+        # What is harmless there, is taken, if only to fail when it is evaluated.
+        with suppress(SegmentExecutionError), transaction.atomic():
+            try_definition(
+                Segment(name="x", slug="x", definition=text.replace("{call}", ALLOWED_CALL)), None
+            )
+
+    check()
+    assert look() == start
 
 
 def test_text__is_refused(fuzz):

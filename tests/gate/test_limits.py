@@ -7,8 +7,16 @@ from django.db import transaction
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
 from tests.conftest import USERS
+from tests.gate.corpus import own
 
 pytestmark = pytest.mark.django_db
+
+
+def came(definition):
+    """Return the SQLSTATE with which Postgres stops a definition."""
+    with pytest.raises(SegmentExecutionError) as caught, transaction.atomic():
+        Segment.objects.create(name="x", slug="x", definition=definition)
+    return caught.value.sqlstate
 
 
 def denied(query, sql):
@@ -56,21 +64,45 @@ def test_readers__who_may_use_live_functions_do_not_become_their_owner(
     assert reader in became  # The cast is made before, as who asks.
 
 
-def test_cursors__of_the_application_can_be_read_while_they_are_open(vip, query):
-    """Which docs/security.md tells how to close."""
+def test_functions_of_the_project__leave_behind_what_they_like(vip, query):
+    """Which docs/security.md says."""
+    calls = "public.own_pg_try_advisory_lock(4242) AND public.own_lo_create(4242) = 4242"
+    Segment.objects.create(name="x", slug="x", definition=f"SELECT id FROM {USERS} LIMIT 1")
+    Segment.objects.create(
+        name="y", slug="y", definition=f"SELECT user_id FROM segments.x WHERE {calls}"
+    )
+    held = "SELECT count(*) FROM pg_locks WHERE objid = 4242 AND pid = pg_backend_pid()"
+    assert query(held) == [(1,)]
+    assert query("SELECT lo_unlink(4242), pg_advisory_unlock(4242)") == [(1, True)]
+
+
+def test_functions_of_the_project__read_open_cursors_of_the_application(vip, query):
     query(f"DECLARE mine CURSOR FOR SELECT password FROM {USERS}")
+    read = own("cursor_to_xml('mine', 1, true, true, '')::text")
     try:
         with transaction.atomic():
             found = Segment.objects.create(
                 name="x",
                 slug="x",
-                definition=f"SELECT id FROM {USERS} WHERE (SELECT "
-                "cursor_to_xml('mine', 1, true, true, '')::text) LIKE '%hash of %'",
+                definition=f"SELECT id FROM {USERS} WHERE (SELECT {read}) <> ''",
             )
     except SegmentExecutionError as error:
         assert error.sqlstate == "0A000"  # noqa: PT017  # A server without libxml.
     else:
         assert len(found) == 10
+
+
+def test_dblink__is_no_function_of_postgres_and_closed_by_its_rights(vip, as_superuser, query):
+    """What a server in between takes without a password, Postgres does not."""
+    dblink = "SELECT * FROM dblink('dbname=postgres', 'SELECT 1') AS t (id bigint)"
+    with as_superuser():
+        if not query("SELECT 1 FROM pg_available_extensions WHERE name = 'dblink'"):
+            pytest.skip("This server does not have it.")
+        query("CREATE EXTENSION dblink")
+    assert came(dblink) == "2F003"
+    with as_superuser():
+        query("REVOKE EXECUTE ON FUNCTION dblink(text, text) FROM PUBLIC")
+    assert came(dblink) == "42501"
 
 
 def test_error__shows_readers_what_was_granted_to_the_role(vip, query):
