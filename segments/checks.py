@@ -18,7 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from segments import conf
 from segments.mixin import SegmentMixin
 from segments.sql import rights, text
-from segments.sql.labels import missing_roles
+from segments.sql.readers import missing_roles
 
 OLDEST = 150000
 """PostgreSQL 15, as `server_version_num` says it."""

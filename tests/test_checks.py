@@ -108,7 +108,9 @@ def login(exec_alias, query):
 
 
 def segments_grants(owner, *options):
-    app = connection.settings_dict["USER"]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT session_user::text")
+        (app,) = cursor.fetchone()
     roles = ("--role", owner, "--app-role", app)
     call_command("segments_grants", *roles, "--apply", *options, stdout=StringIO())
 

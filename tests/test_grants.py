@@ -1,6 +1,7 @@
 """Grants: a role that owns the views, reads what it was given, and nothing else."""
 
 import os
+import re
 from io import StringIO
 
 import pytest
@@ -12,6 +13,7 @@ from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
 from segments.sql.rights import READ
 from tests.conftest import USERS
+from tests.databases import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -274,6 +276,21 @@ def test_definition__cannot_read_the_definitions_of_others(restricted, query):
     assert query(kinds) == [("listed", "static"), ("method", "manager"), ("vip", "sql")]
 
 
+def test_reader__is_one_no_more_as_told(restricted, query):
+    role, _, bi = restricted
+    page = (ROOT / "docs" / "security.md").read_text()
+    (code,) = re.findall(r"```sql\n(ALTER DEFAULT PRIVILEGES FOR.*?)```", page, re.DOTALL)
+    query("RESET SESSION AUTHORIZATION")
+    for statement in code.split(";\n")[:-1]:
+        named = statement.replace("segments_exec", f'"{role}"')
+        query(re.sub(r"\bbi\b", f'"{bi}"', named))
+    Segment.objects.create(name="New", slug="new", static_ids=[])
+    for view in ("vip", "new", "membership"):
+        found = query(f"SELECT has_table_privilege(%s, 'segments.{view}', 'SELECT')", bi)
+        assert found == [(False,)]
+    assert query("SELECT has_schema_privilege(%s, 'segments', 'USAGE')", bi) == [(False,)]
+
+
 def test_role__that_lacks_rights_is_told_by_the_checks(roles, settings, query):
     settings.SEGMENTS_EXEC_ROLE = roles[0]
 
@@ -365,6 +382,13 @@ def test_owner__that_is_the_application_itself_gets_no_warning(settings, query):
 
 
 @pytest.fixture
+def superuser(query):
+    """Who this session logs in as."""
+    ((name,),) = query("SELECT session_user::text")
+    return name
+
+
+@pytest.fixture
 def admin(roles, query):
     """A role that may create roles, owns the database, and is no superuser; this session is it."""
     app = roles[1]
@@ -447,27 +471,27 @@ def test_role__that_may_create_roles_sets_all_up_and_takes_it_back(
     assert sync.check() == []
 
 
-def test_role__that_may_create_roles_is_told_what_it_may_not(admin, roles, query):
-    give_tables_to(query, "postgres", but="shop_order")
+def test_role__that_may_create_roles_is_told_what_it_may_not(superuser, admin, roles, query):
+    give_tables_to(query, superuser, but="shop_order")
     query(f'SET SESSION AUTHORIZATION "{admin}"')
     with pytest.raises(CommandError, match="ADMIN OPTION") as told:
         grants(roles)
-    assert "neither has those of postgres, nor" in str(told.value)
+    assert f"neither has those of {superuser}, nor" in str(told.value)
     assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", roles[0]) == [(0,)]
 
 
-def test_right__that_was_not_granted_after_all_is_told(admin, roles, query):
+def test_right__that_was_not_granted_after_all_is_told(superuser, admin, roles, query):
     """Of which Postgres does no more than warn."""
     give_tables_to(query, admin)
     name = connection.settings_dict["NAME"]
-    query(f'ALTER DATABASE "{name}" OWNER TO postgres')
+    query(f'ALTER DATABASE "{name}" OWNER TO "{superuser}"')
     query(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
     query(f'GRANT CREATE ON DATABASE "{name}" TO "{admin}"')
     query(f'SET SESSION AUTHORIZATION "{admin}"')
     with pytest.raises(CommandError) as told:
         grants(roles)
     assert f"could not be granted: {roles[0]} lacks: TEMP on the database" in str(told.value)
-    assert "neither has those of postgres" in str(told.value)
+    assert f"neither has those of {superuser}" in str(told.value)
     assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", roles[0]) == [(0,)]
 
 
