@@ -3,7 +3,8 @@
 Those that ask a server run with `manage.py check --database default` and in `migrate`.
 """
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
@@ -16,10 +17,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
 from segments.mixin import SegmentMixin
-from segments.sql import names, text
-from segments.sql.grants import OWN_TABLES
-from segments.sql.labels import missing_roles
-from segments.sql.session import rows
+from segments.sql import rights, text
+from segments.sql.readers import missing_roles
 
 OLDEST = 150000
 """PostgreSQL 15, as `server_version_num` says it."""
@@ -94,31 +93,23 @@ def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
             )
         )
     server = _server(connection)
-    # Where the views have an owner of their own, those are that role's to have.
-    if conf.exec_role() is None and not (server["may_temp"] and server["may_create"]):
-        missing = [
-            name
-            for name, granted in (("TEMP", server["may_temp"]), ("CREATE", server["may_create"]))
-            if not granted
-        ]
+    models = _segment_alias()
+    apart = (
+        models != alias and models in connections and connections[models].vendor == "postgresql"
+    )
+    other = _server(connections[models]) if apart else server
+    if (other["database"], other["server"]) != (server["database"], server["server"]):
         found.append(
             Error(
-                f'The role of "{alias}" may not use {" and ".join(missing)} on its database.',
-                hint=f"GRANT {', '.join(missing)} ON DATABASE {server['database']} TO the role "
-                f'of "{alias}": views are created, and refreshed through temporary tables.',
-                id="segments.E005",
+                f'"{alias}" and "{models}", where segments are saved, are not one database.',
+                hint="SEGMENTS_EXEC_CONNECTION may have another role, not another database.",
+                id="segments.E006",
             )
         )
-    role = conf.exec_role()
-    lacks = _lacks(connection, role) if role else []
-    if lacks:
-        found.append(
-            Error(
-                f'SEGMENTS_EXEC_ROLE is "{role}", and that lacks: {", ".join(lacks)}.',
-                hint=f"manage.py segments_grants --role {role} --app-role ... --read ... --apply",
-                id="segments.E010",
-            )
-        )
+    elif conf.exec_role() is None and server["role"] == other["role"]:
+        found += _check_privileges(alias, server)
+    else:
+        found += _check_roles(alias, server, other["role"], apart)
     for role in missing_roles(connection):
         found.append(
             Error(
@@ -127,18 +118,65 @@ def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
                 id="segments.E008",
             )
         )
-    models = _segment_alias()
-    if models != alias and models in connections and connections[models].vendor == "postgresql":
-        other = _server(connections[models])
-        if (other["database"], other["server"]) != (server["database"], server["server"]):
-            found.append(
-                Error(
-                    f'"{alias}" and "{models}", where segments are saved, are not one database.',
-                    hint="SEGMENTS_EXEC_CONNECTION may have another role, not another database.",
-                    id="segments.E006",
-                )
-            )
     return found
+
+
+def _check_privileges(alias: str, server: dict[str, Any]) -> Iterator[CheckMessage]:
+    """Check what the application's role needs to own the views itself."""
+    missing = [
+        name
+        for name, granted in (("TEMP", server["may_temp"]), ("CREATE", server["may_create"]))
+        if not granted
+    ]
+    if missing:
+        yield Error(
+            f'The role of "{alias}" may not use {" and ".join(missing)} on its database.',
+            hint=f"GRANT {', '.join(missing)} ON DATABASE {server['database']} TO the role "
+            f'of "{alias}": views are created, and refreshed through temporary tables.',
+            id="segments.E005",
+        )
+
+
+def _check_roles(
+    alias: str, server: dict[str, Any], app: str, apart: bool
+) -> Iterator[CheckMessage]:
+    """Check the rights of a role that owns the views, and of the application besides it."""
+    connection, role = connections[alias], conf.exec_role()
+    login = rights.Owner(server["role"], owns=role is None, books=True)
+    owner = login if role is None else rights.Owner(role, member=server["login"])
+    roles = ["--role", owner.role, "--app-role", owner.member or app]
+    command = shlex.join(["manage.py", "segments_grants", *roles, "--apply"])
+    grants = f"As a role that may grant this (--using an alias of it): {command}"
+    named = f'"{alias}" logs in as "{login.role}"'
+    who = named if role is None else f'SEGMENTS_EXEC_ROLE is "{role}"'
+    if lacks := rights.lacks(connection, owner):
+        yield Error(
+            f"{who}, and that lacks: {', '.join(lacks)}.",
+            hint=grants,
+            id="segments.E010",
+        )
+    if role is not None and apart and (lacks := rights.lacks(connection, login)):
+        yield Error(
+            f"{named}, and that lacks, to refresh segments: {', '.join(lacks)}.",
+            hint="Grant it these.",
+            id="segments.E010",
+        )
+    if owner.role == app:
+        return
+    if lacks := rights.app_lacks(connection, app):
+        yield Error(
+            f'The application\'s role "{app}" may not ask for members, and lacks: '
+            f"{', '.join(lacks)}.",
+            hint=grants,
+            id="segments.E011",
+        )
+    if excess := rights.excess(connection, owner):
+        yield CheckWarning(
+            f'The role "{owner.role}" is there to own the views, and it {", ".join(excess)}.',
+            hint="Definitions have all the rights of that role. Take these away (what it may do "
+            "with the tables segments_*, segments_grants takes away), or use another role.",
+            id="segments.W002",
+        )
 
 
 def _check_settings() -> list[CheckMessage]:
@@ -158,20 +196,6 @@ def _check_settings() -> list[CheckMessage]:
         except ImproperlyConfigured as error:
             found.append(Error(str(error), hint="Change this setting.", id="segments.E007"))
     return found
-
-
-def _lacks(connection: BaseDatabaseWrapper, role: str) -> list[str]:
-    found = rows(
-        connection,
-        "select_exec_role",
-        role=role,
-        schema=conf.schema(),
-        live_schema=conf.live_schema(),
-        users=names.user_table().as_string(),
-        key=names.user_key_column(),
-        tables=list(OWN_TABLES),
-    )
-    return [words for (words,) in found]
 
 
 def _segment_alias() -> str:

@@ -21,7 +21,7 @@ from segments.models import Segment, Status
 from segments.outcome import STATE
 from segments.refresh import refresh
 from segments.source import compile_segment
-from segments.sql import base, detaching, labels, names, session, views
+from segments.sql import base, detaching, names, readers, session, views
 from segments.sql.definition import Compiled
 
 ORPHANED = "no segment has this view"
@@ -86,7 +86,7 @@ def _visible(
         yield "the unique index is missing"
     if not found.commented:
         yield "the comment is missing"
-    for role, _ in labels.ungranted(connection, names.members_view(segment.slug)):
+    for role, _ in readers.ungranted(connection, names.members_view(segment.slug)):
         yield f"role {role} may not read it"
 
 
@@ -142,7 +142,7 @@ def check() -> list[Drift]:
     connection = connections[conf.exec_connection()]
     with translated(SegmentExecutionError):
         what, found = base.drift(connection), views.states(connection)
-        absent = labels.missing_roles(connection)
+        absent = readers.missing_roles(connection)
     what += [f"role {name} of SEGMENTS_READER_ROLES does not exist" for name in absent]
     result = [Drift("", what)]
     for segment in Segment.objects.using(connection.alias):
@@ -156,7 +156,8 @@ def sync(prune: bool = False) -> Iterator[Drift]:
     """Mend what differs, each segment in a transaction of its own, and give what was mended.
 
     Creates missing views and populates them, replaces definitions, puts back indexes, comments and
-    GRANTs. What could not be mended carries its error, and does not stop the rest.
+    GRANTs, and takes GRANTs from roles that are no more in `SEGMENTS_READER_ROLES`. What could not
+    be mended carries its error, and does not stop the rest.
 
     Args:
         prune: Drop the views that no segment has, unless anything else reads them.
@@ -165,6 +166,7 @@ def sync(prune: bool = False) -> Iterator[Drift]:
     with translated(SegmentExecutionError), session.limited(alias, "sync") as connection:
         session.end_schema_change(connection)
         what = base.drift(connection)
+        readers.revoke_former(connection)
         base.ensure_base(connection)
     if what:
         yield Drift("", what)

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.core.checks import run_checks
-from django.db import connection
+from django.core.management import call_command
+from django.db import connection, connections
 
 from segments import checks
+from tests.databases import role as committed_role
 
 
 def faults(found):
@@ -90,6 +93,70 @@ def test_exec_alias__that_reaches_another_database(exec_alias, monkeypatch):
     )
     found = faults(checks.check_server(databases=["exec"]))
     assert "are not one database" in found["segments.E006"].msg
+
+
+@pytest.fixture
+def login(exec_alias, query):
+    """A role that the alias of the views logs in as; what it was given goes in the end."""
+    with committed_role("check_owner") as owner:
+        with connections["exec"].cursor() as cursor:
+            cursor.execute(f'SET SESSION AUTHORIZATION "{owner}"')
+        yield owner
+        query("RESET SESSION AUTHORIZATION")
+        connections["exec"].close()
+        segments_grants(owner, "--revoke")
+
+
+def segments_grants(owner, *options):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT session_user::text")
+        (app,) = cursor.fetchone()
+    roles = ("--role", owner, "--app-role", app)
+    call_command("segments_grants", *roles, "--apply", *options, stdout=StringIO())
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "exec"])
+def test_login__of_its_own_is_looked_at(login, query):
+    """A role that owns the views and keeps the books, and the application that does not."""
+
+    def found():
+        return [(each.id, each.msg) for each in checks.check_server(databases=["exec"])]
+
+    ((kind, told),) = found()
+    assert kind == "segments.E010"
+    assert told.startswith(f'"exec" logs in as "{login}", and that lacks: CREATE on the schemas')
+    assert "DELETE on segments_membership, INSERT on segments_membership, SELECT on" in told
+    segments_grants(login)
+    assert found() == []
+    query(f'REVOKE INSERT ON segments_membership FROM "{login}"')
+    assert found()[0][1].endswith("lacks: INSERT on segments_membership.")
+    segments_grants(login)
+    query(f'GRANT pg_read_all_stats TO "{login}"')
+    assert found() == []
+    query(f'GRANT pg_monitor TO "{login}"')
+    query(f'GRANT INSERT ON segments_segment TO "{login}"')
+    assert found() == [
+        (
+            "segments.W002",
+            f'The role "{login}" is there to own the views, and it is a member of pg_monitor, '
+            "has INSERT on segments_segment.",
+        )
+    ]
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "exec"])
+def test_application__besides_a_login_of_its_own_is_looked_at(login, query):
+    segments_grants(login)
+    with committed_role("check_app") as app:
+        query(f'SET SESSION AUTHORIZATION "{app}"')
+        (message,) = checks.check_server(databases=["exec"])
+        query("RESET SESSION AUTHORIZATION")
+    assert message.id == "segments.E011"
+    assert message.msg.endswith(
+        "lacks: USAGE on schema segments, USAGE on schema segments_live, SELECT on "
+        "segments.catalog."
+    )
+    assert f"--role {login} --app-role {app} --apply" in message.hint
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,8 @@ def test_restore__computes_members_anew_and_a_refresh_their_index(source, dump, 
         "vip": [2, *MEMBERS["vip"]], "large": [2, *MEMBERS["large"]],
     }  # fmt: skip
     assert run(target, ENTERED) == run(source.where, ENTERED)
-    assert manage(target, "sync_segments", "--check").stdout == IN_STEP
+    checked = manage(target, "sync_segments", "--check", readers=[source.reader])
+    assert checked.stdout == IN_STEP
     manage(target, "refresh_segments")
     entered = [(2, "large"), (2, "vip")]
     assert [row[:2] for row in run(target, ENTERED) if row[0] == 2] == entered
@@ -152,15 +153,17 @@ def test_restore__of_detached_segments_is_mended_by_sync(
     assert target.errors.count("is detached from its tables\n") == len(slugs or MEMBERS)
     unpopulated = "SELECT matviewname::text FROM pg_matviews WHERE NOT ispopulated"
     assert {name for (name,) in run(target.where, unpopulated)} == empty
-    found = manage(target.where, "sync_segments", "--check", check=False)
+    readers = [source.reader]
+    found = manage(target.where, "sync_segments", "--check", readers=readers, check=False)
     told = dict(line.split(": ", 1) for line in found.stdout.splitlines())
     assert set(told) == {name.replace("_", "-") for name in empty}
     assert all("the materialized view is not populated" in what for what in told.values())
-    manage(target.where, "sync_segments")
+    manage(target.where, "sync_segments", readers=readers)
     assert members(target.where) == MEMBERS
     assert run(target.where, ENTERED) == run(source.where, ENTERED)
     assert run(target.where, SURFACE) == run(source.where, SURFACE)
-    assert manage(target.where, "sync_segments", "--check").stdout == IN_STEP
+    checked = manage(target.where, "sync_segments", "--check", readers=readers)
+    assert checked.stdout == IN_STEP
 
 
 def test_restore__of_detached_segments_in_one_transaction_leaves_nothing(detached_dump, restore):

@@ -1,16 +1,19 @@
 """Grants: a role that owns the views, reads what it was given, and nothing else."""
 
 import os
+import re
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 
 from segments import checks, sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
+from segments.sql.rights import READ
 from tests.conftest import USERS
+from tests.databases import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -32,6 +35,31 @@ def grants(roles, *options, apply=True):
         *(["--apply"] if apply else []), stdout=out,
     )  # fmt: skip
     return out.getvalue()
+
+
+def privileges(query, role):
+    """Return what a role was granted on tables as a whole."""
+    return set(
+        query(
+            "SELECT c.relname::text, privilege_type FROM pg_class c, aclexplode(relacl) "
+            "WHERE grantee = to_regrole(quote_ident(%s)) AND relowner <> grantee "
+            "AND relkind = 'r'",
+            role,
+        )
+    )
+
+
+def readable(query, role, table):
+    """Return the columns of a table that a role may read."""
+    return [
+        name
+        for (name,) in query(
+            "SELECT attname::text FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
+            "AND NOT attisdropped AND has_column_privilege(%s, attrelid, attnum, 'SELECT')",
+            table,
+            role,
+        )
+    ]
 
 
 @pytest.fixture
@@ -127,7 +155,17 @@ def test_role__that_an_alias_logs_in_as_is_made_for_that_and_shared_with_nobody(
     printed = grants(roles)
     assert query("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", roles[0]) == [(True,)]
     assert query("SELECT pg_has_role(%s, %s, 'MEMBER')", roles[1], roles[0]) == [(False,)]
-    assert "GRANT SELECT, INSERT, UPDATE, DELETE ON" in printed
+    assert 'GRANT UPDATE ON "public"."segments_segment"' in printed
+    assert privileges(query, roles[0]) == {
+        ("segments_segment", "SELECT"),
+        ("segments_segment", "UPDATE"),
+        ("segments_staticmember", "SELECT"),
+        *(
+            (f"segments_{name}", right)
+            for name in ("membership", "segmentrefresh")
+            for right in ("SELECT", "INSERT", "DELETE")
+        ),
+    }
 
 
 @pytest.mark.parametrize(
@@ -191,21 +229,274 @@ def test_readers__read_members_alone(restricted, query):
             query(denied)
 
 
+def test_owner__reads_of_the_tables_of_segments_what_views_read(roles, make, query):
+    make()
+    make("listed", static_ids=[])
+    grants(roles)
+    read = query(
+        "SELECT DISTINCT d.refobjid::regclass::text, a.attname::text FROM pg_rewrite w "
+        "JOIN pg_class v ON v.oid = w.ev_class "
+        "JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid "
+        "AND d.refclassid = 'pg_class'::regclass AND d.refobjid::regclass::text "
+        "~ '^segments_[a-z]+$' "
+        "JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
+        "WHERE v.relnamespace IN ('segments'::regnamespace, 'segments_live'::regnamespace)"
+    )
+    granted = {(table, column) for table in READ for column in readable(query, roles[0], table)}
+    assert granted == set(read)
+    assert not {("segments_segment", name) for name in ("definition", "manager_method")} & granted
+    assert privileges(query, roles[0]) == set()
+
+
+def test_surplus__of_an_earlier_run_is_taken_back(roles, orders, query, settings):
+    grants(roles, "--read", "shop_offer", "--read", "shop_order")
+    for table in READ:
+        query(f'GRANT SELECT, INSERT ON {table} TO "{roles[0]}"')
+    settings.SEGMENTS_EXEC_ROLE = roles[0]
+    (told,) = checks.check_server(databases=["default"])
+    assert "has INSERT on segments_membership, may read " in told.msg
+    assert "definition" in told.msg
+    grants(roles, "--read", "shop_order(user_id)", "--read", "shop_order(amount)")
+    assert readable(query, roles[0], "shop_order") == ["amount", "user_id"]
+    assert privileges(query, roles[0]) == {("shop_offer", "SELECT")}
+    assert checks.check_server(databases=["default"]) == []
+    # The command that a hint tells names no tables, and leaves what definitions may read.
+    query(f'GRANT SELECT (username) ON {USERS} TO "{roles[0]}"')
+    grants(roles)
+    assert readable(query, roles[0], "shop_order") == ["amount", "user_id"]
+    assert readable(query, roles[0], USERS) == ["id", "username"]
+
+
+def test_definition__cannot_read_the_definitions_of_others(restricted, query):
+    with pytest.raises(SegmentExecutionError, match="permission denied for table segments_seg"):
+        Segment.objects.create(
+            name="x", slug="x",
+            definition=f"SELECT id FROM {USERS} "
+            "WHERE EXISTS (SELECT FROM segments_segment WHERE definition <> '')",
+        )  # fmt: skip
+    kinds = "SELECT slug, kind FROM segments.catalog ORDER BY 1"
+    Segment.objects.create(name="Listed", slug="listed", static_ids=[])
+    Segment.objects.create(name="Method", slug="method", manager_method="all")
+    assert query(kinds) == [("listed", "static"), ("method", "manager"), ("vip", "sql")]
+
+
+def test_reader__is_one_no_more_as_told(restricted, query):
+    role, _, bi = restricted
+    page = (ROOT / "docs" / "security.md").read_text()
+    (code,) = re.findall(r"```sql\n(ALTER DEFAULT PRIVILEGES FOR.*?)```", page, re.DOTALL)
+    query("RESET SESSION AUTHORIZATION")
+    for statement in code.split(";\n")[:-1]:
+        named = statement.replace("segments_exec", f'"{role}"')
+        query(re.sub(r"\bbi\b", f'"{bi}"', named))
+    Segment.objects.create(name="New", slug="new", static_ids=[])
+    for view in ("vip", "new", "membership"):
+        found = query(f"SELECT has_table_privilege(%s, 'segments.{view}', 'SELECT')", bi)
+        assert found == [(False,)]
+    assert query("SELECT has_schema_privilege(%s, 'segments', 'USAGE')", bi) == [(False,)]
+
+
 def test_role__that_lacks_rights_is_told_by_the_checks(roles, settings, query):
     settings.SEGMENTS_EXEC_ROLE = roles[0]
 
     def lacks():
-        found = [each.msg for each in checks.check_server(databases=["default"])]
-        return found[0].partition("lacks: ")[2] if found else None
+        found = checks.check_server(databases=["default"])
+        assert {each.id for each in found} <= {"segments.E010", "segments.E011"}
+        return [each.msg.partition("lacks: ")[2] for each in found]
 
-    assert lacks() == "to be there."
+    assert lacks()[0] == "to be there."
     query(f'CREATE ROLE "{roles[0]}"')
-    assert f'SELECT on the key of "{USERS}"' in lacks()
-    assert "SELECT on segments_segment" in lacks()
+    assert lacks()[0] == (
+        f'CREATE on the schemas of the segments, SELECT (id) on "{USERS}", '
+        "SELECT (entered_at, user_id, segment_id) on segments_membership, "
+        "SELECT (id, name, slug, description, refresh_every, is_active, members_count, "
+        "refreshed_at, status, last_error, failures, updated_at, attempted_at, kind) "
+        "on segments_segment, "
+        "SELECT (started_at, duration, segment_id) on segments_segmentrefresh, "
+        "SELECT (segment_id, user_id) on segments_staticmember."
+    )
     grants(roles)
-    assert lacks() is None
-    query(f'REVOKE SELECT ON segments_membership FROM "{roles[0]}"')
-    assert lacks() == "SELECT on segments_membership."
+    assert lacks() == []
+    query(f'REVOKE SELECT (entered_at) ON segments_membership FROM "{roles[0]}"')
+    assert lacks() == ["SELECT (entered_at) on segments_membership."]
+    query("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    query(f'REVOKE USAGE ON SCHEMA public FROM "{roles[0]}"')
+    assert lacks()[0].startswith("USAGE on schema public, ")
+
+
+def test_application__that_is_no_member_is_told_by_the_checks(restricted, settings, query):
+    role, app, _ = restricted
+    assert checks.check_server(databases=["default"]) == []
+    query("RESET SESSION AUTHORIZATION")
+    query(f'REVOKE "{role}" FROM "{app}"')
+    query(f'REVOKE SELECT ON segments.vip FROM "{app}"')
+    query(f'REVOKE USAGE ON SCHEMA segments_live FROM "{app}"')
+    query(f'SET SESSION AUTHORIZATION "{app}"')
+    owner, asks = checks.check_server(databases=["default"])
+    assert (owner.id, asks.id) == ("segments.E010", "segments.E011")
+    assert owner.msg.endswith(f'lacks: to be granted to "{app}".')
+    assert asks.msg.endswith("lacks: USAGE on schema segments_live, SELECT on segments.vip.")
+    for told in owner, asks:
+        assert told.hint.endswith(
+            f"manage.py segments_grants --role '{role}' --app-role '{app}' --apply"
+        )
+
+
+@pytest.fixture
+def owner(roles, settings):
+    """A role that owns the views, as it should be."""
+    grants(roles)
+    settings.SEGMENTS_EXEC_ROLE = roles[0]
+    return roles[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("ALTER ROLE {role} SUPERUSER BYPASSRLS", "is a superuser"),
+        ("ALTER ROLE {role} BYPASSRLS REPLICATION", "has BYPASSRLS, has REPLICATION"),
+        ("ALTER ROLE {role} CREATEROLE", "has CREATEROLE"),
+        (
+            "GRANT pg_read_all_stats, {other} TO {role}",
+            "is a member of {other}, pg_read_all_stats",
+        ),
+        ("ALTER TABLE shop_order OWNER TO {role}", "owns table shop_order"),
+        ("CREATE SCHEMA mine AUTHORIZATION {role}", "owns schema mine"),
+        ("GRANT UPDATE (amount) ON shop_order TO {role}", "has UPDATE on shop_order"),
+        ("GRANT TRUNCATE ON shop_offer, shop_order TO PUBLIC", "has TRUNCATE on shop_offer"),
+        ("GRANT DELETE ON segments_membership TO {role}", "has DELETE on segments_membership"),
+        (
+            "GRANT SELECT ON segments_segmentrefresh TO {role}",
+            "may read id, status, members_count, added, removed, error of segments_segmentrefresh",
+        ),
+    ],
+)
+def test_owner__that_is_more_than_that_is_a_warning(more, told, owner, roles, query):
+    assert checks.check_server(databases=["default"]) == []
+    named = {"role": f'"{owner}"', "other": f'"{roles[2]}"'}
+    query(more.format(**named))
+    (found,) = checks.check_server(databases=["default"])
+    assert (found.id, found.is_serious()) == ("segments.W002", False)
+    assert found.msg.partition("own the views, and it ")[2] == f"{told.format(**named)}."
+
+
+def test_owner__that_is_the_application_itself_gets_no_warning(settings, query):
+    ((me,),) = query("SELECT current_user::text")
+    settings.SEGMENTS_EXEC_ROLE = me
+    assert checks.check_server(databases=["default"]) == []
+
+
+@pytest.fixture
+def superuser(query):
+    """Who this session logs in as."""
+    ((name,),) = query("SELECT session_user::text")
+    return name
+
+
+@pytest.fixture
+def admin(roles, query):
+    """A role that may create roles, owns the database, and is no superuser; this session is it."""
+    app = roles[1]
+    name = f"admin {app}"
+    query(f'CREATE ROLE "{name}" LOGIN CREATEROLE')
+    query(f'ALTER DATABASE "{connection.settings_dict["NAME"]}" OWNER TO "{name}"')
+    query(f'DROP ROLE "{app}"')
+    query(f'SET SESSION AUTHORIZATION "{name}"')
+    query(f'CREATE ROLE "{app}" LOGIN')
+    yield name
+    query("RESET SESSION AUTHORIZATION")
+
+
+def give_tables_to(query, role, but=""):
+    """Make a role the owner of all that the application would have made."""
+    query("RESET SESSION AUTHORIZATION")
+    for kind, name in query(
+        "SELECT CASE relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' "
+        "END, oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'v', 'm') AND relnamespace "
+        "IN ('public'::regnamespace, 'segments'::regnamespace, 'segments_live'::regnamespace)"
+    ):
+        if name != but:
+            query(f'ALTER {kind} {name} OWNER TO "{role}"')
+    for (name,) in query(
+        "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace IN "
+        "('segments'::regnamespace, 'segments_live'::regnamespace)"
+    ):
+        query(f'ALTER FUNCTION {name} OWNER TO "{role}"')
+    for schema in ("segments", "segments_live"):
+        query(f'ALTER SCHEMA {schema} OWNER TO "{role}"')
+
+
+def memberships(query, member):
+    """Return what a role is a member of with any right of it, not merely to grant it."""
+    rights = "m.inherit_option OR m.set_option" if connection.pg_version >= 160000 else "true"
+    return [
+        name
+        for (name,) in query(
+            "SELECT DISTINCT roleid::regrole::text FROM pg_auth_members AS m "
+            f"WHERE member = quote_ident(%s)::regrole AND ({rights}) ORDER BY 1",
+            member,
+        )
+    ]
+
+
+@pytest.mark.parametrize("tables_of", ["app", "admin"])
+def test_role__that_may_create_roles_sets_all_up_and_takes_it_back(
+    tables_of, orders, admin, roles, make, query, settings
+):
+    query("RESET SESSION AUTHORIZATION")
+    make()
+    role, app, bi = roles
+    give_tables_to(query, {"app": app, "admin": admin}[tables_of])
+    query(f'REVOKE CONNECT ON DATABASE "{connection.settings_dict["NAME"]}" FROM PUBLIC')
+    query(f'GRANT ALL ON ALL TABLES IN SCHEMA public TO "{app}"')
+    query(f'SET SESSION AUTHORIZATION "{admin}"')
+    before = memberships(query, admin)
+    printed = grants(roles, "--read", "shop_order(user_id)", apply=False)
+    assert grants(roles, "--read", "shop_order(user_id)") == printed
+    assert memberships(query, admin) == before == []
+    database = "pg_catalog.current_database()"
+    for name, expected in (role, False), (bi, True):
+        found = query(f"SELECT has_database_privilege(%s, {database}, 'CONNECT')", name)
+        assert found == [(expected,)]
+    settings.SEGMENTS_EXEC_ROLE = role
+    query(f'SET SESSION AUTHORIZATION "{app}"')
+    assert checks.check_server(databases=["default"]) == sync.check() == []
+    make("new", definition="SELECT user_id FROM shop_order")
+    query(f'SET SESSION AUTHORIZATION "{admin}"')
+    grants(roles)
+    settings.SEGMENTS_EXEC_ROLE = None
+    printed = grants(roles, "--revoke", apply=False)
+    assert grants(roles, "--revoke") == printed
+    assert memberships(query, admin) == before
+    assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", role) == [(0,)]
+    found = query(f"SELECT has_database_privilege(%s, {database}, 'CONNECT')", bi)
+    assert found == [(False,)]
+    query(f'SET SESSION AUTHORIZATION "{app}"')
+    assert Segment.objects.get(slug="new").refresh(force=True).members_count == 10
+    assert sync.check() == []
+
+
+def test_role__that_may_create_roles_is_told_what_it_may_not(superuser, admin, roles, query):
+    give_tables_to(query, superuser, but="shop_order")
+    query(f'SET SESSION AUTHORIZATION "{admin}"')
+    with pytest.raises(CommandError, match="ADMIN OPTION") as told:
+        grants(roles)
+    assert f"neither has those of {superuser}, nor" in str(told.value)
+    assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", roles[0]) == [(0,)]
+
+
+def test_right__that_was_not_granted_after_all_is_told(superuser, admin, roles, query):
+    """Of which Postgres does no more than warn."""
+    give_tables_to(query, admin)
+    name = connection.settings_dict["NAME"]
+    query(f'ALTER DATABASE "{name}" OWNER TO "{superuser}"')
+    query(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
+    query(f'GRANT CREATE ON DATABASE "{name}" TO "{admin}"')
+    query(f'SET SESSION AUTHORIZATION "{admin}"')
+    with pytest.raises(CommandError) as told:
+        grants(roles)
+    assert f"could not be granted: {roles[0]} lacks: TEMP on the database" in str(told.value)
+    assert f"neither has those of {superuser}" in str(told.value)
+    assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", roles[0]) == [(0,)]
 
 
 def test_revoke__takes_all_back(roles, orders, make, query):

@@ -9,15 +9,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.sql import names, statement, text
-from segments.sql.labels import (
-    about,
-    about_key,
-    comment_columns,
-    comment_live_view,
-    grant,
-    ungranted,
-)
+from segments.sql import names, readers, statement, text
+from segments.sql.labels import about, about_key, comment_columns, comment_live_view
 from segments.sql.session import execute, lock_base, rows, value
 
 MEMBERSHIP_COLUMNS = {
@@ -77,13 +70,17 @@ def ensure_base(connection: BaseDatabaseWrapper) -> None:
         (base_view("catalog"), "Every segment, how it is doing, and how old its members are."),
     ):
         comment_live_view(connection, view, words)
-        grant(connection, view)
+        readers.grant(connection, view)
     comment_columns(connection, "membership", {"user_id": about_key()} | MEMBERSHIP_COLUMNS)
     comment_columns(connection, "catalog", CATALOG_COLUMNS)
     for schema, comment in (
         (
             conf.schema(),
-            about("Members of segments, as of their last refresh.", _fingerprint(connection)),
+            about(
+                "Members of segments, as of their last refresh.",
+                *readers.kept(connection),
+                _fingerprint(connection),
+            ),
         ),
         (conf.live_schema(), about("Members of segments, computed on each read.")),
     ):
@@ -100,8 +97,12 @@ def drift(connection: BaseDatabaseWrapper) -> list[str]:
     for view in ("membership", "catalog"):
         name = f"{conf.schema()}.{view}"
         if name not in missing:
-            denied = ungranted(connection, base_view(view))
+            denied = readers.ungranted(connection, base_view(view))
             what += [f"role {role} may not read {name}" for role, _ in denied]
+    what += [
+        f"role {role} is no more in SEGMENTS_READER_ROLES, and may still read"
+        for role in readers.former(connection)
+    ]
     return what
 
 

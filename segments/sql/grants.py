@@ -6,6 +6,7 @@ Composed here and not in files of their own, since each is a line, and their ord
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import LiteralString
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
@@ -13,14 +14,8 @@ from psycopg import sql
 from segments import conf
 from segments.exceptions import SegmentExecutionError
 from segments.sql import names
+from segments.sql.rights import BOOKS, OWN_TABLES, READ, Owner, app_lacks, lacks
 from segments.sql.session import rows, value
-
-OWN_TABLES = (
-    "segments_segment",
-    "segments_staticmember",
-    "segments_membership",
-    "segments_segmentrefresh",
-)
 
 
 @dataclass(frozen=True)
@@ -82,14 +77,81 @@ def table(connection: BaseDatabaseWrapper, written: str) -> Table:
 
 def grants(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
     """Give the statements that set the roles up; they may be run again."""
-    role, app = sql.Identifier(roles.role), sql.Identifier(roles.app)
-    database = sql.Identifier(str(value(connection, "select_database")))
+    role = sql.Identifier(roles.role)
     yield sql.SQL(
         "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {}) "
         "THEN CREATE ROLE {} {}; END IF; END $$"
     ).format(sql.Literal(roles.role), role, sql.SQL("LOGIN" if roles.connects else "NOLOGIN"))
+    yield from _lent(connection, owners(connection, roles), _given(connection, roles))
+
+
+def revokes(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
+    """Give the statements that take all of that back, and leave the views to the application."""
+    if not value(connection, "select_role_exists", role=roles.role):
+        return
+    lent = owners(connection, roles, revoke=True)
+    yield from _lent(connection, lent, _taken(connection, roles))
+    yield sql.SQL("DROP ROLE {}").format(sql.Identifier(roles.role))
+
+
+def missing(connection: BaseDatabaseWrapper, roles: Roles) -> list[str]:
+    """Return in words what the roles still lack once the statements were run."""
+    member = None if roles.connects else roles.app
+    owner = Owner(roles.role, member=member, books=roles.connects)
+    lacking = [
+        *((roles.role, words) for words in lacks(connection, owner)),
+        *((roles.app, words) for words in app_lacks(connection, roles.app)),
+    ]
+    return [f"{name} lacks: {words}" for name, words in lacking]
+
+
+def owners(connection: BaseDatabaseWrapper, roles: Roles, revoke: bool = False) -> dict[str, bool]:
+    """Return whose rights this session needs for the statements, and lacks.
+
+    Each with whether it may make itself a member of that role, as who has created it may.
+    """
+    tables = [*_own_tables(connection), _users(connection), *roles.reads]
+    found = rows(
+        connection,
+        "select_owners",
+        role=roles.role,
+        app=roles.app,
+        given_to="" if roles.connects or revoke else roles.app,
+        revoke=revoke,
+        tables=[each.identifier.as_string() for each in tables],
+        schema=conf.schema(),
+        live_schema=conf.live_schema(),
+    )
+    return dict(found)
+
+
+def _lent(
+    connection: BaseDatabaseWrapper, owners: dict[str, bool], statements: Iterator[sql.Composed]
+) -> Iterator[sql.Composed]:
+    """Give statements between those that lend this session what it needs for them.
+
+    Who has CREATEROLE and is no superuser may do to the things of others what those may, once it
+    is a member of them; since PostgreSQL 16, it is not even of the roles that it creates.
+    """
+    me = sql.Identifier(str(value(connection, "select_current_role")))
+    lent = [sql.Identifier(name) for name, may_lend in owners.items() if may_lend]
+    new = connection.pg_version >= 160000  # type: ignore[attr-defined]
+    for each in lent:
+        options = sql.SQL(" WITH INHERIT TRUE, SET TRUE" if new else "")
+        yield sql.SQL("GRANT {} TO {}{}").format(each, me, options)
+    yield from statements
+    for each in lent:
+        yield sql.SQL("REVOKE {} FROM {}").format(each, me)
+
+
+def _given(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
+    role, app = sql.Identifier(roles.role), sql.Identifier(roles.app)
+    readers = [*map(sql.Identifier, roles.readers)]
+    database = _database(connection)
     if not roles.connects:
         yield sql.SQL("GRANT {} TO {}").format(role, app)
+    for each in [*[role] * roles.connects, *readers]:
+        yield from _connect(connection, "GRANT CONNECT ON DATABASE {} TO {}", each)
     yield sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}, {}").format(database, role, app)
     for name in (conf.schema(), conf.live_schema()):
         schema = sql.Identifier(name)
@@ -97,36 +159,71 @@ def grants(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Compos
         yield sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role)
         yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, app)
     yield from _owned_by(connection, role)
-    own = [table(connection, name) for name in OWN_TABLES]
-    users = table(connection, names.user_table().as_string())
-    key = Table(users.schema, users.name, (names.user_key_column(),))
-    for name in sorted({each.schema for each in (*own, key, *roles.reads)}):
-        yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(name), role)
-    rights = sql.SQL("SELECT, INSERT, UPDATE, DELETE" if roles.connects else "SELECT")
-    for each in own:
-        yield sql.SQL("GRANT {} ON {} TO {}").format(rights, each.identifier, role)
-    for each in (key, *roles.reads):
-        yield sql.SQL("GRANT SELECT{} ON {} TO {}").format(_columns(each), each.identifier, role)
-    yield from _for_readers(role, [app, *map(sql.Identifier, roles.readers)])
+    yield from _readable(connection, roles)
+    yield from _for_readers(role, [app, *readers])
 
 
-def revokes(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
-    """Give the statements that take all of that back, and leave the views to the application."""
+def _taken(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
     role, app = sql.Identifier(roles.role), sql.Identifier(roles.app)
-    if not value(connection, "select_role_exists", role=roles.role):
-        return
     schema = sql.Identifier(conf.schema())
-    for reader in (app, *map(sql.Identifier, roles.readers)):
+    for row in rows(connection, "select_default_grants", role=roles.role):
         yield sql.SQL(
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} REVOKE SELECT ON TABLES FROM {}"
-        ).format(role, schema, reader)
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} REVOKE ALL ON TABLES FROM {}"
+        ).format(role, *map(sql.Identifier, row))
+    for reader in map(sql.Identifier, roles.readers):
+        for statement in (
+            "REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}",
+            "REVOKE ALL ON SCHEMA {} FROM {}",
+        ):
+            yield sql.SQL(statement).format(schema, reader)
+        yield from _connect(connection, "REVOKE CONNECT ON DATABASE {} FROM {}", reader)
     for each in (conf.schema(), conf.live_schema()):
         yield sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(sql.Identifier(each), app)
     yield from _owned_by(connection, app)
-    for statement in rows(connection, "select_granted", role=roles.role):
-        yield sql.SQL("{}").format(sql.SQL(statement[0]))
+    for (granted,) in rows(connection, "select_granted", role=roles.role):
+        yield sql.SQL("{}").format(sql.SQL(granted))
     yield sql.SQL("REVOKE {} FROM {}").format(role, app)
-    yield sql.SQL("DROP ROLE {}").format(role)
+
+
+def _database(connection: BaseDatabaseWrapper) -> sql.Identifier:
+    return sql.Identifier(str(value(connection, "select_database")))
+
+
+def _connect(
+    connection: BaseDatabaseWrapper, statement: LiteralString, role: sql.Identifier
+) -> Iterator[sql.Composed]:
+    """Give a statement on the right to connect, where not everybody has that."""
+    if not value(connection, "select_public_connect"):
+        yield sql.SQL(statement).format(_database(connection), role)
+
+
+def _own_tables(connection: BaseDatabaseWrapper) -> list[Table]:
+    return [table(connection, name) for name in OWN_TABLES]
+
+
+def _users(connection: BaseDatabaseWrapper) -> Table:
+    found = table(connection, names.user_table().as_string())
+    return Table(found.schema, found.name, (names.user_key_column(),))
+
+
+def _readable(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
+    """Give the statements that let the role read what it is to read, and nothing else of it."""
+    role = sql.Identifier(roles.role)
+    own, reads = _own_tables(connection), [_users(connection), *roles.reads]
+    for schema in sorted({each.schema for each in (*own, *reads)}):
+        yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role)
+    # An earlier run may have granted more of these; of the users, if they are named.
+    for whole in dict.fromkeys(Table(each.schema, each.name) for each in (*own, *roles.reads)):
+        yield sql.SQL("REVOKE ALL ON {} FROM {}").format(whole.identifier, role)
+    given = [(right, each) for each in own for right in _own_rights(each, roles.connects)]
+    for right, each in [*given, *((_right("SELECT", each.columns), each) for each in reads)]:
+        yield sql.SQL("GRANT {} ON {} TO {}").format(right, each.identifier, role)
+
+
+def _own_rights(table: Table, books: bool) -> list[sql.Composed]:
+    if books:
+        return [_right(privilege) for privilege in BOOKS[table.name]]
+    return [_right("SELECT", READ[table.name])]
 
 
 def _owned_by(connection: BaseDatabaseWrapper, role: sql.Identifier) -> Iterator[sql.Composed]:
@@ -150,8 +247,7 @@ def _for_readers(
             yield sql.SQL(statement).format(schema=schema, reader=reader, role=role)
 
 
-def _columns(table: Table) -> sql.Composable:
-    if not table.columns:
-        return sql.SQL("")
-    columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
-    return sql.SQL(" ({})").format(columns)
+def _right(privilege: LiteralString, columns: tuple[str, ...] = ()) -> sql.Composed:
+    """Return a privilege, on these columns or on all."""
+    named = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return sql.SQL("{} ({})" if columns else "{}").format(sql.SQL(privilege), named)

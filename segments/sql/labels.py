@@ -1,4 +1,4 @@
-"""What views say of themselves, and who may read them."""
+"""What views say of themselves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from psycopg import sql
 
 from segments import conf
 from segments.sql import names
-from segments.sql.session import execute, lock_base, rows
+from segments.sql.session import execute
 
 MARK = "[django-segments"
 """Every comment of ours ends with this, a space and what it needs, and a bracket."""
@@ -61,36 +61,6 @@ def comment_columns(
 def about_key() -> str:
     """Return what a column of user ids says of itself."""
     return f"Key of the user ({names.user_table().as_string()}.{names.user_key_column()})"
-
-
-def ungranted(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[tuple[str, bool]]:
-    """Return the roles of `SEGMENTS_READER_ROLES` that cannot read the view.
-
-    Each with whether it may use the schema already. Those that do not exist are left out.
-    """
-    roles = conf.reader_roles()
-    if not roles:
-        return []
-    asked = {"roles": roles, "schema": conf.schema(), "view": view.as_string()}
-    return [(role, may_use) for role, may_use in rows(connection, "select_ungranted", **asked)]
-
-
-def missing_roles(connection: BaseDatabaseWrapper) -> list[str]:
-    """Return the roles of `SEGMENTS_READER_ROLES` that do not exist."""
-    found = rows(connection, "select_missing_roles", roles=conf.reader_roles())
-    return [role for (role,) in found]
-
-
-def grant(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[str]:
-    """Let the roles of `SEGMENTS_READER_ROLES` read the view; return those that could not."""
-    roles = ungranted(connection, view)
-    for name, may_use in roles:
-        role = sql.Identifier(name)
-        if not may_use:
-            lock_base(connection)
-            execute(connection, "grant_usage", schema=sql.Identifier(conf.schema()), role=role)
-        execute(connection, "grant_select", view=view, role=role)
-    return [name for name, _ in roles]
 
 
 def about(what: str, *kept: str) -> sql.Literal:

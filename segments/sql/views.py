@@ -14,7 +14,8 @@ from segments.sql import names
 from segments.sql.base import ensure_schemas
 from segments.sql.calls import make_view
 from segments.sql.definition import Compiled, describe
-from segments.sql.labels import MARK, Label, comment_live, comment_members, grant, ungranted
+from segments.sql.labels import MARK, Label, comment_live, comment_members
+from segments.sql.readers import grant, ungranted
 from segments.sql.session import execute, rows
 
 DETACHED, HELD = "detached", "held"

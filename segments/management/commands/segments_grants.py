@@ -9,6 +9,8 @@ from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.sql import grants
 
+INSUFFICIENT_PRIVILEGE = "42501"
+
 
 class Command(BaseCommand):
     """Print or run what gives a role of its own to the views."""
@@ -55,20 +57,52 @@ class Command(BaseCommand):
         if using not in connections:
             raise CommandError(f'There is no alias "{using}" in DATABASES.')
         connection = connections[using]
+        owners: dict[str, bool] = {}
         try:
             with translated(SegmentExecutionError), transaction.atomic(using=using):
                 roles = grants.Roles(
                     role=options["role"],
                     app=options["app_role"],
                     readers=tuple(options["reader"]),
-                    connects=conf.exec_connection() != DEFAULT_DB_ALIAS,
+                    connects=conf.exec_role() is None
+                    and conf.exec_connection() != DEFAULT_DB_ALIAS,
                     reads=tuple(grants.table(connection, each) for each in options["read"]),
                 )
+                owners = grants.owners(connection, roles, revoke)
                 statements = (grants.revokes if revoke else grants.grants)(connection, roles)
                 for statement in statements:
                     self.stdout.write(f"{statement.as_string()};")
                     if apply:
                         with connection.cursor() as cursor:
                             cursor.execute(statement)
+                if apply and not revoke:
+                    # To who may not grant a right, Postgres gives no more than a warning.
+                    _check(grants.missing(connection, roles), owners)
         except SegmentError as error:
+            if error.sqlstate == INSUFFICIENT_PRIVILEGE:
+                error.hint = _who_may(owners)
             raise CommandError(str(error)) from error
+
+
+def _check(missing: list[str], owners: dict[str, bool]) -> None:
+    """Raise for what the statements could not grant."""
+    if missing:
+        raise SegmentExecutionError(
+            f"nothing was changed, as this could not be granted: {'; '.join(missing)}",
+            hint=_who_may(owners),
+        )
+
+
+def _who_may(owners: dict[str, bool]) -> str:
+    """Say who may run the statements."""
+    hint = (
+        "Let --using name an alias that logs in as a superuser, or as a role with CREATEROLE that "
+        "has CREATE on the database, and the rights of the owners of all that is granted"
+    )
+    lacking = [name for name, may_lend in owners.items() if not may_lend]
+    if lacking:
+        hint += (
+            f". This one neither has those of {', '.join(lacking)}, nor may it make itself a "
+            "member (which takes ADMIN OPTION)"
+        )
+    return f"{hint}."

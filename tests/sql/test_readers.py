@@ -1,0 +1,96 @@
+"""Readers that were taken out of the setting: told, and read no more."""
+
+import pytest
+from django.db import transaction
+
+from segments import sync
+from segments.sql import base, session
+
+pytestmark = pytest.mark.usefixtures("users")
+
+
+@pytest.fixture
+def may_read(query):
+    """Return whether a role reads members: the view, the memberships, and has the way to them."""
+
+    def ask(role):
+        ((usage, *views),) = query(
+            "SELECT has_schema_privilege(%s, 'segments', 'USAGE'), "
+            "has_table_privilege(%s, 'segments.vip', 'SELECT'), "
+            "has_table_privilege(%s, 'segments.membership', 'SELECT')",
+            role, role, role,
+        )  # fmt: skip
+        assert all(views) == any(views)
+        return usage and views[0]
+
+    return ask
+
+
+def told():
+    return [(entry.slug, entry.what) for entry in sync.check()]
+
+
+def test_reader__that_is_no_more_is_told_and_reads_no_more(make, settings, role, query, may_read):
+    bi, other, mine = role("bi"), role("Other, Reader]"), role("mine")
+    settings.SEGMENTS_READER_ROLES = [bi, other]
+    make()
+    list(sync.sync())
+    query(f'GRANT USAGE ON SCHEMA segments TO "{mine}"')
+    query(f'GRANT SELECT ON ALL TABLES IN SCHEMA segments TO "{mine}"')
+    assert told() == []
+    settings.SEGMENTS_READER_ROLES = [bi]
+    what = [f"role {other} is no more in SEGMENTS_READER_ROLES, and may still read"]
+    assert told() == [("", what)]
+    with session.limited("default", "test") as opened:
+        base.ensure_base(opened)  # As for detach_segments, which is no sync.
+    assert may_read(other)
+    assert told() == [("", what)]
+    assert [(entry.slug, entry.what) for entry in sync.sync()] == [("", what)]
+    assert [may_read(each) for each in (bi, other, mine)] == [True, False, True]
+    assert told() == []
+    query(f'GRANT SELECT ON segments.vip TO "{other}"')
+    assert told() == []  # By hand, now that it is not in the setting.
+
+
+def test_reader__that_a_save_alone_has_known_is_told(make, settings, role, query):
+    make()
+    list(sync.sync())
+    settings.SEGMENTS_READER_ROLES = [role("late")]
+    segment = make("new")
+    segment.refresh(force=True)
+    settings.SEGMENTS_READER_ROLES = []
+    (entry,) = told()
+    assert entry[1] == [
+        f"role {role('late')} is no more in SEGMENTS_READER_ROLES, and may still read"
+    ]
+    list(sync.sync())
+    assert told() == []
+    query(f'SET LOCAL ROLE "{role("late")}"')
+    with pytest.raises(Exception, match="permission denied for schema"), transaction.atomic():
+        query("SELECT * FROM segments.new")
+    query("RESET ROLE")
+
+
+def test_reader__of_all_that_is_made_stays_one(make, settings, role, query, may_read):
+    """As `segments_grants --reader` makes one."""
+    bi = role("bi")
+    settings.SEGMENTS_READER_ROLES = [bi]
+    make()
+    list(sync.sync())
+    query(f'ALTER DEFAULT PRIVILEGES IN SCHEMA segments GRANT SELECT ON TABLES TO "{bi}"')
+    settings.SEGMENTS_READER_ROLES = []
+    assert told() == []
+    list(sync.sync())
+    assert may_read(bi)
+
+
+def test_reader__whose_role_is_gone_stops_nothing(make, settings, role, query):
+    settings.SEGMENTS_READER_ROLES = [role("gone")]
+    make()
+    list(sync.sync())
+    gone = role("gone")
+    query(f'DROP OWNED BY "{gone}"')
+    query(f'DROP ROLE "{gone}"')
+    settings.SEGMENTS_READER_ROLES = []
+    assert told() == []
+    assert [entry.error for entry in sync.sync()] == []
