@@ -13,7 +13,6 @@ from django.db.models.functions import Replace
 from django.utils.translation import gettext_lazy as _
 
 from segments.exceptions import SegmentDefinitionError, SegmentError
-from segments.kinds import HasKind
 from segments.membership import HasMembers
 from segments.mixin import SegmentMixin as SegmentMixin
 from segments.querysets import MembershipQuerySet
@@ -45,7 +44,7 @@ class Status(models.TextChoices):
     FAILED = "failed", _("failed")
 
 
-class Segment(HasMembers, HasKind):
+class Segment(HasMembers):
     """A named set of users.
 
     Its definition is SQL, a list of ids (`static_ids`), SQL and a list, or a manager method. Its
@@ -157,6 +156,13 @@ class Segment(HasMembers, HasKind):
         return True  # A segment without members is a segment.
 
     # Definition
+
+    @property
+    def kind(self) -> str:
+        """`sql`, `manager` or `static`."""
+        if self.manager_method:
+            return "manager"
+        return "sql" if self.definition else "static"
 
     @property
     def static_ids(self) -> StaticIds:

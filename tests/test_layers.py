@@ -12,7 +12,7 @@ ROOT = Path(segments.__file__).parent
 LAYERS = [
     {"conf", "exceptions", "signals"},
     {"sql"},
-    {"kinds", "membership", "mixin", "querysets"},
+    {"membership", "mixin", "querysets"},
     {"models"},
     {"source", "order", "schedule"},
     {"locking"},

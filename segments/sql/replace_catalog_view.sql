@@ -7,7 +7,11 @@ SELECT
     s.name,
     s.description,
     {schema}::text || '.' || replace(s.slug, '-', '_') AS view_name,
-    s.kind::text AS kind,
+    CASE
+        WHEN s.manager_method <> '' THEN 'manager'
+        WHEN s.definition <> '' THEN 'sql'
+        ELSE 'static'
+    END AS kind,
     s.members_count,
     s.refreshed_at,
     pg_catalog.now() - s.refreshed_at AS age,
