@@ -461,6 +461,23 @@ def test_role__that_may_create_roles_sets_all_up_and_takes_it_back(
     assert sync.check() == []
 
 
+def test_role__that_may_create_roles_keeps_what_it_had_granted_itself(admin, roles, query):
+    """As `createrole_self_grant = inherit` does for what somebody creates."""
+    if connection.pg_version < 160000:
+        pytest.skip("since PostgreSQL 16")
+    app = roles[1]
+    give_tables_to(query, app)
+    query(f'SET SESSION AUTHORIZATION "{admin}"')
+    query(f'GRANT "{app}" TO "{admin}" WITH INHERIT TRUE, SET FALSE')
+    options = (
+        "SELECT inherit_option, set_option FROM pg_auth_members "
+        "WHERE member = grantor AND roleid = quote_ident(%s)::regrole"
+    )
+    printed = grants(roles)
+    assert f'GRANT "{app}" TO "{admin}" WITH INHERIT true, SET false;\n' in printed
+    assert query(options, app) == [(True, False)]
+
+
 def test_role__that_may_create_roles_is_told_what_it_may_not(superuser, admin, roles, query):
     give_tables_to(query, superuser, but="shop_order")
     query(f'SET SESSION AUTHORIZATION "{admin}"')

@@ -82,14 +82,14 @@ def grants(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Compos
         "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {}) "
         "THEN CREATE ROLE {} {}; END IF; END $$"
     ).format(sql.Literal(roles.role), role, sql.SQL("LOGIN" if roles.connects else "NOLOGIN"))
-    yield from _lent(connection, owners(connection, roles), _given(connection, roles))
+    yield from _lent(connection, strangers(connection, roles), _given(connection, roles))
 
 
 def revokes(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
     """Give the statements that take all of that back, and leave the views to the application."""
     if not value(connection, "select_role_exists", role=roles.role):
         return
-    lent = owners(connection, roles, revoke=True)
+    lent = strangers(connection, roles, revoke=True)
     yield from _lent(connection, lent, _taken(connection, roles))
     yield sql.SQL("DROP ROLE {}").format(sql.Identifier(roles.role))
 
@@ -105,11 +105,25 @@ def missing(connection: BaseDatabaseWrapper, roles: Roles) -> list[str]:
     return [f"{name} lacks: {words}" for name, words in lacking]
 
 
-def owners(connection: BaseDatabaseWrapper, roles: Roles, revoke: bool = False) -> dict[str, bool]:
-    """Return whose rights this session needs for the statements, and lacks.
+@dataclass(frozen=True)
+class Stranger:
+    """A role whose rights this session needs for the statements, and lacks.
 
-    Each with whether it may make itself a member of that role, as who has created it may.
+    Attributes:
+        name: The role.
+        may_join: Whether this session may make itself a member, as who has created it may.
+        had: The options of the membership that it has granted itself before, if it has.
     """
+
+    name: str
+    may_join: bool
+    had: LiteralString | None
+
+
+def strangers(
+    connection: BaseDatabaseWrapper, roles: Roles, revoke: bool = False
+) -> list[Stranger]:
+    """Return whose rights this session needs for the statements, and lacks."""
     tables = [*_own_tables(connection), _users(connection), *roles.reads]
     found = rows(
         connection,
@@ -122,11 +136,13 @@ def owners(connection: BaseDatabaseWrapper, roles: Roles, revoke: bool = False) 
         schema=conf.schema(),
         live_schema=conf.live_schema(),
     )
-    return dict(found)
+    return [Stranger(*row) for row in found]
 
 
 def _lent(
-    connection: BaseDatabaseWrapper, owners: dict[str, bool], statements: Iterator[sql.Composed]
+    connection: BaseDatabaseWrapper,
+    strangers: list[Stranger],
+    statements: Iterator[sql.Composed],
 ) -> Iterator[sql.Composed]:
     """Give statements between those that lend this session what it needs for them.
 
@@ -134,14 +150,17 @@ def _lent(
     is a member of them; since PostgreSQL 16, it is not even of the roles that it creates.
     """
     me = sql.Identifier(str(value(connection, "select_current_role")))
-    lent = [sql.Identifier(name) for name, may_lend in owners.items() if may_lend]
+    lent = [(sql.Identifier(each.name), each.had) for each in strangers if each.may_join]
     new = connection.pg_version >= 160000  # type: ignore[attr-defined]
-    for each in lent:
+    for role, _ in lent:
         options = sql.SQL(" WITH INHERIT TRUE, SET TRUE" if new else "")
-        yield sql.SQL("GRANT {} TO {}{}").format(each, me, options)
+        yield sql.SQL("GRANT {} TO {}{}").format(role, me, options)
     yield from statements
-    for each in lent:
-        yield sql.SQL("REVOKE {} FROM {}").format(each, me)
+    for role, had in lent:
+        if had:
+            yield sql.SQL("GRANT {} TO {} WITH {}").format(role, me, sql.SQL(had))
+        else:
+            yield sql.SQL("REVOKE {} FROM {}").format(role, me)
 
 
 def _given(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:

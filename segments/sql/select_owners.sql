@@ -1,7 +1,7 @@
 -- Runs for segments_grants; locks nothing. Of the role that is to own the views, the application's, and
 -- those that own what they are to get or to give, the ones whose rights this session lacks; and whether it
--- may make itself a member of them for a while, as it may of one that it is yet to create. Not of the role
--- where that is granted to it for good.
+-- may make itself a member of them for a while, as it may of one that it is yet to create; and what it had
+-- granted itself before. Not of the role where that is granted to it for good.
 WITH me AS (
     SELECT *, pg_catalog.current_setting('server_version_num')::integer < 160000 AS old
     FROM pg_catalog.pg_roles WHERE rolname = current_user
@@ -30,9 +30,14 @@ owner (oid) AS (
     WHERE c.oid IN (SELECT to_regclass(name)::oid FROM unnest(%(tables)s::text[]) AS name)
 )
 SELECT r.rolname::text AS name, CASE
-    WHEN me.old THEN me.rolcreaterole AND NOT r.rolsuper
+    WHEN me.old THEN me.rolcreaterole AND me.rolinherit AND NOT r.rolsuper
     ELSE pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
-END AS may_lend
+END AS may_lend, (
+    -- As JSON, since these columns are new in PostgreSQL 16.
+    SELECT pg_catalog.format('INHERIT %%s, SET %%s', m.had ->> 'inherit_option', m.had ->> 'set_option')
+    FROM (SELECT pg_catalog.to_jsonb(a) AS had FROM pg_catalog.pg_auth_members AS a WHERE a.roleid = r.oid AND a.member = me.oid) AS m
+    WHERE NOT me.old AND (m.had ->> 'grantor')::oid = me.oid
+) AS had
 FROM me
 CROSS JOIN owner
 JOIN pg_catalog.pg_roles AS r ON r.oid = owner.oid
@@ -43,7 +48,7 @@ WHERE NOT me.rolsuper
     )
     AND NOT (r.rolname = %(role)s AND me.rolname = %(given_to)s)
 UNION ALL
-SELECT %(role)s, true
+SELECT %(role)s, true, NULL
 FROM me
 WHERE me.rolcreaterole AND NOT me.rolsuper AND me.rolname <> %(given_to)s
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %(role)s)

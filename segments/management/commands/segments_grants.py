@@ -57,7 +57,7 @@ class Command(BaseCommand):
         if using not in connections:
             raise CommandError(f'There is no alias "{using}" in DATABASES.')
         connection = connections[using]
-        owners: dict[str, bool] = {}
+        strangers: list[grants.Stranger] = []
         try:
             with translated(SegmentExecutionError), transaction.atomic(using=using):
                 roles = grants.Roles(
@@ -68,7 +68,7 @@ class Command(BaseCommand):
                     and conf.exec_connection() != DEFAULT_DB_ALIAS,
                     reads=tuple(grants.table(connection, each) for each in options["read"]),
                 )
-                owners = grants.owners(connection, roles, revoke)
+                strangers = grants.strangers(connection, roles, revoke)
                 statements = (grants.revokes if revoke else grants.grants)(connection, roles)
                 for statement in statements:
                     self.stdout.write(f"{statement.as_string()};")
@@ -77,29 +77,29 @@ class Command(BaseCommand):
                             cursor.execute(statement)
                 if apply and not revoke:
                     # To who may not grant a right, Postgres gives no more than a warning.
-                    _check(grants.missing(connection, roles), owners)
+                    _check(grants.missing(connection, roles), strangers)
         except SegmentError as error:
             if error.sqlstate == INSUFFICIENT_PRIVILEGE:
-                error.hint = _who_may(owners)
+                error.hint = _who_may(strangers)
             raise CommandError(str(error)) from error
 
 
-def _check(missing: list[str], owners: dict[str, bool]) -> None:
+def _check(missing: list[str], strangers: list[grants.Stranger]) -> None:
     """Raise for what the statements could not grant."""
     if missing:
         raise SegmentExecutionError(
             f"nothing was changed, as this could not be granted: {'; '.join(missing)}",
-            hint=_who_may(owners),
+            hint=_who_may(strangers),
         )
 
 
-def _who_may(owners: dict[str, bool]) -> str:
+def _who_may(strangers: list[grants.Stranger]) -> str:
     """Say who may run the statements."""
     hint = (
         "Let --using name an alias that logs in as a superuser, or as a role with CREATEROLE that "
         "has CREATE on the database, and the rights of the owners of all that is granted"
     )
-    lacking = [name for name, may_lend in owners.items() if not may_lend]
+    lacking = [each.name for each in strangers if not each.may_join]
     if lacking:
         hint += (
             f". This one neither has those of {', '.join(lacking)}, nor may it make itself a "
