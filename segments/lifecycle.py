@@ -5,7 +5,7 @@ A segment's views change under its lock, which comes before any lock on its row.
 views follow once the row is committed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +14,9 @@ from typing import Any
 import psycopg
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Value
-from django.db.models.functions import Replace
 
 from segments import conf
 from segments.exceptions import (
-    SegmentCostError,
     SegmentDefinitionError,
     SegmentError,
     SegmentExecutionError,
@@ -31,12 +28,20 @@ from segments.locking import locked
 from segments.models import Membership, Segment, StaticMember
 from segments.outcome import Clock, announce, copy_state, record_failure
 from segments.refresh import populate, reload_state
+from segments.refusals import (
+    DEFINING,
+    check_circle,
+    check_clash,
+    check_cost,
+    check_defined,
+    check_no_migration,
+    differ,
+    taken_by,
+    try_definition,
+)
 from segments.source import compile_segment
-from segments.sql import base, drafts, names, session, static_ids, views
-from segments.sql.definition import Compiled, check_text
-
-DEFINING = ("definition", "model_id", "manager_name", "manager_method")
-"""The fields that say who is in a segment, besides its static ids."""
+from segments.sql import names, session, static_ids, views
+from segments.sql.definition import check_text
 
 LABELLING = ("slug", "name", "description")
 """The fields that the comments on its views repeat."""
@@ -62,8 +67,10 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
     if not together:
         try_definition(segment, Segment.objects.using(using).filter(pk=segment.pk).first())
     with locked(using, segment.pk, segment.slug, segment.timeout) as (connection, before):
-        _check_clash(segment, using)
+        check_clash(segment, using)
         check_defined(segment, before, using)
+        if not together:
+            _check_free(segment, before, using)
         # A refresh may have moved on since this instance was loaded; none can while it is saved.
         copy_state(before or Segment(), segment)
         with _row_locks(segment.slug):
@@ -74,16 +81,16 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
         row = Segment.objects.using(using).get(pk=segment.pk)
         change = Change(
             created=before is None,
-            redefined=ids is not None or _differ(before, row, DEFINING),
-            relabelled=_differ(before, row, LABELLING),
+            redefined=ids is not None or differ(before, row, DEFINING),
+            relabelled=differ(before, row, LABELLING),
             # Or else that was done before the row was saved.
-            priced=together and not segment.allow_cost and _differ(before, row, DEFINING),
+            priced=together and not segment.allow_cost and differ(before, row, DEFINING),
             old_slug=before.slug if before else row.slug,
         )
         if together:
             _follow(connection, row, change)
         else:
-            transaction.on_commit(partial(_follow_later, segment, row, change), using=using)
+            _once_committed(using, _follow_later, segment, row, change)
         copy_state(Segment.objects.using(using).get(pk=segment.pk), segment)
 
 
@@ -103,74 +110,6 @@ def deleting(segment: Segment, using: str) -> Iterator[None]:
             model.objects.using(using).filter(segment=segment.pk)._raw_delete(using)
         with _row_locks(segment.slug):
             yield
-
-
-def validate(segment: Segment) -> None:
-    """Run what defines a segment once, in a transaction that is rolled back; see `try_definition`.
-
-    Raises:
-        SegmentDefinitionError, SegmentExecutionError: with what is wrong, and `field` set.
-    """
-    alias = conf.exec_connection()
-    before = Segment.objects.using(alias).filter(pk=segment.pk).first()
-    check_defined(segment, before, alias)
-    try_definition(segment, before)
-
-
-def try_definition(segment: Segment, before: Segment | None) -> None:
-    """Evaluate a definition that differs from that of before, and roll that back.
-
-    Takes no lock on the segment's views. Costs the evaluation of the definition, up to
-    `SEGMENTS_STATEMENT_TIMEOUT`.
-    """
-    ids = segment.unsaved_static_ids
-    if before and ids is None and not _differ(before, segment, DEFINING):
-        return
-    with (
-        translated(SegmentExecutionError, segment.slug, field=defining_field(segment)),
-        session.limited(
-            conf.exec_connection(), segment.slug, undo=True, timeout=segment.timeout
-        ) as connection,
-    ):
-        if ids is not None:
-            static_ids.check(connection, segment.slug, ids)
-        compiled = compile_segment(connection, segment)
-        base.ensure_schemas(connection)
-        if not segment.allow_cost and _differ(before, segment, DEFINING):
-            check_cost(connection, segment, compiled)
-        trial = views.create_trial(connection, segment.slug, compiled)
-        check_circle(connection, segment.slug, trial)
-
-
-def defining_field(segment: Segment) -> str:
-    """Return the field to stand beside what is wrong with the definition."""
-    return "manager_method" if segment.kind == "manager" else "definition"
-
-
-def check_cost(connection: BaseDatabaseWrapper, segment: Segment, compiled: Compiled) -> None:
-    """Raise SegmentCostError for a definition that is priced above `SEGMENTS_MAX_COST`."""
-    limit = conf.max_cost()
-    if limit is None or segment.kind == "static":
-        return
-    cost = drafts.price(connection, segment.slug, compiled).cost
-    if cost > limit:
-        raise SegmentCostError(
-            f"the planner prices it at {cost:,.0f}, and SEGMENTS_MAX_COST is {limit:,.0f}",
-            slug=segment.slug,
-            field=defining_field(segment),
-            hint="Make it cheaper (is an index missing?), or allow it for this one save: "
-            "segment.allow_cost = True",
-        )
-
-
-def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
-    """Refuse to attach a segment while another session migrates, with a SegmentLockedError."""
-    if session.is_schema_changing(connection):
-        raise SegmentLockedError(
-            "a migration is under way",
-            slug=slug,
-            hint="Try again when it is over. It attaches all segments at its end.",
-        )
 
 
 def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> None:
@@ -219,6 +158,8 @@ def _follow_later(segment: Segment, saved: Segment, change: Change) -> None:
     try:
         with locked(alias, saved.pk, saved.slug, saved.timeout) as (connection, row):
             if row is not None:
+                # Step by step, as it was saved: later ones may move what this one makes.
+                row.slug, row.name, row.description = saved.slug, saved.name, saved.description
                 _follow(connection, row, change)
             else:  # Deleted in the same transaction.
                 _drop_left(connection, change.old_slug)
@@ -243,7 +184,7 @@ def _drop(connection: BaseDatabaseWrapper, row: Segment, using: str) -> None:
             if not going:
                 raise
             _try_drop([*going, row])
-    transaction.on_commit(partial(_drop_later, row), using=using)
+    _once_committed(using, _drop_later, row)
 
 
 def _try_drop(rows: list[Segment]) -> None:
@@ -255,8 +196,47 @@ def _try_drop(rows: list[Segment]) -> None:
 
 def _going(using: str) -> list[Segment]:
     """Return the segments of which a transaction has deleted the rows, and not yet the views."""
-    waiting = [function for _, function, *_ in connections[using].run_on_commit]
-    return [f.args[0] for f in waiting if isinstance(f, partial) and f.func is _drop_later]
+    return [deleted for (deleted,) in _waiting(using, _drop_later)]
+
+
+def _once_committed(using: str, step: Callable[..., None], *args: Any) -> None:
+    """Have views follow once the transaction is committed, whatever becomes of other segments.
+
+    What has failed is raised after the last step, since an error ends Django's round of callbacks.
+    """
+    connection: Any = connections[using]
+    told = [each for each in connection.run_on_commit if _is_call(each[1], _tell)]
+    errors: list[SegmentError] = told[0][1].args[0] if told else []
+    connection.run_on_commit = [each for each in connection.run_on_commit if each not in told]
+    transaction.on_commit(partial(_attempt, errors, step, *args), using=using)
+    # Of no savepoint, the rollback of which would take this along.
+    connection.run_on_commit.append((set(), partial(_tell, errors), False))
+
+
+def _attempt(errors: list[SegmentError], step: Callable[..., None], *args: Any) -> None:
+    try:
+        step(*args)
+    except SegmentError as error:
+        errors.append(error)
+
+
+def _tell(errors: list[SegmentError]) -> None:
+    """Raise what has failed."""
+    if len(errors) > 1:
+        raise SegmentExecutionError("\n".join(map(str, errors))) from errors[0]
+    if errors:
+        raise errors[0]
+
+
+def _waiting(using: str, step: Callable[..., None]) -> list[tuple[Any, ...]]:
+    """Return the arguments with which a step is taken once the transaction is committed."""
+    connection: Any = connections[using]
+    calls = [call for _, call, *_ in connection.run_on_commit if _is_call(call, _attempt)]
+    return [call.args[2:] for call in calls if call.args[1] is step]
+
+
+def _is_call(call: Any, function: Callable[..., None]) -> bool:
+    return isinstance(call, partial) and call.func is function
 
 
 def _drop_later(deleted: Segment) -> None:
@@ -272,13 +252,6 @@ def _drop_left(connection: BaseDatabaseWrapper, slug: str) -> None:
             views.drop(connection, slug)
 
 
-def taken_by(connection: BaseDatabaseWrapper, view: str, besides: Any = None) -> str | None:
-    """Return the slug of a segment that has this view name, if there is one."""
-    rows = Segment.objects.using(connection.alias).exclude(pk=besides)
-    taken = rows.alias(in_view=Replace("slug", Value("-"), Value("_"))).filter(in_view=view)
-    return taken.order_by().values_list("slug", flat=True).first()
-
-
 @contextmanager
 def _row_locks(slug: str) -> Iterator[None]:
     """Translate locks that were not had; what else Django says of a row is its own concern."""
@@ -288,57 +261,29 @@ def _row_locks(slug: str) -> Iterator[None]:
         raise from_driver(error, SegmentExecutionError, slug) from error
 
 
-def _check_clash(segment: Segment, using: str) -> None:
-    """Refuse a slug that another segment has, hyphens and underscores being the same."""
+def _check_free(segment: Segment, before: Segment | None, using: str) -> None:
+    """Refuse a slug whose view is there already, where the views follow on commit.
+
+    Until then, and for good if that fails, the segment would have the members of another.
+    """
     name = names.view_name(segment.slug)
-    other = taken_by(connections[using], name, segment.pk)
-    if other:
+    if before is not None and name == names.view_name(before.slug):
+        return
+    gone = [deleted.pk for deleted in _going(using)]
+    steps = [
+        saved.pk
+        for _, saved, change in _waiting(using, _follow_later)
+        if name in map(names.view_name, (saved.slug, change.old_slug)) and saved.pk not in gone
+    ]
+    if steps and {*steps} == {segment.pk}:
+        return  # It gets a name back that it has not lost yet.
+    with translated(SegmentExecutionError, segment.slug):
+        found = views.state(connections[conf.exec_connection()], segment.slug)
+    if steps or found.ours:
         raise SegmentDefinitionError(
-            f'the segment "{other}" has the view {name} already',
+            f"the view {name} of another segment is there still",
             slug=segment.slug,
             field="slug",
+            hint="If that was deleted or renamed in this transaction, commit that first; "
+            "else run: manage.py sync_segments --prune",
         )
-
-
-def check_defined(segment: Segment, before: Segment | None, using: str) -> None:
-    """Refuse a segment of which nothing says who is in it; a list that is empty does."""
-    listed = (
-        segment.unsaved_static_ids is not None
-        or (before is not None and before.kind == "static")
-        or StaticMember.objects.using(using).filter(segment=segment.pk).exists()
-    )
-    if segment.kind == "static" and not listed:
-        raise SegmentDefinitionError(
-            "nothing says who is in it: give a definition, static ids or a manager method",
-            slug=segment.slug,
-            field="definition",
-        )
-
-
-def check_circle(connection: BaseDatabaseWrapper, slug: str, start: str) -> None:
-    """Refuse a segment that reads itself, by whatever way, looking from one of its views."""
-    own = names.view_name(slug)
-    path = _path(views.reads(connection), start, own)
-    if path is None and views.reads_itself(connection, start):
-        path = [own]
-    if path is not None:
-        raise SegmentDefinitionError(
-            f"it would read itself: {' -> '.join([own, *path])}", slug=slug, field="definition"
-        )
-
-
-def _path(graph: dict[str, set[str]], start: str, goal: str) -> list[str] | None:
-    """Return the shortest way from a node to a goal, without the node that it starts at."""
-    paths = [[name] for name in sorted(graph.get(start, ()))]
-    seen: set[str] = set()
-    for path in paths:  # Breadth first: the list grows while it is read.
-        if path[-1] == goal:
-            return path
-        if path[-1] not in seen:
-            seen.add(path[-1])
-            paths += [[*path, name] for name in sorted(graph.get(path[-1], ()))]
-    return None
-
-
-def _differ(before: Segment | None, after: Segment, fields: Iterable[str]) -> bool:
-    return before is None or any(getattr(before, f) != getattr(after, f) for f in fields)

@@ -201,7 +201,7 @@ class Segment(HasMembers):
 
     def clean(self) -> None:
         """Validate the definition by running it once, in a transaction that is rolled back."""
-        from segments import lifecycle
+        from segments import refusals
 
         super().clean()
         try:
@@ -209,7 +209,7 @@ class Segment(HasMembers):
         except SegmentDefinitionError:
             return  # The field's own validator says so.
         try:
-            lifecycle.validate(self)
+            refusals.validate(self)
         except SegmentError as error:
             raise ValidationError(str(error), code=error.field) from error
 

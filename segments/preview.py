@@ -11,8 +11,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, translated
-from segments.lifecycle import check_circle, check_defined, defining_field
 from segments.models import Segment
+from segments.refusals import check_circle, check_defined, defining_field
 from segments.source import compile_segment
 from segments.sql import drafts, names, session, static_ids, views
 from segments.sql.static_ids import OneShot

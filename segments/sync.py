@@ -15,11 +15,11 @@ from segments.exceptions import (
     SegmentExecutionError,
     translated,
 )
-from segments.lifecycle import check_no_migration, taken_by
 from segments.locking import locked
 from segments.models import Segment, Status
 from segments.outcome import STATE
 from segments.refresh import refresh
+from segments.refusals import check_no_migration, taken_by
 from segments.source import compile_segment
 from segments.sql import base, detaching, labels, names, session, views
 from segments.sql.definition import Compiled

@@ -17,6 +17,7 @@ LAYERS = [
     {"source", "order", "schedule"},
     {"locking"},
     {"outcome"},
+    {"refusals"},
     {"refresh"},
     {"workers"},
     {"runs"},
