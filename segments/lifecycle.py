@@ -5,7 +5,7 @@ A segment's views change under its lock, which comes before any lock on its row.
 views follow once the row is committed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +14,6 @@ from typing import Any
 import psycopg
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Value
-from django.db.models.functions import Replace
 
 from segments import conf
 from segments.exceptions import (
@@ -26,7 +24,7 @@ from segments.exceptions import (
     from_driver,
     translated,
 )
-from segments.locking import locked
+from segments.locking import check_no_migration, locked
 from segments.models import Membership, Segment, StaticMember
 from segments.outcome import Clock, announce, copy_state, record_failure
 from segments.refresh import populate, reload_state
@@ -36,10 +34,12 @@ from segments.sql.definition import check_text
 from segments.validation import (
     DEFINING,
     check_circle,
+    check_clash,
     check_cost,
     check_defined,
     check_timeout,
     differ,
+    taken_by,
     try_definition,
 )
 
@@ -69,9 +69,11 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
         check_timeout(segment, last)
         try_definition(segment, last)
     with locked(using, segment.pk, segment.slug, segment.timeout) as (connection, before):
-        _check_clash(segment, using)
+        check_clash(segment, using)
         check_defined(segment, before, using)
         check_timeout(segment, before)
+        if not together:
+            _check_free(segment, before, using)
         # A refresh may have moved on since this instance was loaded; none can while it is saved.
         copy_state(before or Segment(), segment)
         with _row_locks(segment.slug):
@@ -91,7 +93,7 @@ def saving(segment: Segment, using: str) -> Iterator[None]:
         if together:
             _follow(connection, row, change)
         else:
-            transaction.on_commit(partial(_follow_later, segment, row, change), using=using)
+            _once_committed(using, _follow_later, segment, row, change)
         copy_state(Segment.objects.using(using).get(pk=segment.pk), segment)
 
 
@@ -111,16 +113,6 @@ def deleting(segment: Segment, using: str) -> Iterator[None]:
             model.objects.using(using).filter(segment=segment.pk)._raw_delete(using)
         with _row_locks(segment.slug):
             yield
-
-
-def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
-    """Refuse to attach a segment while another session migrates, with a SegmentLockedError."""
-    if session.is_schema_changing(connection):
-        raise SegmentLockedError(
-            "a migration is under way",
-            slug=slug,
-            hint="Try again when it is over. It attaches all segments at its end.",
-        )
 
 
 def _follow(connection: BaseDatabaseWrapper, row: Segment, change: Change) -> None:
@@ -169,6 +161,8 @@ def _follow_later(segment: Segment, saved: Segment, change: Change) -> None:
     try:
         with locked(alias, saved.pk, saved.slug, saved.timeout) as (connection, row):
             if row is not None:
+                # Step by step, as it was saved: later ones may move what this one makes.
+                row.slug, row.name, row.description = saved.slug, saved.name, saved.description
                 _follow(connection, row, change)
             else:  # Deleted in the same transaction.
                 _drop_left(connection, change.old_slug)
@@ -193,7 +187,7 @@ def _drop(connection: BaseDatabaseWrapper, row: Segment, using: str) -> None:
             if not going:
                 raise
             _try_drop([*going, row])
-    transaction.on_commit(partial(_drop_later, row), using=using)
+    _once_committed(using, _drop_later, row)
 
 
 def _try_drop(rows: list[Segment]) -> None:
@@ -205,8 +199,47 @@ def _try_drop(rows: list[Segment]) -> None:
 
 def _going(using: str) -> list[Segment]:
     """Return the segments of which a transaction has deleted the rows, and not yet the views."""
-    waiting = [function for _, function, *_ in connections[using].run_on_commit]
-    return [f.args[0] for f in waiting if isinstance(f, partial) and f.func is _drop_later]
+    return [deleted for (deleted,) in _waiting(using, _drop_later)]
+
+
+def _once_committed(using: str, step: Callable[..., None], *args: Any) -> None:
+    """Have views follow once the transaction is committed, whatever becomes of other segments.
+
+    What has failed is raised after the last step, since an error ends Django's round of callbacks.
+    """
+    connection: Any = connections[using]
+    told = [each for each in connection.run_on_commit if _is_call(each[1], _tell)]
+    errors: list[SegmentError] = told[0][1].args[0] if told else []
+    connection.run_on_commit = [each for each in connection.run_on_commit if each not in told]
+    transaction.on_commit(partial(_attempt, errors, step, *args), using=using)
+    # Of no savepoint, the rollback of which would take this along.
+    connection.run_on_commit.append((set(), partial(_tell, errors), False))
+
+
+def _attempt(errors: list[SegmentError], step: Callable[..., None], *args: Any) -> None:
+    try:
+        step(*args)
+    except SegmentError as error:
+        errors.append(error)
+
+
+def _tell(errors: list[SegmentError]) -> None:
+    """Raise what has failed."""
+    if len(errors) > 1:
+        raise SegmentExecutionError("\n".join(map(str, errors))) from errors[0]
+    if errors:
+        raise errors[0]
+
+
+def _waiting(using: str, step: Callable[..., None]) -> list[tuple[Any, ...]]:
+    """Return the arguments with which a step is taken once the transaction is committed."""
+    connection: Any = connections[using]
+    calls = [call for _, call, *_ in connection.run_on_commit if _is_call(call, _attempt)]
+    return [call.args[2:] for call in calls if call.args[1] is step]
+
+
+def _is_call(call: Any, function: Callable[..., None]) -> bool:
+    return isinstance(call, partial) and call.func is function
 
 
 def _drop_later(deleted: Segment) -> None:
@@ -222,13 +255,6 @@ def _drop_left(connection: BaseDatabaseWrapper, slug: str) -> None:
             views.drop(connection, slug)
 
 
-def taken_by(connection: BaseDatabaseWrapper, view: str, besides: Any = None) -> str | None:
-    """Return the slug of a segment that has this view name, if there is one."""
-    rows = Segment.objects.using(connection.alias).exclude(pk=besides)
-    taken = rows.alias(in_view=Replace("slug", Value("-"), Value("_"))).filter(in_view=view)
-    return taken.order_by().values_list("slug", flat=True).first()
-
-
 @contextmanager
 def _row_locks(slug: str) -> Iterator[None]:
     """Translate locks that were not had; what else Django says of a row is its own concern."""
@@ -238,13 +264,29 @@ def _row_locks(slug: str) -> Iterator[None]:
         raise from_driver(error, SegmentExecutionError, slug) from error
 
 
-def _check_clash(segment: Segment, using: str) -> None:
-    """Refuse a slug that another segment has, hyphens and underscores being the same."""
+def _check_free(segment: Segment, before: Segment | None, using: str) -> None:
+    """Refuse a slug whose view is there already, where the views follow on commit.
+
+    Until then, and for good if that fails, the segment would have the members of another.
+    """
     name = names.view_name(segment.slug)
-    other = taken_by(connections[using], name, segment.pk)
-    if other:
+    if before is not None and name == names.view_name(before.slug):
+        return
+    gone = [deleted.pk for deleted in _going(using)]
+    steps = [
+        saved.pk
+        for _, saved, change in _waiting(using, _follow_later)
+        if name in map(names.view_name, (saved.slug, change.old_slug)) and saved.pk not in gone
+    ]
+    if steps and {*steps} == {segment.pk}:
+        return  # It gets a name back that it has not lost yet.
+    with translated(SegmentExecutionError, segment.slug):
+        found = views.state(connections[conf.exec_connection()], segment.slug)
+    if steps or found.ours:
         raise SegmentDefinitionError(
-            f'the segment "{other}" has the view {name} already',
+            f"the view {name} of another segment is there still",
             slug=segment.slug,
             field="slug",
+            hint="If that was deleted or renamed in this transaction, commit that first; "
+            "else run: manage.py sync_segments --prune",
         )

@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Exists, OuterRef
 
 from segments import conf
-from segments.exceptions import SegmentExecutionError, translated
+from segments.exceptions import SegmentExecutionError, SegmentLockedError, translated
 from segments.models import Segment, StaticMember
 from segments.sql import session
 
@@ -79,3 +79,13 @@ def wait_for(segment: Segment) -> None:
         session.lock(connection, segment.pk)
         rows = Segment.objects.using(connection.alias).filter(pk=segment.pk)
         rows.select_for_update(no_key=True).first()
+
+
+def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
+    """Refuse to attach a segment while another session migrates, with a SegmentLockedError."""
+    if session.is_schema_changing(connection):
+        raise SegmentLockedError(
+            "a migration is under way",
+            slug=slug,
+            hint="Try again when it is over. It attaches all segments at its end.",
+        )

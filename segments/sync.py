@@ -15,14 +15,14 @@ from segments.exceptions import (
     SegmentExecutionError,
     translated,
 )
-from segments.lifecycle import check_no_migration, taken_by
-from segments.locking import locked
+from segments.locking import check_no_migration, locked
 from segments.models import Segment, Status
 from segments.outcome import STATE
 from segments.refresh import refresh
 from segments.source import compile_segment
 from segments.sql import base, detaching, names, readers, session, views
 from segments.sql.definition import Compiled
+from segments.validation import taken_by
 
 ORPHANED = "no segment has this view"
 

@@ -1,9 +1,13 @@
-"""What a segment must be before it is saved or previewed: defined, within limits, in no circle."""
+"""Validation: what is wrong with a segment, found out before it is saved or its views change."""
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Value
+from django.db.models.functions import Replace
 
 from segments import conf
 from segments.exceptions import (
@@ -57,6 +61,18 @@ def try_definition(segment: Segment, before: Segment | None) -> None:
             check_cost(connection, segment, compiled)
         trial = views.create_trial(connection, segment.slug, compiled)
         check_circle(connection, segment.slug, trial)
+
+
+def check_clash(segment: Segment, using: str) -> None:
+    """Refuse a slug that another segment has, hyphens and underscores being the same."""
+    name = names.view_name(segment.slug)
+    other = taken_by(connections[using], name, segment.pk)
+    if other:
+        raise SegmentDefinitionError(
+            f'the segment "{other}" has the view {name} already',
+            slug=segment.slug,
+            field="slug",
+        )
 
 
 def check_defined(segment: Segment, before: Segment | None, using: str) -> None:
@@ -124,6 +140,13 @@ def defining_field(segment: Segment) -> str:
 def differ(before: Segment | None, after: Segment, fields: Iterable[str]) -> bool:
     """Return whether any of the fields has another value than before, or had none."""
     return before is None or any(getattr(before, f) != getattr(after, f) for f in fields)
+
+
+def taken_by(connection: BaseDatabaseWrapper, view: str, besides: Any = None) -> str | None:
+    """Return the slug of a segment that has this view name, if there is one."""
+    rows = Segment.objects.using(connection.alias).exclude(pk=besides)
+    taken = rows.alias(in_view=Replace("slug", Value("-"), Value("_"))).filter(in_view=view)
+    return taken.order_by().values_list("slug", flat=True).first()
 
 
 def _path(graph: dict[str, set[str]], start: str, goal: str) -> list[str] | None:

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from psycopg.conninfo import make_conninfo
 
 from demo.postgres import database_url
+from segments import conf
 from segments.models import Segment, SegmentRefresh
+from segments.sql.session import as_owner
 
 USERS = "accounts_segmentableuser"
 
@@ -83,6 +85,23 @@ def query(db):
 
 
 @pytest.fixture
+def owner(db):
+    """Run SQL as the owner of the views, on the connection that makes them; return its rows."""
+
+    def run(sql, *params):
+        alias = conf.exec_connection()
+        with (
+            transaction.atomic(using=alias),
+            as_owner(connections[alias]),
+            connections[alias].cursor() as cursor,
+        ):
+            cursor.execute(sql, params or None)
+            return cursor.fetchall() if cursor.description else None
+
+    return run
+
+
+@pytest.fixture
 def failing(orders, make, query):
     """A segment whose definition has come to fail."""
     query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
@@ -141,14 +160,15 @@ def dba(query):
 
 
 @pytest.fixture
-def role(query, dba):
+def role(query, owner, dba):
     """Create a role for this test; it goes when the test is rolled back, or the set-up is."""
 
     def create(name):
         unique = f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
         if not query("SELECT 1 FROM pg_roles WHERE rolname = %s", unique):
             ((me,),) = query("SELECT session_user::text")
-            dba(f'CREATE ROLE "{unique}"; GRANT "{unique}" TO "{me}"')
+            ((other,),) = owner("SELECT current_user::text")
+            dba(f'CREATE ROLE "{unique}"; GRANT "{unique}" TO "{me}", "{other}"')
         return unique
 
     return create
@@ -159,8 +179,8 @@ def session(transactional_db):
     """Open further sessions of their own to the test database; closed at the end."""
     opened = []
 
-    def connect():
-        params = connection.get_connection_params()
+    def connect(alias="default"):
+        params = connections[alias].get_connection_params()
         for unwanted in ("cursor_factory", "context", "prepare_threshold"):
             params.pop(unwanted, None)
         opened.append(psycopg.connect(**params, autocommit=True))

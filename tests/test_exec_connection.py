@@ -8,7 +8,7 @@ from django.db import transaction
 from segments import sync
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Membership, Segment, SegmentRefresh, Status
-from tests.conftest import EVEN, USERS
+from tests.conftest import EVEN, USERS, forget
 from tests.shop.models import Order
 
 pytestmark = [
@@ -59,6 +59,103 @@ def test_views__follow_on_commit(users, make, relation):
         segment.delete()
         assert relation("segments.vip") is not None
     assert relation("segments.vip") is None
+
+
+def test_segment__that_is_made_and_renamed_in_one_transaction(users, make):
+    with transaction.atomic():
+        segment = make("first", definition=FEW)
+        rename(segment, "second")
+        rename(segment, "third")
+    assert segment.status == Status.REFRESHED
+    assert users[0].is_member("third")
+    assert not users[9].is_member("third")
+    assert sync.check() == []
+
+
+def test_segment__may_have_its_name_back_in_one_transaction(users, make):
+    segment = make(definition=FEW)
+    with transaction.atomic():
+        for slug in ("gold", "vip", "gold", "vip"):
+            rename(segment, slug)
+    assert len(segment) == 3
+    assert sync.check() == []
+
+
+def rename(segment, slug="other"):
+    segment.slug = slug
+    segment.save()
+
+
+@pytest.mark.parametrize("give_up", [rename, Segment.delete], ids=["rename", "delete"])
+@pytest.mark.parametrize("take", ["rename", "make"])
+def test_name__is_taken_only_once_the_views_of_before_are_gone(give_up, take, users, make):
+    """Else one who asks before the views have followed gets the members of the other segment."""
+    segment, second = make(), make("second", definition=FEW)
+
+    def have_the_name():
+        rename(second, "vip") if take == "rename" else make(definition=FEW)
+
+    with transaction.atomic():
+        give_up(segment)
+        with pytest.raises(SegmentDefinitionError, match="is there still(?s:.*)commit") as caught:
+            have_the_name()
+    assert caught.value.field == "slug"
+    assert not Segment.objects.filter(slug="vip").exists()
+    have_the_name()
+    assert users[0].is_member("vip")
+    assert not users[9].is_member("vip")
+    assert sync.check() == []
+
+
+def test_name__that_was_new_in_this_transaction_is_not_taken_either(users, make):
+    with transaction.atomic():
+        rename(make(definition=FEW))
+        with pytest.raises(SegmentDefinitionError, match="is there still"):
+            make()
+        make("gone", definition=FEW).delete()
+        make("gone")
+    assert len(Segment.objects.get(slug="other")) == 3
+    assert len(Segment.objects.get(slug="gone")) == 10
+    assert sync.check() == []
+
+
+def test_orphan__has_its_name_until_it_is_pruned(users, make):
+    make(definition=FEW)
+    forget(Segment.objects.all())
+    with pytest.raises(SegmentDefinitionError, match="sync_segments --prune"):
+        make()
+    list(sync.sync(prune=True))
+    assert len(make()) == 10
+
+
+def test_failure_to_follow__stops_no_other_segment_of_the_transaction(users, make, dba, relation):
+    gone, moved = make("gone"), make("moved")
+    dba("CREATE TABLE segments.vip (note text)")
+    dba("CREATE TABLE segments.bad (note text)")
+    with pytest.raises(SegmentExecutionError, match='(?s)segment "vip".*segment "bad"'):
+        with transaction.atomic():
+            make()
+            make("bad")
+            gone.delete()
+            rename(moved)
+            make("good")
+    found = dict(Segment.objects.values_list("slug", "status"))
+    assert found == {"vip": "failed", "bad": "failed", "other": "refreshed", "good": "refreshed"}
+    assert users[0].is_member("good")
+    assert users[0].is_member("other")
+    assert relation("segments.gone") is None
+    dba("DROP TABLE segments.vip, segments.bad")
+    assert [entry.error for entry in sync.sync()] == [None, None]
+
+
+def test_failure_to_follow__is_told_though_a_savepoint_after_it_is_rolled_back(users, make, dba):
+    dba("CREATE TABLE segments.vip (note text)")
+    with pytest.raises(SegmentExecutionError, match='"vip"'), transaction.atomic():
+        make()
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            make("undone")
+            1 / 0  # noqa: B018
+    dba("DROP TABLE segments.vip")
 
 
 def test_rollback__leaves_no_views(users, make, relation):

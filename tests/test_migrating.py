@@ -13,7 +13,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, connections
 
-from segments import sync
+from segments import conf, sync
 from segments.exceptions import SegmentExecutionError, SegmentLockedError
 from segments.models import Segment, Status
 
@@ -273,7 +273,7 @@ def test_during__members_stay_readable_and_refreshes_stand_aside(
 def test_during__a_refresh_by_hand_fails_loudly_and_keeps_the_rows(
     witness, evolve, monkeypatch, session
 ):
-    other = session()
+    other = session(conf.exec_connection())
 
     def look():
         with pytest.raises(Exception, match='segment "gold" is detached') as caught:
@@ -528,7 +528,7 @@ def test_database__that_a_test_runner_keeps_works_again(tmp_path):
 
 
 def test_detaching__is_committed_before_it_is_told(witness, session):
-    other = session()
+    other = session(conf.exec_connection())
     detaching = sync.detach()
     assert next(detaching).slug == "gold"
     with pytest.raises(Exception, match='segment "gold" is detached'):

@@ -91,8 +91,8 @@ def test_has_member__of_who_is_no_user_is_false(staff, django_user_model):
     assert django_user_model().is_member("staff") is False
 
 
-def test_never_populated__answers_from_the_live_view(staff, users, query):
-    query("REFRESH MATERIALIZED VIEW segments.staff WITH NO DATA")
+def test_never_populated__answers_from_the_live_view(staff, users, owner):
+    owner("REFRESH MATERIALIZED VIEW segments.staff WITH NO DATA")
     Segment.objects.update(refreshed_at=None, members_count=None, status=Status.UNPOPULATED)
     segment = Segment.objects.get()
     assert users[0].is_member(segment)
@@ -119,9 +119,9 @@ QUESTIONS = {
 
 
 @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
-def test_missing_view__is_an_error_and_not_a_no(question, staff, users, query):
-    query("DROP MATERIALIZED VIEW segments.staff")
-    query("DROP VIEW segments_live.staff")
+def test_missing_view__is_an_error_and_not_a_no(question, staff, users, owner):
+    owner("DROP MATERIALIZED VIEW segments.staff")
+    owner("DROP VIEW segments_live.staff")
     with pytest.raises(SegmentExecutionError, match='"staff".*does not exist(?s:.*)sync_segments'):
         with transaction.atomic():
             question(staff, users)
@@ -276,19 +276,17 @@ def test_reads__follow_the_routers(staff, users, settings, monkeypatch):
     assert seen[-1] == "SegmentableUser"
 
 
-def test_refresh_async__runs_once_the_transaction_is_committed(
-    staff, users, settings, django_capture_on_commit_callbacks
-):
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("clean_views")
+def test_refresh_async__runs_once_the_transaction_is_committed(staff, users, settings):
     settings.TASKS = {
         "default": {"BACKEND": f"{_framework()}.backends.immediate.ImmediateBackend"}
     }
     users[5].is_staff = True
     users[5].save()
-    with django_capture_on_commit_callbacks() as callbacks:
+    with transaction.atomic():
         users[5].refresh_segments_async()
         assert not users[5].is_member(staff)
-    (callback,) = callbacks
-    callback()
     assert users[5].is_member(staff)
 
 

@@ -4,9 +4,9 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import connections, transaction
 
-from segments import sync
+from segments import conf, sync
 from segments.exceptions import (
     SegmentDefinitionError,
     SegmentError,
@@ -55,10 +55,11 @@ def test_refresh__counts_are_exact_however_it_is_done(
 
 def test_refresh__inside_a_savepoint_counts_its_own_rows_alone(staff, make):
     segment = make(definition=EVEN)
-    with transaction.atomic():
+    alias = conf.exec_connection()
+    with transaction.atomic(using=alias):
         staff(0, 1, 2)
         assert segment.refresh().added == 1
-        with transaction.atomic():
+        with transaction.atomic(using=alias):
             staff(0, 1, 2, 3)
             assert segment.refresh().added == 1
 
@@ -159,19 +160,19 @@ def test_failure__of_a_column_that_is_gone_keeps_the_members(orders, make, query
     assert len(members(query)) == 10
 
 
-def test_refresh__by_hand_is_healed_in_the_index(staff, make, query):
+def test_refresh__by_hand_is_healed_in_the_index(staff, make, query, owner):
     segment = make(definition=EVEN)
     staff(0, 1)
-    query("REFRESH MATERIALIZED VIEW CONCURRENTLY segments.vip")
+    owner("REFRESH MATERIALIZED VIEW CONCURRENTLY segments.vip")
     assert indexed(segment) != members(query)
     segment.refresh()
     assert indexed(segment) == members(query)
     assert len(indexed(segment)) == 2
 
 
-def test_refresh__repopulates_what_was_emptied_by_hand(staff, make, query):
+def test_refresh__repopulates_what_was_emptied_by_hand(staff, make, query, owner):
     segment = make(definition=EVEN)
-    query("REFRESH MATERIALIZED VIEW segments.vip WITH NO DATA")
+    owner("REFRESH MATERIALIZED VIEW segments.vip WITH NO DATA")
     with pytest.raises(SegmentExecutionError, match="(?s)not been populated.*refresh_segments"):
         with transaction.atomic():
             segment.has_member(1)
@@ -179,10 +180,10 @@ def test_refresh__repopulates_what_was_emptied_by_hand(staff, make, query):
     assert len(members(query)) == 5
 
 
-def test_refresh__puts_back_a_dropped_index_and_comment(staff, make, query, relation):
+def test_refresh__puts_back_a_dropped_index_and_comment(staff, make, owner, relation):
     segment = make(definition=EVEN)
-    query("DROP INDEX segments.vip_user_id_idx")
-    query("COMMENT ON MATERIALIZED VIEW segments.vip IS NULL")
+    owner("DROP INDEX segments.vip_user_id_idx")
+    owner("COMMENT ON MATERIALIZED VIEW segments.vip IS NULL")
     segment.refresh()
     assert relation("segments.vip_user_id_idx") is not None
     assert 'segment "vip"' in relation("segments.vip")[2]
@@ -254,12 +255,13 @@ class TestSessions:
 
     def test_refresh__is_read_committed_whatever_the_connection_is(self, staff, make, settings):
         segment = make(definition=EVEN)
+        connection = connections[conf.exec_connection()]
         connection.ensure_connection()
         connection.connection.execute("SET default_transaction_isolation = 'repeatable read'")
         try:
             assert segment.refresh(force=True).status == "refreshed"
             with pytest.raises(SegmentExecutionError, match='"repeatable read"'):
-                with transaction.atomic():
+                with transaction.atomic(using=connection.alias):
                     segment.refresh()
         finally:
             connection.connection.execute("RESET default_transaction_isolation")
@@ -268,24 +270,25 @@ class TestSessions:
         segment = make(definition=EVEN)
         other = session()
         other.execute("SET lock_timeout = '100ms'")
-        with transaction.atomic():
+        with transaction.atomic(using=conf.exec_connection()):
             staff(1)
             segment.refresh()
             assert other.execute("SELECT count(*) FROM segments.vip").fetchone() == (5,)
         assert other.execute("SELECT count(*) FROM segments.vip").fetchone() == (1,)
 
-    def test_killed_backend__leaves_members_and_no_lock(self, staff, make, session, query):
+    def test_killed_backend__leaves_members_and_no_lock(self, staff, make, session, query, owner):
         segment = make(definition=EVEN)
-        other = session()
-        (pid,) = query("SELECT pg_backend_pid()")[0]
-        with pytest.raises(SegmentExecutionError), transaction.atomic():
+        alias = conf.exec_connection()
+        other = session(alias)
+        (pid,) = owner("SELECT pg_backend_pid()")[0]
+        with pytest.raises(SegmentExecutionError), transaction.atomic(using=alias):
             staff(1)
             segment.refresh()
             other.execute("SELECT pg_terminate_backend(%s)", [pid])
             segment.refresh()
-        connection.close()
+        connections[alias].close()
         assert len(members(query)) == 5
-        assert segment.refresh().members_count == 5
+        assert segment.refresh().members_count == segment.members_live.count()
 
     def test_failure__is_stored_apart_from_what_was_rolled_back(self, orders, make, session):
         segment = make(definition="SELECT user_id FROM shop_order WHERE 1 / amount < 2")
@@ -331,7 +334,7 @@ class TestSessions:
             try:
                 results.append(Segment.objects.get().refresh().status)
             finally:
-                connection.close()
+                connections.close_all()
 
         thread = threading.Thread(target=refresh_meanwhile)
         thread.start()
@@ -344,8 +347,8 @@ class TestSessions:
         assert Segment.objects.get().status == Status.REFRESHED
         assert segment.refresh(force=True).status == "refreshed"
 
-    def test_first_segments__may_be_created_at_once(self, staff, query):
-        query("DROP SCHEMA segments, segments_live CASCADE")
+    def test_first_segments__may_be_created_at_once(self, staff, owner):
+        owner("DROP SCHEMA segments, segments_live CASCADE")
         errors = []
 
         def create(number):
@@ -354,7 +357,7 @@ class TestSessions:
             except SegmentError as error:
                 errors.append(error)
             finally:
-                connection.close()
+                connections.close_all()
 
         threads = [threading.Thread(target=create, args=(n,)) for n in range(6)]
         for thread in threads:
@@ -387,7 +390,7 @@ class TestSessions:
                 unexpected.append(error)
                 raise
             finally:
-                connection.close()
+                connections.close_all()
 
         threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
         for thread in threads:

@@ -10,30 +10,20 @@ import pytest
 from demo.postgres import database_url
 from tests.databases import ROOT, address, database, login, role, run
 
-ALWAYS = [
+SUITES = [
     "tests/setups/suite.py",
     "tests/test_exec_connection.py",
     "tests/test_admin.py",
     "tests/test_migrating.py",
-    "tests/sql/test_static_ids.py",
-]
-
-IN_ONE_TRANSACTION = [
     "tests/test_models.py",
     "tests/test_refresh.py",
     "tests/test_runs.py",
     "tests/test_sync.py",
     "tests/commands",
     "tests/sql/test_definition.py",
+    "tests/sql/test_static_ids.py",
     "tests/sql/test_views.py",
 ]
-"""Their tests are rolled back, and so cannot apply where views follow on commit."""
-
-SUITES = {
-    "one_role": ALWAYS + IN_ONE_TRANSACTION,
-    "exec_role": ALWAYS + IN_ONE_TRANSACTION,
-    "exec_alias": ALWAYS,
-}
 
 
 def python(name, setup, *args):
@@ -82,6 +72,6 @@ def test_main_job__under_the_roles_of(setup):
             )
         printed = python(
             name, setup, "pytest", "-q", "--reuse-db", "-p", "no:cacheprovider", "-p", "no:xdist",
-            "-p", "tests.setups.plugin", *SUITES[setup],
+            "-p", "tests.setups.plugin", *SUITES,
         )  # fmt: skip
         assert " passed" in printed

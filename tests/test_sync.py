@@ -51,11 +51,11 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(("damage", "what"), DAMAGES.items())
-def test_damage__is_found_and_mended(damage, what, users, make, query):
+def test_damage__is_found_and_mended(damage, what, users, make, owner, query):
     make("other")
     segment = make()
     for statement in damage.split("; "):
-        query(statement)
+        (query if statement.startswith("UPDATE") else owner)(statement)
     assert found() == {"vip": what}
     assert mend()["vip"].error is None
     assert found() == {}
@@ -65,11 +65,11 @@ def test_damage__is_found_and_mended(damage, what, users, make, query):
     assert set(segment.member_ids()) <= {user.pk for user in users}
 
 
-def test_dropped_schemas__are_put_back_with_all_segments(users, make, query):
+def test_dropped_schemas__are_put_back_with_all_segments(users, make, owner):
     make("a")
     make("b", definition="SELECT user_id FROM segments.a")
     make("0".join("ab"), definition="SELECT user_id FROM segments.b")
-    query("DROP SCHEMA segments, segments_live CASCADE")
+    owner("DROP SCHEMA segments, segments_live CASCADE")
     assert set(found()) == {"", "a", "b", "a0b"}
     mended = mend()
     assert {slug: entry.error for slug, entry in mended.items()} == dict.fromkeys(mended)
@@ -78,10 +78,10 @@ def test_dropped_schemas__are_put_back_with_all_segments(users, make, query):
     assert users[0].segment_ids == sorted(Segment.objects.values_list("pk", flat=True))
 
 
-def test_base_views__are_put_back(users, make, query):
+def test_base_views__are_put_back(users, make, owner):
     make()
-    query("DROP VIEW segments.catalog")
-    query("DROP FUNCTION segments.is_member(text, anyelement)")
+    owner("DROP VIEW segments.catalog")
+    owner("DROP FUNCTION segments.is_member(text, anyelement)")
     assert found() == {"": "segments.catalog is missing; segments.is_member() is missing"}
     mend()
     assert found() == {}
@@ -128,22 +128,22 @@ def test_missing_grant__is_put_back(users, make, settings, role):
 
 
 @pytest.mark.parametrize("view", ["segments.membership", "segments.catalog"])
-def test_missing_grant__on_a_view_over_all_is_put_back(view, users, make, settings, role, query):
+def test_missing_grant__on_a_view_over_all_is_put_back(view, users, make, settings, role, owner):
     reader = role("reader")
     settings.SEGMENTS_READER_ROLES = [reader]
     mend()
     make()
     assert found() == {}
-    query(f"REVOKE SELECT ON {view} FROM {reader}")
+    owner(f"REVOKE SELECT ON {view} FROM {reader}")
     assert found() == {"": f"role {reader} may not read {view}"}
     assert mend()[""].what == [f"role {reader} may not read {view}"]
     assert found() == {}
 
 
-def test_broken_definition__is_told_and_stops_no_other(users, make, query):
+def test_broken_definition__is_told_and_stops_no_other(users, make, owner):
     make("good")
     make("bad")
-    query("DROP MATERIALIZED VIEW segments.good")
+    owner("DROP MATERIALIZED VIEW segments.good")
     Segment.objects.filter(slug="bad").update(definition="SELECT id FROM nowhere")
     (entry,) = [entry for entry in sync.check() if entry.slug == "bad"]
     assert 'relation "nowhere" does not exist' in str(entry.error)
@@ -153,13 +153,13 @@ def test_broken_definition__is_told_and_stops_no_other(users, make, query):
     assert len(Segment.objects.get(slug="bad")) == 10
 
 
-def test_broken_population__is_told_even_when_others_succeed(orders, make, query):
+def test_broken_population__is_told_even_when_others_succeed(orders, make, owner):
     make("bad", definition="SELECT user_id FROM shop_order")
     make("good")
     Segment.objects.filter(slug="bad").update(
         definition="SELECT user_id FROM shop_order WHERE 1 / (amount - amount) = 1"
     )
-    query("DROP SCHEMA segments, segments_live CASCADE")
+    owner("DROP SCHEMA segments, segments_live CASCADE")
     mended = mend()
     assert "division by zero" in str(mended["bad"].error)
     bad = Segment.objects.get(slug="bad")
@@ -167,15 +167,15 @@ def test_broken_population__is_told_even_when_others_succeed(orders, make, query
     assert mended["good"].error is None
 
 
-def test_orphan__is_told_and_dropped_with_prune_alone(users, make, query, relation):
+def test_orphan__is_told_and_dropped_with_prune_alone(users, make, owner, relation):
     make()
     make("reader", definition="SELECT user_id FROM segments.vip")
-    query("CREATE VIEW segments.bi AS SELECT count(*) AS n FROM segments.vip")
+    owner("CREATE VIEW segments.bi AS SELECT count(*) AS n FROM segments.vip")
     forget(Segment.objects.filter(slug="vip"))
     assert found() == {"vip": "no segment has this view"}
     assert mend() == {}
     assert "depends on" in str(mend(prune=True)["vip"].error)
-    query("DROP VIEW segments.bi")
+    owner("DROP VIEW segments.bi")
     Segment.objects.get(slug="reader").delete()
     assert mend(prune=True)["vip"].error is None
     assert relation("segments.vip") is None
@@ -183,16 +183,16 @@ def test_orphan__is_told_and_dropped_with_prune_alone(users, make, query, relati
     assert found() == {}
 
 
-def test_views_of_others__are_no_orphans(users, make, query, relation):
+def test_views_of_others__are_no_orphans(users, make, owner, relation):
     make()
-    query("CREATE VIEW segments_live.theirs AS SELECT 1 AS user_id")
-    query("CREATE MATERIALIZED VIEW segments.theirs AS SELECT 1 AS user_id")
+    owner("CREATE VIEW segments_live.theirs AS SELECT 1 AS user_id")
+    owner("CREATE MATERIALIZED VIEW segments.theirs AS SELECT 1 AS user_id")
     mend(prune=True)
     assert found() == {}
     assert relation("segments.theirs") is not None
 
 
-def test_orphan__is_taken_over_by_a_new_segment_of_its_name(users, make, query):
+def test_orphan__is_taken_over_by_a_new_segment_of_its_name(users, make):
     make()
     forget(Segment.objects.filter(slug="vip"))
     segment = make(definition=f"SELECT id FROM {USERS} WHERE username = 'u1'")
@@ -209,18 +209,18 @@ def test_moving_parameters__are_no_difference(users, make):
     assert found() == {}
 
 
-def test_migrate__syncs_at_its_end_and_does_not_fail(users, make, query, capsys):
+def test_migrate__syncs_at_its_end_and_does_not_fail(users, make, owner, capsys):
     make()
     make("bad")
     Segment.objects.filter(slug="bad").update(definition="SELECT id FROM nowhere")
-    query("DROP MATERIALIZED VIEW segments.vip")
+    owner("DROP MATERIALIZED VIEW segments.vip")
     call_command("migrate", verbosity=1)
     out = capsys.readouterr().out
     assert 'relation "nowhere" does not exist' in out
     assert len(Segment.objects.get(slug="vip")) == 10
 
 
-def test_views_django_pgviews_knows__are_none_of_ours(users, make, query, relation):
+def test_views_django_pgviews_knows__are_none_of_ours(users, make, relation):
     make()
     before = relation("segments.vip"), relation("segments.catalog")
     call_command("sync_pgviews", verbosity=0)
@@ -263,20 +263,20 @@ def test_emptied_list__beside_a_definition_is_no_difference(users, make):
 
 
 @pytest.fixture
-def recreated(users, make, query, settings, role):
+def recreated(users, make, owner, settings, role):
     """A segment whose views were made anew, as Citus does: empty, and without all that is ours."""
     settings.SEGMENTS_READER_ROLES = [role("reader")]
     segment = make()
     mend()
-    ((live,),) = query("SELECT pg_get_viewdef('segments_live.vip'::regclass)")
-    query("DROP MATERIALIZED VIEW segments.vip")
-    query(f"CREATE OR REPLACE VIEW segments_live.vip AS SELECT id AS user_id FROM {USERS} LIMIT 0")
-    query(
+    ((live,),) = owner("SELECT pg_get_viewdef('segments_live.vip'::regclass)")
+    owner("DROP MATERIALIZED VIEW segments.vip")
+    owner(f"CREATE OR REPLACE VIEW segments_live.vip AS SELECT id AS user_id FROM {USERS} LIMIT 0")
+    owner(
         "CREATE MATERIALIZED VIEW segments.vip AS "
         "SELECT user_id FROM segments_live.vip ORDER BY user_id"
     )
-    query(f"CREATE OR REPLACE VIEW segments_live.vip AS {live}")
-    query("COMMENT ON VIEW segments_live.vip IS NULL")
+    owner(f"CREATE OR REPLACE VIEW segments_live.vip AS {live}")
+    owner("COMMENT ON VIEW segments_live.vip IS NULL")
     return segment
 
 
@@ -318,8 +318,8 @@ def test_sync__puts_back_what_others_took_from_a_view_and_says_so(
     assert is_whole(query, relation, settings)
 
 
-def test_index_and_comment_put_back_by_hand__do_not_make_members_good(recreated, query):
-    query("CREATE UNIQUE INDEX ON segments.vip (user_id)")
-    query("COMMENT ON MATERIALIZED VIEW segments.vip IS 'mine [django-segments]'")
+def test_index_and_comment_put_back_by_hand__do_not_make_members_good(recreated, query, owner):
+    owner("CREATE UNIQUE INDEX ON segments.vip (user_id)")
+    owner("COMMENT ON MATERIALIZED VIEW segments.vip IS 'mine [django-segments]'")
     recreated.refresh()
     assert query("SELECT count(*) FROM segments.vip") == [(10,)]

@@ -97,17 +97,17 @@ def test_refresh__shows_a_bar_on_a_terminal(users, make):
     assert "\x1b" not in run("refresh_segments")
 
 
-def test_sync__mends_and_says_what(users, make, query):
+def test_sync__mends_and_says_what(users, make, owner):
     make()
     assert run("sync_segments") == "Views and segments are in step.\n"
-    query("DROP INDEX segments.vip_user_id_idx")
+    owner("DROP INDEX segments.vip_user_id_idx")
     assert run("sync_segments") == "mended vip: the unique index is missing\n"
 
 
-def test_sync__check_changes_nothing_and_exits_with_1(users, make, query):
+def test_sync__check_changes_nothing_and_exits_with_1(users, make, owner):
     make()
     assert run("sync_segments", "--check") == "Views and segments are in step.\n"
-    query("DROP INDEX segments.vip_user_id_idx")
+    owner("DROP INDEX segments.vip_user_id_idx")
     for _ in range(2):
         out = StringIO()
         with pytest.raises(CommandError, match="sync_segments") as caught:

@@ -4,6 +4,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
+from segments import conf
 from segments.exceptions import SegmentDefinitionError, SegmentError, SegmentExecutionError
 from segments.models import Segment
 from segments.sql import session
@@ -145,9 +146,9 @@ BAD_SQL = {
 
 @pytest.mark.parametrize(("definition", "says", "line", "column"), BAD_SQL.values(), ids=BAD_SQL)
 def test_bad_sql__is_refused_and_nothing_is_left(
-    definition, says, line, column, users, names, query
+    definition, says, line, column, users, names, query, owner
 ):
-    query("CREATE TEMPORARY TABLE scratch (id bigint)")
+    owner("CREATE TEMPORARY TABLE scratch (id bigint)")
     before = names()
     segment = Segment(name="Bad", slug="bad", definition=definition)
     with pytest.raises(SegmentError, match='(?s)^segment "bad": ') as caught:
@@ -197,14 +198,15 @@ def test_timeout__is_an_execution_error_and_names_the_setting(users, make, setti
     assert query("SHOW statement_timeout") == [("0",)]
 
 
-def test_limits__of_the_caller_hold_again_afterwards(users, make, query):
-    query("SET LOCAL statement_timeout = '7s'")
-    query("SET LOCAL application_name = 'the caller'")
-    query("SET LOCAL citus.enable_ddl_propagation = 'on'")
-    make()
-    assert query("SHOW statement_timeout") == [("7s",)]
-    assert query("SHOW application_name") == [("the caller",)]
-    assert query("SHOW citus.enable_ddl_propagation") == [("on",)]
+def test_limits__of_the_caller_hold_again_afterwards(users, make, owner):
+    with transaction.atomic(using=conf.exec_connection()):
+        owner("SET LOCAL statement_timeout = '7s'")
+        owner("SET LOCAL application_name = 'the caller'")
+        owner("SET LOCAL citus.enable_ddl_propagation = 'on'")
+        make()
+        assert owner("SHOW statement_timeout") == [("7s",)]
+        assert owner("SHOW application_name") == [("the caller",)]
+        assert owner("SHOW citus.enable_ddl_propagation") == [("on",)]
 
 
 def test_views__stay_on_the_coordinator_of_a_citus_cluster(make, query):

@@ -14,22 +14,22 @@ FEW = f"SELECT id FROM {USERS} WHERE username < 'u3'"
 
 
 def test_definition__changes_under_everything_that_was_built_on_it(
-    users, make, query, dba, relation, role
+    users, make, query, owner, dba, relation, role
 ):
     segment = make(description="Those who pay")
     reader = role("reader")
-    dba(f'GRANT CREATE ON SCHEMA public TO "{reader}"')
-    query(f'GRANT SELECT ON segments.vip TO "{reader}"')
-    query(f'GRANT SELECT (user_id) ON segments_live.vip TO "{reader}"')
-    query(
-        "CREATE VIEW bi AS SELECT count(*) AS n "
+    dba(f'GRANT CREATE ON SCHEMA segments TO "{reader}"')
+    owner(f'GRANT SELECT ON segments.vip TO "{reader}"')
+    owner(f'GRANT SELECT (user_id) ON segments_live.vip TO "{reader}"')
+    owner(
+        "CREATE VIEW segments.bi AS SELECT count(*) AS n "
         "FROM segments.vip JOIN segments_live.vip l USING (user_id)"
     )
-    query(f'ALTER VIEW bi OWNER TO "{reader}"')
-    before = relation("segments.vip"), relation("segments_live.vip")[0], relation("bi")
+    owner(f'ALTER VIEW segments.bi OWNER TO "{reader}"')
+    before = relation("segments.vip"), relation("segments_live.vip")[0], relation("segments.bi")
     segment.definition = FEW
     segment.save()
-    after = relation("segments.vip"), relation("segments_live.vip")[0], relation("bi")
+    after = relation("segments.vip"), relation("segments_live.vip")[0], relation("segments.bi")
     assert after == before
     assert query("SELECT user_id FROM segments.vip ORDER BY 1") == [(u.pk,) for u in users[:3]]
     assert query(
@@ -159,13 +159,13 @@ def test_readers__get_select_on_members_alone(users, make, settings, role, query
 
 
 def test_readers__that_do_not_exist_are_told_and_stop_nothing(users, make, settings):
-    from segments import checks, sync
+    from segments import checks, conf, sync
 
     settings.SEGMENTS_READER_ROLES = ["nobody_by_this_name"]
-    assert make().refresh().status == "unchanged"
+    assert make().refresh().members_count == len(users)
     (entry,) = sync.check()
     assert entry.what == ["role nobody_by_this_name of SEGMENTS_READER_ROLES does not exist"]
-    (message,) = checks.check_server(databases=["default"])
+    (message,) = checks.check_server(databases=[conf.exec_connection()])
     assert message.id == "segments.E008"
     assert "nobody_by_this_name" in message.msg
 
@@ -286,20 +286,20 @@ def test_slug__that_is_a_word_of_sql_works(slug, users, make):
     assert segment.view.objects.count() == 10
 
 
-def test_foreign_relation__under_the_name_is_left_alone(users, make, query):
+def test_foreign_relation__under_the_name_is_left_alone(users, make, owner):
     make("first")
-    query("CREATE TABLE segments.vip (note text)")
+    owner("CREATE TABLE segments.vip (note text)")
     with pytest.raises(SegmentExecutionError, match="vip"):
         make()
-    assert query("SELECT count(*) FROM segments.vip") == [(0,)]
+    assert owner("SELECT count(*) FROM segments.vip") == [(0,)]
 
 
-def test_foreign_view__under_the_name_is_not_taken_over(users, make, query):
+def test_foreign_view__under_the_name_is_not_taken_over(users, make, owner):
     make("first")
-    query("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1::bigint AS user_id")
+    owner("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1::bigint AS user_id")
     with pytest.raises(SegmentExecutionError, match="this package has not made"):
         make()
-    assert query("SELECT count(*) FROM segments.vip") == [(1,)]
+    assert owner("SELECT count(*) FROM segments.vip") == [(1,)]
 
 
 def test_rename__to_the_name_of_an_orphan_replaces_it(users, make):
@@ -350,11 +350,11 @@ def test_delete__makes_no_instances_of_memberships(users, make, query):
     assert query("SELECT count(*) FROM segments_membership") == [(0,)]
 
 
-def test_schema__has_the_name_of_the_setting(users, make, settings, query):
+def test_schema__has_the_name_of_the_setting(users, make, settings, query, owner):
     settings.SEGMENTS_SCHEMA = "audience"
     segment = make()
     assert query("SELECT count(*) FROM audience.vip") == [(10,)]
-    assert query("SELECT count(*) FROM audience_live.vip") == [(10,)]
+    assert owner("SELECT count(*) FROM audience_live.vip") == [(10,)]
     assert query("SELECT view_name FROM audience.catalog") == [("audience.vip",)]
     assert query("SELECT count(*) FROM audience.membership") == [(10,)]
     assert users[0].is_member(segment)
@@ -405,10 +405,10 @@ def test_no_information_schema__and_no_cascade_in_any_statement():
     assert connection.vendor == "postgresql"
 
 
-def test_delete__leaves_a_view_of_the_name_that_somebody_else_has_made(users, make, query):
+def test_delete__leaves_a_view_of_the_name_that_somebody_else_has_made(users, make, owner):
     segment = make()
-    query("DROP MATERIALIZED VIEW segments.vip")
-    query("DROP VIEW segments_live.vip")
-    query("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1 AS theirs")
+    owner("DROP MATERIALIZED VIEW segments.vip")
+    owner("DROP VIEW segments_live.vip")
+    owner("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1 AS theirs")
     segment.delete()
-    assert query("SELECT theirs FROM segments.vip") == [(1,)]
+    assert owner("SELECT theirs FROM segments.vip") == [(1,)]
