@@ -162,16 +162,22 @@ def dba(query):
 @pytest.fixture
 def role(query, owner, dba):
     """Create a role for this test; it goes when the test is rolled back, or the set-up is."""
+    members = {}
 
     def create(name):
         unique = f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-        if not query("SELECT 1 FROM pg_roles WHERE rolname = %s", unique):
+        if unique not in members:
+            if not query("SELECT 1 FROM pg_roles WHERE rolname = %s", unique):
+                dba(f'CREATE ROLE "{unique}"')
             ((me,),) = query("SELECT session_user::text")
-            ((other,),) = owner("SELECT current_user::text")
-            dba(f'CREATE ROLE "{unique}"; GRANT "{unique}" TO "{me}", "{other}"')
+            ((members[unique],),) = owner("SELECT current_user::text")
+            dba(f'GRANT "{unique}" TO "{me}", "{members[unique]}"')
         return unique
 
-    return create
+    yield create
+    if hasattr(settings, "SETUP"):
+        for unique, member in members.items():
+            dba(f'REVOKE "{unique}" FROM "{member}"')
 
 
 @pytest.fixture

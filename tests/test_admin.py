@@ -65,6 +65,16 @@ def test_add__creates_views_and_members(users, browse):
     assert "Last 10 refreshes" in page
 
 
+def test_state__is_shown_of_what_has_one(users, make, browse):
+    new = browse(ADD)
+    for words in ("Next refresh", "Failures in a row", "Last 10 refreshes"):
+        assert words.lower() not in new.lower()
+    page = browse("admin:segments_segment_change", make().pk)
+    for words in ("Next refresh", "Failures in a row", "Last 10 refreshes"):
+        assert words.lower() in page.lower()
+    assert ">None<" not in page
+
+
 def test_add__of_a_list(users, browse):
     browse(ADD, **form(static_ids=f"{users[0].pk}\r\n{users[1].pk}\r\n"))
     segment = Segment.objects.get()

@@ -102,16 +102,18 @@ def test_moved_users__are_found_again_by_a_sync(users, make, query):
     assert users[0].is_member("vip")
 
 
-def test_hardened_default_privileges__let_readers_check(users, make, query, role):
+def test_hardened_default_privileges__let_readers_check(users, make, query, owner, role):
     make()
-    query("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
-    query("DROP FUNCTION segments.is_member(text, anyelement), segments.is_user(bigint)")
-    mend()
     reader = role("reader")
-    query(f'GRANT USAGE ON SCHEMA segments TO "{reader}"')
-    query(f'GRANT SELECT ON segments.vip TO "{reader}"')
-    query(f'SET LOCAL ROLE "{reader}"')
-    assert query("SELECT segments.is_member('vip', %s)", users[0].pk) == [(True,)]
+    owner("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+    owner("DROP FUNCTION segments.is_member(text, anyelement), segments.is_user(bigint)")
+    mend()
+    owner(f'GRANT USAGE ON SCHEMA segments TO "{reader}"')
+    owner(f'GRANT SELECT ON segments.vip TO "{reader}"')
+    with transaction.atomic():
+        query(f'SET LOCAL ROLE "{reader}"')
+        assert query("SELECT segments.is_member('vip', %s)", users[0].pk) == [(True,)]
+    owner("ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC")
 
 
 def test_missing_grant__is_put_back(users, make, settings, role):

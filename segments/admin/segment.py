@@ -79,17 +79,22 @@ class SegmentAdmin(MembersPage):
         who may change it or see members.
         """
         may_save = self._may_save(request, obj)
-        left_out = set()
+        left_out = set() if obj else {*self.readonly_fields}  # It has no state yet.
         if not self.has_change_definition_permission(request):
             left_out |= {"allow_cost"} if obj else {"allow_cost", *DEFINING}
         if not may_save:
             left_out |= {"allow_cost"}
             if not self.has_view_members_permission(request):
                 left_out |= {"static_ids"}
-        return [
+        fieldsets = [
             (title, {**options, "fields": [f for f in options["fields"] if f not in left_out]})
             for title, options in super().get_fieldsets(request, obj)
         ]
+        return [each for each in fieldsets if each[1]["fields"]]
+
+    def get_inlines(self, request: HttpRequest, obj: Segment | None = None) -> Any:
+        """Leave out the history of a segment that has none yet."""
+        return super().get_inlines(request, obj) if obj else ()
 
     def get_readonly_fields(self, request: HttpRequest, obj: Segment | None = None) -> Any:
         """Show the definition to those who may not write it."""
@@ -130,19 +135,20 @@ class SegmentAdmin(MembersPage):
     @admin.display(description=_("kind"))
     def kind(self, segment: Segment) -> str:
         """Say how the segment is defined."""
-        return segment.kind if segment.pk else "-"
+        return segment.kind
 
     @admin.display(description=_("view"))
     def view_name(self, segment: Segment) -> str:
         """Name the view, as it is queried in psql."""
-        return segment.view._meta.db_table.replace('"', "") if segment.pk else "-"
+        return segment.view._meta.db_table.replace('"', "")
 
     @admin.display(description=_("next refresh"))
     def next_refresh(self, segment: Segment) -> Any:
         """Say when refresh_segments --due will take it."""
-        if not segment.pk or not segment.is_active:
-            return None
-        return next((due for _, due in schedule.due_times([segment])), None)
+        due = None
+        if segment.is_active:
+            due = next((due for _, due in schedule.due_times([segment])), None)
+        return due or "-"
 
     @admin.display(description=_("status"), ordering="status")
     def state(self, segment: Segment) -> str:

@@ -27,7 +27,8 @@ found AS (
         ELSE l.lanname NOT IN ('c', 'internal') OR p.provolatile <> 'i'
     END
 )
-SELECT name::regproc::text AS name, bool_and(of_postgres) AS of_postgres
+-- Postgres names the schema of those that there are several of.
+SELECT pg_catalog.regexp_replace(name::regproc::text, '^pg_catalog\.', '') AS name, bool_and(of_postgres) AS of_postgres
 FROM found
 GROUP BY 1
 ORDER BY 1
