@@ -3,10 +3,8 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,8 +12,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from demo.postgres import binaries_folder, database_url
+from tests.processes import run_module
 
-ROOT = Path(__file__).parent.parent
 PASSWORD = "secret"
 
 
@@ -72,18 +70,12 @@ def manage(
     where: str, *args: str, readers: Sequence[str] = (), module: str = "django", check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of Django, or another module, in a process that uses another database."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *args],
-        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        env={
-            **os.environ,
-            "DATABASE_URL": where,
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
-            "SEGMENTS_TEST_READERS": " ".join(readers),
-        },
+    return run_module(
+        module, *args, check=check,
+        DATABASE_URL=where,
+        DJANGO_SETTINGS_MODULE="tests.settings",
+        SEGMENTS_TEST_READERS=" ".join(readers),
     )  # fmt: skip
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 def program(name: str) -> str:

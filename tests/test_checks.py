@@ -1,10 +1,6 @@
 """System checks: each fault, its id and its hint."""
 
-import os
-import subprocess
-import sys
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from django.core.checks import run_checks
@@ -13,6 +9,7 @@ from django.db import connection, connections
 
 from segments import checks
 from tests.databases import role as committed_role
+from tests.processes import run_module
 
 
 def faults(found):
@@ -185,10 +182,6 @@ def test_user_model__without_the_mixin_is_a_warning(monkeypatch):
 
 def test_migrations__are_complete_here_and_in_a_project_with_the_mixin(db):
     # In a process of its own, as other tests define models that need none.
-    subprocess.run(
-        [sys.executable, "-m", "django", "makemigrations", "--check", "--dry-run"],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
-        cwd=Path(__file__).parent.parent,
-        check=True,
-        stdout=subprocess.DEVNULL,
+    run_module(
+        "django", "makemigrations", "--check", "--dry-run", DJANGO_SETTINGS_MODULE="tests.settings"
     )

@@ -13,7 +13,7 @@ from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
 from segments.sql.rights import READ
 from tests.conftest import USERS
-from tests.databases import ROOT
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.django_db
 

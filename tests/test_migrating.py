@@ -7,7 +7,6 @@ import sys
 import textwrap
 import threading
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from django.core.management import call_command
@@ -16,13 +15,12 @@ from django.db import connection, connections
 from segments import conf, sync
 from segments.exceptions import SegmentExecutionError, SegmentLockedError
 from segments.models import Segment, Status
+from tests.processes import ROOT, run_suite
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("clean_views"),
 ]
-
-ROOT = Path(__file__).parent.parent
 
 MIGRATION = """
 from django.db import migrations, models
@@ -510,17 +508,9 @@ def test_database__that_a_test_runner_keeps_works_again(tmp_path):
     name = f"test_kept_{os.getpid()}"
     try:
         for _ in range(2):
-            subprocess.run(
-                [
-                    sys.executable, "-m", "pytest", "-q", "--reuse-db", "-p", "no:cacheprovider",
-                    "tests/variants/suite.py", "-k", "test_sql or test_static_ids",
-                ],
-                cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
-                env={
-                    **os.environ,
-                    "SEGMENTS_TEST_USER": "variants.BigUser",
-                    "SEGMENTS_TEST_NAME": name,
-                },
+            run_suite(
+                "--reuse-db", "tests/variants/suite.py", "-k", "test_sql or test_static_ids",
+                SEGMENTS_TEST_USER="variants.BigUser", SEGMENTS_TEST_NAME=name,
             )  # fmt: skip
     finally:
         with connection.cursor() as cursor:

@@ -1,21 +1,14 @@
 """The package: what a wheel holds, and what a project that uses it sees."""
 
-import os
-import subprocess
-import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.processes import ROOT, run_module, run_suite
 
 
 def test_wheel__has_sql_migrations_and_types(tmp_path):
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
+    run_module("hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
@@ -42,16 +35,4 @@ def test_wheel__has_sql_migrations_and_types(tmp_path):
     ],
 )
 def test_user_model__of_every_kind_works(model):
-    result = subprocess.run(
-        [
-            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
-            "tests/variants/suite.py",
-        ],
-        cwd=ROOT,
-        env={**os.environ, "SEGMENTS_TEST_USER": model},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert " passed" in result.stdout
+    run_suite("tests/variants/suite.py", SEGMENTS_TEST_USER=model)

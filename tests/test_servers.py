@@ -8,7 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.demo.test_postgres import ROOT, wait_until
+from tests.demo.test_postgres import wait_until
+from tests.processes import ROOT
 from tests.servers import Server
 
 SAFE = {"synchronous_commit": "on"}

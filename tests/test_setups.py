@@ -1,14 +1,12 @@
 """The main job under restricted roles, each set-up in processes and a database of its own."""
 
-import os
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
 
 from demo.postgres import database_url
-from tests.databases import ROOT, address, database, login, role, run
+from tests.databases import address, database, login, role, run
+from tests.processes import run_module, run_suite
 
 SUITES = [
     "tests/setups/suite.py",
@@ -24,23 +22,6 @@ SUITES = [
     "tests/sql/test_static_ids.py",
     "tests/sql/test_views.py",
 ]
-
-
-def python(name, setup, *args):
-    """Run a module in a set-up, and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", *args],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-        env={
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.setups.settings",
-            "SEGMENTS_SETUP": setup,
-            "SEGMENTS_TEST_NAME": name,
-            "SEGMENTS_DATABASE": name,
-        },
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @contextmanager
@@ -64,14 +45,16 @@ def test_main_job__under_the_roles_of(setup):
         run(where, f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
         if setup != "one_role":
             run(where, f"GRANT CREATE ON SCHEMA public TO {app}")
-        python(name, setup, "tests.setups.prepare")
+        environment = {
+            "DJANGO_SETTINGS_MODULE": "tests.setups.settings",
+            "SEGMENTS_SETUP": setup,
+            "SEGMENTS_TEST_NAME": name,
+            "SEGMENTS_DATABASE": name,
+        }
+        run_module("tests.setups.prepare", **environment)
         if setup != "one_role":  # So that tests may read the tables that they make.
             run(
                 login(where, app),
                 f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {owner}",
             )
-        printed = python(
-            name, setup, "pytest", "-q", "--reuse-db", "-p", "no:cacheprovider", "-p", "no:xdist",
-            "-p", "tests.setups.plugin", *SUITES,
-        )  # fmt: skip
-        assert " passed" in printed
+        run_suite("--reuse-db", "-p", "tests.setups.plugin", *SUITES, **environment)

@@ -1,30 +1,14 @@
 """Tasks: with a worker (in a process of its own), and where there is no framework."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from segments import checks, conf, tasks
-
-ROOT = Path(__file__).parent.parent
+from tests.processes import run_suite
 
 
 def test_worker__refreshes_what_is_enqueued():
-    result = subprocess.run(
-        [
-            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
-            "--ds", "tests.workers.settings", "tests/workers/suite.py",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert " passed" in result.stdout
+    run_suite("tests/workers/suite.py", DJANGO_SETTINGS_MODULE="tests.workers.settings")
 
 
 def test_no_framework__is_said(settings, monkeypatch):

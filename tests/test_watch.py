@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.db import OperationalError, connection
@@ -14,13 +13,12 @@ from django.db import OperationalError, connection
 from segments import runs, watch
 from segments.models import Segment
 from tests.conftest import EVEN
+from tests.processes import ROOT
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("clean_views"),
 ]
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_watch__gives_what_is_due_and_ends_when_stopped(make, query):

@@ -1,15 +1,13 @@
 """docs/security.md: what it tells to do, done by those whom it tells, in a database of its own."""
 
-import os
 import re
-import subprocess
-import sys
 from importlib import import_module
 
 import psycopg
 import pytest
 
-from tests.databases import PASSWORD, ROOT, address, database, login, role, run
+from tests.databases import PASSWORD, address, database, login, role, run
+from tests.processes import ROOT, run_module
 
 PAGE = (ROOT / "docs" / "security.md").read_text()
 PROJECT = """
@@ -63,19 +61,14 @@ class Project:
 
     def manage(self, *args, check=True):
         """Run a command of the project; it logs in as the application's role."""
-        done = subprocess.run(
-            [sys.executable, "-m", "django", *args],
-            cwd=ROOT, capture_output=True, text=True, check=False,
-            env={
-                **os.environ,
-                "DATABASE_URL": self.where,
-                "DJANGO_SETTINGS_MODULE": "tests.gate.project",
-                "SHOP_APP": self.roles["shop_app"],
-                "SEGMENTS_EXEC": self.roles["segments_exec"],
-                **self.settings,
-            },
+        done = run_module(
+            "django", *args, check=check,
+            DATABASE_URL=self.where,
+            DJANGO_SETTINGS_MODULE="tests.gate.project",
+            SHOP_APP=self.roles["shop_app"],
+            SEGMENTS_EXEC=self.roles["segments_exec"],
+            **self.settings,
         )  # fmt: skip
-        assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     def follow(self, heading, *options):

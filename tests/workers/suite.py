@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -16,13 +15,12 @@ from django_tasks_db.models import DBTaskResult
 from segments import tasks
 from segments.models import Segment
 from tests.conftest import EVEN
+from tests.processes import ROOT
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("clean_views"),
 ]
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A pytest plugin: the tests run on a server of their own, which they may crash."""
+"""A pytest plugin: the tests run on a server of their own, which they may stop or crash."""
 
 import os
 
