@@ -152,8 +152,11 @@ def opaque_functions(connection: BaseDatabaseWrapper, draft: str) -> list[tuple[
     Returns:
         The names, each with whether it is one of those of Postgres.
     """
-    reads = statement("reads_of_segment", live=sql.Placeholder("live"))
-    query = statement("select_opaque_functions", reads=reads)
+    query = statement(
+        "select_opaque_functions",
+        reads=statement("reads_of_segment", live=sql.Placeholder("live")),
+        calls=statement("calls_of_segment"),
+    )
     with connection.cursor() as cursor:
         cursor.execute(query, {"live": _in_live_schema(draft).as_string()})
         return list(cursor.fetchall())

@@ -4,21 +4,7 @@
 -- reads what is not counted: foreign tables, the catalog, rows by a policy, columns computed on each
 -- read, and anything on a Citus cluster, whose coordinator counts no rows.
 WITH RECURSIVE {reads},
-called AS (
-    SELECT DISTINCT found[1]::oid AS oid
-    FROM rule
-    CROSS JOIN pg_catalog.regexp_matches(
-        tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid|hashfuncid|negfuncid|startInRangeFunc|endInRangeFunc) (\d+)', 'g'
-    ) AS found
-),
-function (oid) AS (
-    SELECT oid FROM called
-    UNION ALL
-    SELECT step
-    FROM called
-    JOIN pg_catalog.pg_aggregate AS a ON a.aggfnoid = called.oid
-    CROSS JOIN unnest(ARRAY[a.aggtransfn::oid, a.aggfinalfn::oid]) AS step
-)
+{calls}
 SELECT
     NOT pg_catalog.current_setting('track_counts')::boolean
     OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL

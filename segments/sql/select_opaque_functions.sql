@@ -1,21 +1,7 @@
 -- Runs for a preview; locks nothing. The functions that a live view calls, itself or through other
 -- views, of which its query does not tell what they read, and those of Postgres that are volatile.
 WITH RECURSIVE {reads},
-called AS (
-    SELECT DISTINCT found[1]::oid AS oid
-    FROM rule
-    CROSS JOIN pg_catalog.regexp_matches(
-        tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid|hashfuncid|negfuncid) (\d+)', 'g'
-    ) AS found
-),
-function (oid, name) AS (
-    SELECT oid, oid FROM called
-    UNION
-    SELECT step, called.oid
-    FROM called
-    JOIN pg_catalog.pg_aggregate AS a ON a.aggfnoid = called.oid
-    CROSS JOIN unnest(ARRAY[a.aggtransfn::oid, a.aggfinalfn::oid]) AS step
-),
+{calls},
 found AS (
     SELECT function.name, p.oid < 16384 AND p.proname NOT LIKE '%%\_to\_xml%%' AS of_postgres
     FROM function

@@ -13,7 +13,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
-from segments.sql import names, statement, text
+from segments.sql import names, statement
 from segments.sql.base import function
 from segments.sql.session import value
 
@@ -34,8 +34,12 @@ class Trace:
 def take(connection: BaseDatabaseWrapper, slug: str) -> Trace:
     """Return the trace of a segment as of now. Costs a look into the catalog, and no locks."""
     value(connection, "clear_statistics")
-    reads = sql.SQL(text("reads_of_segment")).format(live=sql.Placeholder("live"))
-    (hidden,) = _ask(connection, statement("select_hidden", reads=reads), slug)
+    query = statement(
+        "select_hidden",
+        reads=statement("reads_of_segment", live=sql.Placeholder("live")),
+        calls=statement("calls_of_segment"),
+    )
+    (hidden,) = _ask(connection, query, slug)
     moment, digest = _ask(connection, statement("select_trace", trace=function("trace")), slug)
     return Trace(moment, "" if hidden else digest)
 
