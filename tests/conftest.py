@@ -19,6 +19,18 @@ USERS = "accounts_segmentableuser"
 EVEN = f"SELECT id FROM {USERS} WHERE is_staff"
 """A definition of which `staff` says who is in it."""
 
+HOLD = """
+CREATE FUNCTION public.hold() RETURNS boolean LANGUAGE plpgsql
+AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN true; END'
+"""
+"""A function for definitions, which waits while a test has locked 7."""
+
+HELD = """
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 7
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+"""How many sessions wait there."""
+
 
 def forget(segments):
     """Delete the rows of segments as somebody does who does not know of their views."""

@@ -1,6 +1,8 @@
 """Refresh: right counts, last good members on failure, one at a time, and the index in step."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -25,6 +27,19 @@ def members(query, slug="vip"):
 
 def indexed(segment):
     return set(Membership.objects.filter(segment=segment).values_list("user_id", flat=True))
+
+
+def at_once(count, work):
+    """Call something with each number, all at once; raise what any of the calls raises."""
+
+    def call(number):
+        try:
+            work(number)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(call, range(count)))
 
 
 def test_refresh__counts_who_entered_and_left(staff, make, query):
@@ -349,55 +364,30 @@ class TestSessions:
 
     def test_first_segments__may_be_created_at_once(self, staff, owner):
         owner("DROP SCHEMA segments, segments_live CASCADE")
-        errors = []
 
         def create(number):
-            try:
-                Segment.objects.create(name="x", slug=f"s{number}", definition=EVEN)
-            except SegmentError as error:
-                errors.append(error)
-            finally:
-                connections.close_all()
+            Segment.objects.create(name="x", slug=f"s{number}", definition=EVEN)
 
-        threads = [threading.Thread(target=create, args=(n,)) for n in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert errors == []
+        at_once(6, create)
         assert [len(segment) for segment in Segment.objects.all()] == [5] * 6
 
     def test_many_sessions__end_in_step(self, staff, make):
         make("a", definition=EVEN)
         make("b", definition="SELECT user_id FROM segments.a")
-        unexpected = []
 
         def work(number):
-            try:
-                for n in range(12):
-                    try:
-                        segment = Segment.objects.get(slug="ab"[number % 2])
-                        if n % 3 == number % 3 and segment.slug == "a":
-                            segment.definition = f"{EVEN} AND id <> {n}"
-                            segment.save()
-                        elif n % 4 == 3:
-                            list(sync.sync())
-                        else:
-                            segment.refresh()
-                    except SegmentLockedError:
-                        pass
-            except Exception as error:
-                unexpected.append(error)
-                raise
-            finally:
-                connections.close_all()
+            for n in range(12):
+                with suppress(SegmentLockedError):
+                    segment = Segment.objects.get(slug="ab"[number % 2])
+                    if n % 3 == number % 3 and segment.slug == "a":
+                        segment.definition = f"{EVEN} AND id <> {n}"
+                        segment.save()
+                    elif n % 4 == 3:
+                        list(sync.sync())
+                    else:
+                        segment.refresh()
 
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert unexpected == []
+        at_once(4, work)
         assert sync.check() == []
         for segment in Segment.objects.all():
             segment.refresh()

@@ -8,7 +8,7 @@ from django.db import connections
 from segments import conf, runs, sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Membership, Segment
-from tests.conftest import EVEN, USERS
+from tests.conftest import EVEN, HELD, HOLD, USERS
 
 pytestmark = pytest.mark.django_db
 
@@ -119,10 +119,7 @@ class TestJobs:
     def test_jobs__refresh_side_by_side(self, staff, make, session):
         """Two refreshes that wait for a third session prove that both are under way."""
         other = session()
-        other.execute(
-            "CREATE FUNCTION public.hold() RETURNS boolean LANGUAGE plpgsql AS "
-            "'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN true; END'"
-        )
+        other.execute(HOLD)
         try:
             for slug in "ab":
                 make(slug, definition=f"SELECT id FROM {USERS} WHERE public.hold()")
@@ -131,12 +128,7 @@ class TestJobs:
             results = []
             thread = threading.Thread(target=lambda: _collect(results))
             thread.start()
-            waiting = (
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
-                "AND objid = 7 AND database = (SELECT oid FROM pg_database "
-                "WHERE datname = current_database())"
-            )
-            while other.execute(waiting).fetchone() != (2,):
+            while other.execute(HELD).fetchone() != (2,):
                 assert thread.is_alive()
             other.execute("SELECT pg_advisory_unlock(7)")
             thread.join()

@@ -12,7 +12,7 @@ from django.db import OperationalError, connection
 
 from segments import runs, watch
 from segments.models import Segment
-from tests.conftest import EVEN
+from tests.conftest import EVEN, HELD, HOLD
 from tests.processes import ROOT
 
 pytestmark = [
@@ -60,16 +60,13 @@ def test_watch__goes_on_when_the_database_is_back(make, monkeypatch, caplog):
 def test_command__finishes_the_refresh_at_hand(number, staff, make, session):
     """The definition waits for a lock of this test, so that the refresh is under way."""
     other = session()
-    other.execute(
-        "CREATE FUNCTION public.hold() RETURNS boolean LANGUAGE plpgsql AS "
-        "'BEGIN PERFORM pg_advisory_xact_lock_shared(8); RETURN true; END'"
-    )
+    other.execute(HOLD)
     try:
         make(definition=f"{EVEN} AND public.hold()", refresh_every=timedelta(hours=1))
         make("other", refresh_every=timedelta(hours=1))
         staff(1)
         Segment.objects.filter(slug="vip").update(attempted_at=None)
-        other.execute("SELECT pg_advisory_lock(8)")
+        other.execute("SELECT pg_advisory_lock(7)")
         process = subprocess.Popen(
             [sys.executable, "-m", "django", "refresh_segments", "--watch"],
             cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -78,15 +75,10 @@ def test_command__finishes_the_refresh_at_hand(number, staff, make, session):
                 "SEGMENTS_DATABASE": connection.settings_dict["NAME"],
             },
         )  # fmt: skip
-        waiting = (
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
-            "AND objid = 8 AND database = (SELECT oid FROM pg_database "
-            "WHERE datname = current_database())"
-        )
-        while other.execute(waiting).fetchone() != (1,):
+        while other.execute(HELD).fetchone() != (1,):
             assert process.poll() is None, process.communicate()
         process.send_signal(number)
-        other.execute("SELECT pg_advisory_unlock(8)")
+        other.execute("SELECT pg_advisory_unlock(7)")
         out, err = process.communicate(timeout=30)
         assert (process.returncode, err) == (0, "")
         assert "vip: 1 members, +1 -5" in out

@@ -73,6 +73,20 @@ def behind(elsewhere):
     return start
 
 
+@pytest.fixture
+def behind_refresh(refreshing, behind):
+    """Assert that something waits for a refresh, held up at a point, and is done after that."""
+
+    def check(do, point):
+        release, first = refreshing(point)
+        second = behind(do)
+        release()
+        assert first.result(20).status == "refreshed"
+        assert outcome(second) is None
+
+    return check
+
+
 @at_each_point
 def test_refresh__of_one_that_is_refreshed_is_left_out(point, refreshing, segment, sound, new):
     release, first = refreshing(point)
@@ -87,23 +101,15 @@ def test_refresh__of_one_that_is_refreshed_is_left_out(point, refreshing, segmen
 
 
 @at_each_point
-def test_redefine__waits_for_the_refresh(point, refreshing, behind, segment, sound, users):
-    release, first = refreshing(point)
-    second = behind(redefine)
-    release()
-    assert first.result(20).status == "refreshed"
-    assert outcome(second) is None
+def test_redefine__waits_for_the_refresh(point, behind_refresh, sound, users):
+    behind_refresh(redefine, point)
     others = {user.pk for user in users[3:]}
     sound("vip", others, others)
 
 
 @at_each_point
-def test_rename__waits_for_the_refresh(point, refreshing, behind, segment, sound, new):
-    release, first = refreshing(point)
-    second = behind(rename)
-    release()
-    assert first.result(20).status == "refreshed"
-    assert outcome(second) is None
+def test_rename__waits_for_the_refresh(point, behind_refresh, sound, new):
+    behind_refresh(rename, point)
     assert ask("SELECT to_regclass('segments.vip'), to_regclass('segments_live.vip')") == [
         (None, None)
     ]
@@ -111,12 +117,8 @@ def test_rename__waits_for_the_refresh(point, refreshing, behind, segment, sound
 
 
 @at_each_point
-def test_delete__waits_for_the_refresh(point, refreshing, behind, segment, sound, new):
-    release, first = refreshing(point)
-    second = behind(delete)
-    release()
-    assert first.result(20).status == "refreshed"
-    assert outcome(second) is None
+def test_delete__waits_for_the_refresh(point, behind_refresh, sound, new):
+    behind_refresh(delete, point)
     assert ask("SELECT to_regclass('segments.vip'), to_regclass('segments_live.vip')") == [
         (None, None)
     ]
@@ -145,14 +147,8 @@ def test_change__gives_up_at_the_lock_timeout(
 
 @by_hand
 @at_each_point
-def test_refresh_by_hand__waits_for_the_refresh(
-    statement, point, refreshing, behind, segment, sound, new
-):
-    release, first = refreshing(point)
-    second = behind(lambda: run_here(statement))
-    release()
-    assert first.result(20).status == "refreshed"
-    assert outcome(second) is None
+def test_refresh_by_hand__waits_for_the_refresh(statement, point, behind_refresh, sound, new):
+    behind_refresh(lambda: run_here(statement), point)
     sound("vip", new, new)
 
 
