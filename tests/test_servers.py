@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.demo.test_postgres import wait_until
 from tests.processes import ROOT
 from tests.servers import Server
+from tests.waiting import until
 
 SAFE = {"synchronous_commit": "on"}
 STARTER = """\
@@ -83,4 +83,4 @@ def test_servers__leave_nothing_when_their_process_is_killed():
         assert len(homes) == 2
         assert all((home / "data").exists() for home in homes)
         process.send_signal(signal.SIGKILL)
-        wait_until(lambda: not any(home.exists() for home in homes))
+        until(lambda: not any(home.exists() for home in homes))

@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT
+
 DATABASE = f"segments_demo_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 CUT = date(1998, 3, 31)
 

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psycopg
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT
+from tests.waiting import until
+
 STARTER = """\
 import sys
 from demo.postgres import database_url
@@ -33,14 +34,6 @@ def starter():
         process.kill()
 
 
-def wait_until(condition):
-    """Return once the condition holds; fail after ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize(
     "end",
     [
@@ -56,6 +49,6 @@ def test_start__leaves_nothing_however_its_process_ends(starter, end):
         home = Path(connection.info.host)
     assert (home / "data").exists()
     end(process)
-    wait_until(lambda: not home.exists())
+    until(lambda: not home.exists())
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url)

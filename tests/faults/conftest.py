@@ -7,7 +7,8 @@ from django.db import connection
 from segments import sync
 from segments.models import Membership, Segment, Status
 from tests.faults import sessions
-from tests.faults.sessions import STAFF, Elsewhere, Hold, ask, until
+from tests.faults.sessions import STAFF, Elsewhere, Hold, ask
+from tests.waiting import until
 
 
 @pytest.fixture(scope="session")

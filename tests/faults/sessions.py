@@ -4,7 +4,6 @@ A refresh can be held up at each of `POINTS`. That needs no clock: the session w
 the test, and Postgres says that it does.
 """
 
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
@@ -13,6 +12,7 @@ from django.conf import settings
 from django.db import connection, connections
 
 from tests.conftest import USERS
+from tests.waiting import PATIENCE, until
 
 POINTS = ("refresh", "reconcile", "history", "commit")
 """Inside REFRESH; in the middle of reconciling; before the history row; inside COMMIT."""
@@ -45,19 +45,6 @@ OTHERS = f"SELECT id FROM {USERS} WHERE NOT is_staff AND (SELECT public.pause(1)
 
 committing = pytest.mark.django_db(transaction=True, available_apps=settings.INSTALLED_APPS)
 """The mark of the tests. With `available_apps`, Django flushes without a `migrate` at its end."""
-
-PATIENCE = 20
-"""Seconds after which something that is waited for has failed."""
-
-
-def until(condition):
-    """Return what the condition gives as soon as that is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError("it has not come to that")
-        time.sleep(0.01)
-    return value
 
 
 def connect():

@@ -13,9 +13,9 @@ from tests.faults.sessions import (
     committing,
     outcome,
     run_here,
-    until,
     waits,
 )
+from tests.waiting import until
 
 pytestmark = committing
 

@@ -16,8 +16,8 @@ from tests.faults.sessions import (
     answers,
     committing,
     outcome,
-    until,
 )
+from tests.waiting import until
 
 pytestmark = committing
 

@@ -20,9 +20,9 @@ from tests.faults.sessions import (
     connect,
     outcome,
     run_here,
-    until,
     waits,
 )
+from tests.waiting import until
 
 pytestmark = committing
 

@@ -16,7 +16,8 @@ from segments.models import Membership, Segment, SegmentRefresh, StaticMember
 from tests.conftest import USERS
 from tests.faults import worker
 from tests.faults.conftest import LEFT
-from tests.faults.sessions import ask, committing, until
+from tests.faults.sessions import ask, committing
+from tests.waiting import until
 
 pytestmark = committing
 

@@ -7,8 +7,8 @@ import subprocess
 
 import psycopg
 
-from tests.demo.test_postgres import wait_until
 from tests.scaling.docs import block
+from tests.waiting import until
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 """Debian has it where only root looks."""
@@ -55,5 +55,5 @@ def start(server, pool):
             return False
         return True
 
-    wait_until(answers)
+    until(answers)
     return url

@@ -8,9 +8,9 @@ from django.db import connection
 from segments import sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
-from tests.demo.test_postgres import wait_until
 from tests.scaling.docs import block
 from tests.scaling.settings_foreign import REMOTE
+from tests.waiting import until
 
 SETUP = block("sql", "CREATE SERVER events")
 DEFINITION = block("sql", "HAVING count(*)")
@@ -124,7 +124,7 @@ def test_timeout__ends_the_query_there(active, settings):
     settings.SEGMENTS_STATEMENT_TIMEOUT = 0.3
     with pytest.raises(SegmentExecutionError, match="statement timeout"):
         Segment.objects.create(name="Slow", slug="slow", definition="SELECT user_id FROM slow")
-    wait_until(lambda: remote(running) == [(0,)])
+    until(lambda: remote(running) == [(0,)])
 
 
 def test_local_definition__may_join_both(active, people):

@@ -7,9 +7,9 @@ from django.db import connection
 
 from segments import sync
 from segments.models import Segment
-from tests.demo.test_postgres import wait_until
 from tests.scaling.docs import block
 from tests.scaling.growth import load, measure, run, sizes
+from tests.waiting import until
 
 TABLE = get_user_model()._meta.db_table
 OPTIONS = block("sql", "ALTER MATERIALIZED VIEW")
@@ -64,7 +64,7 @@ def test_autovacuum__comes_to_a_view(active):
     run("ALTER MATERIALIZED VIEW segments.active SET (autovacuum_vacuum_threshold = 5)")
     run(f"UPDATE {TABLE} SET is_active = username < 'u11'")
     assert active.refresh().removed > 5
-    wait_until(
+    until(
         lambda: (
             run(
                 "SELECT autovacuum_count FROM pg_stat_all_tables "

@@ -14,9 +14,9 @@ from segments import sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
 from segments.sql import session
-from tests.demo.test_postgres import wait_until
 from tests.scaling.docs import block
 from tests.scaling.settings_pgbouncer import DATABASES, POOL, PRIMARY
+from tests.waiting import until
 
 TABLE = get_user_model()._meta.db_table
 THROUGH = f"{PRIMARY.url()}&port={DATABASES['default']['PORT']}"
@@ -144,5 +144,5 @@ def test_lock_of_a_migration__may_stay_in_the_pool(shared):
         assert shared.refresh().status == "detached"
     assert direct(block("sql", "pg_terminate_backend")) == [(True,)]
     connection.close()
-    wait_until(lambda: direct("SELECT FROM pg_locks WHERE locktype = 'advisory'") == [])
+    until(lambda: direct("SELECT FROM pg_locks WHERE locktype = 'advisory'") == [])
     assert shared.refresh(force=True).status == "refreshed"

@@ -10,8 +10,8 @@ from django.db import connection, connections
 
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
-from tests.demo.test_postgres import wait_until
 from tests.scaling.settings_replica import REPLICA
+from tests.waiting import until
 
 TABLE = get_user_model()._meta.db_table
 pytestmark = pytest.mark.usefixtures("people")
@@ -47,7 +47,7 @@ def paused():
     """Let the replica stand still: it receives, and does not replay."""
     replica = connections["replica"]
     run(replica, "SELECT pg_wal_replay_pause()")
-    wait_until(lambda: run(replica, "SELECT pg_get_wal_replay_pause_state()") == ("paused",))
+    until(lambda: run(replica, "SELECT pg_get_wal_replay_pause_state()") == ("paused",))
     try:
         yield
     finally:

@@ -3,7 +3,6 @@
 What concerns a whole server, such as its crash, is in tests/traces.
 """
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from segments import runs
 from segments.models import Membership, Segment
 from segments.sql import traces
 from tests.conftest import USERS
+from tests.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("world")]
 
@@ -99,14 +99,6 @@ def world(orders, clean_views, query):
 def alone(query):
     """Wait until no other session is left in the test database."""
     until(lambda: not others(query))
-
-
-def until(condition, seconds=30):
-    """Return once the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def holds(segment, query):

@@ -9,7 +9,8 @@ from django.db import connection
 
 from segments.models import Segment
 from tests.conftest import USERS
-from tests.sql.test_traces import NEW_USER, alone, holds, rested, until
+from tests.sql.test_traces import NEW_USER, alone, holds, rested
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
