@@ -166,10 +166,10 @@ def sync(prune: bool = False) -> Iterator[Drift]:
     with translated(SegmentExecutionError), session.limited(alias, "sync") as connection:
         session.end_schema_change(connection)
         what = base.drift(connection)
-        readers.revoke_former(connection)
+        refused = readers.revoke_former(connection)
         base.ensure_base(connection)
-    if what:
-        yield Drift("", what)
+    if what or refused:
+        yield Drift("", what, next(iter(refused), None))
     waiting = list(Segment.objects.using(alias))
     found = views.states(connection)
     while waiting:

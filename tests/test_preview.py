@@ -1,5 +1,7 @@
 """Previews: who would be in it, at what cost, and what looks like a mistake."""
 
+from datetime import timedelta
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import connection, transaction
@@ -104,6 +106,15 @@ def test_preview__does_not_use_up_an_iterator(users):
         segment.preview()
     segment.save()
     assert len(segment) == 10
+
+
+def test_preview__of_a_timeout_below_a_millisecond_is_under_one(users):
+    unlimited = f"SELECT id FROM {USERS} WHERE current_setting('statement_timeout') = '0'"
+    segment = Segment(definition=unlimited, timeout=timedelta(microseconds=1))
+    try:
+        assert segment.preview().members_count == 0
+    except SegmentExecutionError as error:
+        assert error.sqlstate == "57014"  # noqa: PT017  # It was too short for all of that.
 
 
 def test_preview__that_takes_too_long_gives_the_estimate(users, settings):

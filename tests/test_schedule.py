@@ -36,6 +36,26 @@ def test_due__never_without_an_interval(make):
     assert schedule.due_times([make()]) == []
 
 
+def test_due__never_without_an_interval_whatever_has_failed(failing):
+    with pytest.raises(SegmentError):
+        failing.refresh()
+    assert schedule.due_times([Segment.objects.get()]) == []
+
+
+@pytest.mark.parametrize("days", [999_999_999, 100_000_000, -999_999_999])
+@pytest.mark.parametrize("failures", [0, 20])
+def test_due__of_others_does_not_fail_by_an_interval_out_of_the_calendar(
+    days, failures, make, query
+):
+    odd, hourly = make("odd", refresh_every=timedelta(days=days)), make(refresh_every=HOUR)
+    Segment.objects.filter(pk=odd.pk).update(failures=failures)
+    assert hourly in schedule.due([odd, hourly], timezone.now() + DAY)
+    century = timedelta(days=36500)
+    most = timedelta() if days < 0 else DAY if failures else century
+    assert 0.9 * most <= wait(odd) <= most
+    assert len(query("SELECT due FROM segments.catalog")) == 2
+
+
 def test_due__spreads_over_a_tenth_of_the_interval(make):
     waits = [wait(make(f"s{n}", refresh_every=HOUR)) for n in range(40)]
     assert all(0.9 * HOUR <= each <= HOUR for each in waits)

@@ -136,6 +136,7 @@ def _statements(connection: BaseDatabaseWrapper) -> dict[str, dict[str, sql.Comp
             "users": _located(connection, names.user_table()),
             "key": sql.Identifier(names.user_key_column()),
             "key_type": key_type,
+            "path": _path(connection, names.user_table()),
         },
         "replace_is_member_function": {"function": function("is_member"), "schema": schema},
         "replace_is_live_member_function": {
@@ -160,6 +161,19 @@ def _located(connection: BaseDatabaseWrapper, table: sql.Identifier) -> sql.Iden
     """Return the name of a table with its schema."""
     found = rows(connection, "select_relation", name=table.as_string())
     return sql.Identifier(*found[0][:2]) if found else table
+
+
+def _path(connection: BaseDatabaseWrapper, table: sql.Identifier) -> sql.Composable:
+    """Return the setting for a function that reads a table; none where that runs nothing else.
+
+    Temporary objects, which a caller may have made, come last.
+    """
+    schemas = [
+        sql.Identifier(each) for (each,) in rows(connection, "select_path", name=table.as_string())
+    ]
+    if not schemas:
+        return sql.SQL("")
+    return sql.SQL("SET search_path = {}, pg_temp").format(sql.SQL(", ").join(schemas))
 
 
 def functions(connection: BaseDatabaseWrapper) -> Iterator[tuple[sql.Identifier, sql.Composed]]:

@@ -24,7 +24,7 @@ from segments.sql import names, statement
 from segments.sql.base import ensure_schemas
 from segments.sql.calls import make_view
 from segments.sql.definition import Compiled, describe
-from segments.sql.session import as_owner, execute, rows, value
+from segments.sql.session import as_owner, execute, milliseconds, rows, value
 from segments.sql.views import create_trial
 
 TIME_WORD = re.compile(r"\b(now|today|yesterday|tomorrow)\b(?!\s*\()", re.IGNORECASE)
@@ -110,10 +110,9 @@ def evaluate(
         limit: How long a statement may run; zero: without limit.
         sample: How many keys to return, in their order.
     """
-    milliseconds = str(round(limit / timedelta(milliseconds=1)))
     try:
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            value(connection, "set_statement_timeout", milliseconds=milliseconds)
+            value(connection, "set_statement_timeout", milliseconds=milliseconds(limit))
             view = _in_live_schema(create_trial(connection, slug, compiled))
             with as_owner(connection):  # Reading what is there evaluates nothing.
                 cursor.execute(statement("count_members", view=view))

@@ -7,10 +7,13 @@ them: what others have granted stays.
 import re
 from urllib.parse import quote, unquote
 
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
+from segments.exceptions import SegmentError, SegmentExecutionError, translated
+from segments.sql.labels import MARK
 from segments.sql.session import execute, lock_base, rows, value
 
 KEPT = re.compile(r" readers=(\S+)(?= [0-9a-f]+\]$)")
@@ -53,25 +56,44 @@ def former(connection: BaseDatabaseWrapper) -> list[str]:
 
     Not those to which `segments_grants --reader` has given the same in a way of its own.
     """
-    names = sorted(set(_kept(_comment(connection))) - set(conf.reader_roles()))
-    if not names:
-        return []
-    found = rows(connection, "select_former_readers", roles=names, schema=conf.schema())
-    return [role for (role,) in found]
+    return list(_read_by_former(connection))
 
 
-def revoke_former(connection: BaseDatabaseWrapper) -> None:
-    """Take from former readers what they were given."""
-    schema = sql.Identifier(conf.schema())
+def revoke_former(connection: BaseDatabaseWrapper) -> list[SegmentError]:
+    """Take from former readers what they were given; return why that could not be done of some."""
+    schema, errors = sql.Identifier(conf.schema()), list[SegmentError]()
     lock_base(connection)
-    for role in map(sql.Identifier, former(connection)):
-        execute(connection, "revoke_select", schema=schema, role=role)
-        execute(connection, "revoke_usage", schema=schema, role=role)
+    for name, views in _read_by_former(connection).items():
+        role = sql.Identifier(name)
+        try:
+            with translated(SegmentExecutionError), transaction.atomic(using=connection.alias):
+                for view in views:
+                    read = sql.Identifier(conf.schema(), view)
+                    execute(connection, "revoke_select", view=read, role=role)
+                execute(connection, "revoke_usage", schema=schema, role=role)
+        except SegmentError as error:
+            errors.append(
+                SegmentExecutionError(
+                    f"role {name} keeps what it was granted: {error.message}",
+                    hint="Revoke that by hand, and what it has granted to others.",
+                )
+            )
+    return errors
 
 
 def kept(connection: BaseDatabaseWrapper) -> list[str]:
     """Return what the comment on the schema is to keep: the readers of now, and of before."""
     return _words(sorted({*conf.reader_roles(), *former(connection)}))
+
+
+def _read_by_former(connection: BaseDatabaseWrapper) -> dict[str, list[str]]:
+    """Return the views that former readers may still read, by role."""
+    names = sorted(set(_kept(_comment(connection))) - set(conf.reader_roles()))
+    if not names:
+        return {}
+    schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
+    found = rows(connection, "select_former_readers", roles=names, mark=MARK, **schemas)
+    return dict(found)
 
 
 def _keep(connection: BaseDatabaseWrapper, role: str) -> None:

@@ -55,10 +55,10 @@ def limited(
         cursor.execute(
             text("set_limits"),
             {
-                "statement_timeout": _milliseconds(
+                "statement_timeout": milliseconds(
                     conf.statement_timeout() if timeout is None else timeout
                 ),
-                "lock_timeout": _milliseconds(
+                "lock_timeout": milliseconds(
                     conf.lock_timeout() if lock_timeout is None else lock_timeout
                 ),
                 "work_mem": conf.work_mem(),
@@ -194,13 +194,14 @@ def as_owner(connection: BaseDatabaseWrapper) -> Iterator[None]:
     value(connection, "set_role", role=before)
 
 
+def milliseconds(value: timedelta) -> str:
+    """Return a timeout as Postgres takes it; rounded up, as zero would be without limit."""
+    return str(-(-value // timedelta(milliseconds=1)))
+
+
 def _schema_change_key() -> str:
     return f"{conf.schema()}:schema change"
 
 
 def _lock_key(segment: int) -> str:
     return f"{conf.schema()}:{segment}"
-
-
-def _milliseconds(value: timedelta) -> str:
-    return str(round(value / timedelta(milliseconds=1)))

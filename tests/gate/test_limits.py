@@ -4,6 +4,7 @@ import django.db
 import pytest
 from django.db import transaction
 
+from segments import sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
 from tests.conftest import USERS
@@ -62,6 +63,49 @@ def test_readers__who_may_use_live_functions_do_not_become_their_owner(
         query("RESET ROLE")
     assert f"became {role}" not in became
     assert reader in became  # The cast is made before, as who asks.
+
+
+POLICY = (
+    f"ALTER TABLE {USERS} ENABLE ROW LEVEL SECURITY",
+    f"CREATE POLICY own ON {USERS} USING (tenant() = 'a')",
+)
+VIEW = (
+    f"ALTER TABLE {USERS} RENAME TO all_users",
+    f"CREATE VIEW {USERS} AS SELECT * FROM all_users WHERE tenant() = 'a'",
+)
+
+
+@pytest.mark.parametrize("users_table", [POLICY, VIEW], ids=["policy", "view"])
+def test_readers__do_not_become_the_owner_by_what_the_users_table_calls(
+    users_table, vip, restricted, users, query, as_superuser
+):
+    """Of what is called there, a caller must not choose what its names mean."""
+    role, _, reader = restricted
+    with as_superuser():
+        for sql in (
+            "CREATE TABLE current_tenant (name text)",
+            "INSERT INTO current_tenant VALUES ('a')",
+            f'GRANT SELECT ON current_tenant TO "{role}"',
+            "CREATE FUNCTION tenant() RETURNS text LANGUAGE plpgsql STABLE AS "
+            "$$BEGIN RETURN (SELECT name FROM current_tenant); END$$",
+            *users_table,
+            f'GRANT SELECT (id) ON {USERS} TO "{role}"',
+        ):
+            query(sql)
+    assert [entry.error for entry in sync.sync()] == [None]
+    assert not list(sync.check())
+    with as_superuser():
+        query(f'SET LOCAL ROLE "{reader}"')
+        for sql in (
+            "CREATE FUNCTION pg_temp.steal() RETURNS text LANGUAGE plpgsql AS "
+            "$$BEGIN RAISE 'became %', current_user; END$$",
+            "CREATE VIEW pg_temp.current_tenant AS SELECT pg_temp.steal() AS name",
+            "GRANT SELECT ON pg_temp.current_tenant TO PUBLIC",
+        ):
+            query(sql)
+        for question in ("is_user(%s::bigint)", "is_member('vip', %s::bigint)"):
+            assert query(f"SELECT segments.{question}", users[0].pk) == [(True,)]
+        query("RESET ROLE")
 
 
 def test_functions_of_the_project__leave_behind_what_they_like(vip, query):

@@ -84,6 +84,43 @@ def test_reader__of_all_that_is_made_stays_one(make, settings, role, query, may_
     assert may_read(bi)
 
 
+def test_reader__keeps_what_others_let_it_read_in_the_schema(make, settings, role, query, dba):
+    bi = role("bi")
+    settings.SEGMENTS_READER_ROLES = [bi]
+    make()
+    list(sync.sync())
+    dba("CREATE VIEW segments.report AS SELECT 1 AS sold")
+    dba(f'GRANT SELECT ON segments.report TO "{bi}"')
+    settings.SEGMENTS_READER_ROLES = []
+    assert [entry.error for entry in sync.sync()] == [None]
+    assert told() == []
+    for view, readable in (("vip", False), ("report", True)):
+        ask = f"SELECT has_table_privilege(%s, 'segments.{view}', 'SELECT')"
+        assert query(ask, bi) == [(readable,)]
+    dba("DROP VIEW segments.report")
+
+
+def test_reader__that_has_granted_it_on_is_told_and_stops_nothing(make, settings, role, query):
+    bi, other, third = role("bi"), role("other"), role("third")
+    settings.SEGMENTS_READER_ROLES = [bi, other]
+    segment = make()
+    list(sync.sync())
+    query(f'GRANT SELECT ON segments.vip TO "{bi}" WITH GRANT OPTION')
+    query(f'SET LOCAL ROLE "{bi}"')
+    query(f'GRANT SELECT ON segments.vip TO "{third}"')
+    query("RESET ROLE")
+    query("COMMENT ON MATERIALIZED VIEW segments.vip IS NULL")
+    settings.SEGMENTS_READER_ROLES = []
+    first, second = sync.sync()
+    assert str(first.error).startswith(f"role {bi} keeps what it was granted: dependent")
+    assert "Revoke that by hand" in str(first.error)
+    assert (second.slug, second.what) == (segment.slug, ["the comment is missing"])
+    assert told() == [("", [f"role {bi} is no more in SEGMENTS_READER_ROLES, and may still read"])]
+    query(f'REVOKE SELECT ON segments.vip FROM "{bi}" CASCADE')
+    list(sync.sync())
+    assert told() == []
+
+
 def test_reader__whose_role_is_gone_stops_nothing(make, settings, role, query):
     settings.SEGMENTS_READER_ROLES = [role("gone")]
     make()
