@@ -1,2 +1,2 @@
--- Runs for segments_grants --revoke; locks nothing.
-SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %(role)s)
+-- Runs for segments_grants; locks nothing. Whether a role may do everything; no row where there is no such role.
+SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = %(role)s
