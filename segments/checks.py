@@ -131,8 +131,8 @@ def _check_privileges(alias: str, server: dict[str, Any]) -> Iterator[CheckMessa
     if missing:
         yield Error(
             f'The role of "{alias}" may not use {" and ".join(missing)} on its database.',
-            hint=f"GRANT {', '.join(missing)} ON DATABASE {server['database']} TO the role "
-            f'of "{alias}": views are created, and refreshed through temporary tables.',
+            hint=f'GRANT {", ".join(missing)} ON DATABASE "{server["database"]}" '
+            f'TO "{server["role"]}": views are created, and refreshed through temporary tables.',
             id="segments.E005",
         )
 

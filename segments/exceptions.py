@@ -18,12 +18,12 @@ NEXT_STEPS = {
     "42601": "A definition is one SELECT that gives user ids, with no semicolon at its end.",
     "3F000": "Check its name. If it is that of the segments, this creates it: "
     "manage.py sync_segments",
-    "42501": "Grant this right to the database role that owns the segments' views; with "
-    "SEGMENTS_EXEC_ROLE: manage.py segments_grants",
+    "42501": "Grant this right to the database role that owns the segments' views; with a role "
+    "of its own: manage.py segments_grants. Or read what it may; SELECT * reads all columns.",
     "53200": "Work on fewer segments in one transaction: each takes some 20 locks.",
     "55000": "If it is the view of a segment, refresh it: manage.py refresh_segments",
     "55P03": "Somebody else works on it; try again, or raise SEGMENTS_LOCK_TIMEOUT.",
-    "57014": "Make the definition cheaper (is an index missing?), or raise "
+    "57014": "If it took too long, make the definition cheaper (is an index missing?), or raise "
     "SEGMENTS_STATEMENT_TIMEOUT.",
 }
 """What to do next, by SQLSTATE."""

@@ -155,6 +155,7 @@ def _unchanged_until(
     """Return the moment until which a segment's members are known to stand, if there is one."""
     if not (
         how.concurrently
+        and row.status != Status.FAILED  # Counters tell nothing of rights that it lacks.
         and row.trace
         and row.refreshed_at
         and views.is_current(connection, row.label, compiled, found)

@@ -69,7 +69,8 @@ def test_privilege__that_is_missing(missing, db, query, role, settings):
     query(f'SET LOCAL ROLE "{name}"')
     found = faults(checks.check_server(databases=["default"]))
     assert missing in found["segments.E005"].msg
-    assert f"GRANT {missing} ON DATABASE {database}" in found["segments.E005"].hint
+    granting = f'GRANT {missing} ON DATABASE "{database}" TO "{name}"'
+    assert granting in found["segments.E005"].hint
 
 
 def test_create__is_not_needed_where_the_schemas_are_there(db, query, role):

@@ -157,7 +157,7 @@ def test_commands__of_data_protection_and_uninstalling_run(disposable):
     assert [line.strip() for line in lines] == [
         "forget_user 42",
         "drop_segments",
-        "migrate segments zero",
+        "migrate segments zero --skip-checks",
     ]
     run(
         disposable, "INSERT INTO segments_staticmember SELECT id, 42 FROM segments_segment LIMIT 1"

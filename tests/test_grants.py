@@ -289,7 +289,7 @@ def test_role__that_lacks_rights_is_told_by_the_checks(roles, settings, query):
         assert {each.id for each in found} <= {"segments.E010", "segments.E011"}
         return [each.msg.partition("lacks: ")[2] for each in found]
 
-    assert lacks()[0] == "to be there."
+    assert lacks()[0] == "everything, as there is no such role."
     query(f'CREATE ROLE "{roles[0]}"')
     assert lacks()[0] == (
         f'CREATE on the schemas of the segments, SELECT (id) on "{USERS}", '
@@ -502,7 +502,7 @@ def test_right__that_was_not_granted_after_all_is_told(superuser, admin, roles, 
     assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", roles[0]) == [(0,)]
 
 
-def test_revoke__takes_all_back(roles, orders, make, query):
+def test_revoke__takes_all_back(roles, orders, make, query, capsys):
     make()
     grants(roles, "--read", "shop_order(user_id)", "--read", "shop_offer")
     printed = grants(roles, "--revoke")
@@ -514,6 +514,38 @@ def test_revoke__takes_all_back(roles, orders, make, query):
     ((acl,),) = query("SELECT relacl::text FROM pg_class WHERE oid = 'shop_order'::regclass")
     assert "exec" not in acl
     assert grants(roles, "--revoke") == ""
+    assert f'no role "{roles[0]}"' in capsys.readouterr().err
+
+
+def test_revoke__after_all_was_dropped(restricted, query):
+    call_command("drop_segments", "--yes", stdout=StringIO())
+    query("RESET SESSION AUTHORIZATION")
+    for table in READ:
+        query(f"ALTER TABLE {table} RENAME TO gone_{table}")
+    printed = grants(restricted, "--revoke")
+    assert "SCHEMA segments" not in printed
+    assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", restricted[0]) == [(0,)]
+
+
+def test_revoke__leaves_a_role_that_has_rights_in_other_databases(roles, make, query, capsys):
+    make()
+    grants(roles)
+    query(f'GRANT TEMPORARY ON DATABASE template1 TO "{roles[0]}"')
+    printed = grants(roles, "--revoke")
+    assert f'DROP ROLE "{roles[0]}"' not in printed
+    assert f'The role "{roles[0]}" stays' in capsys.readouterr().err
+    assert privileges(query, roles[0]) == set()
+    assert query("SELECT pg_has_role(%s, %s, 'MEMBER')", roles[1], roles[0]) == [(True,)]
+    owner = "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'segments.vip'::regclass"
+    assert query(owner) == [(f'"{roles[1]}"',)]
+
+
+@pytest.mark.parametrize("option", ["--apply", "--revoke"])
+def test_role__that_is_a_superuser_or_the_application_is_refused(option, roles, query):
+    ((superuser,),) = query("SELECT current_user::text")
+    for role, message in (superuser, "is a superuser"), (roles[1], "is the role of the app"):
+        with pytest.raises(CommandError, match=message):
+            grants((role, *roles[1:]), option)
 
 
 @pytest.mark.parametrize(
@@ -521,9 +553,11 @@ def test_revoke__takes_all_back(roles, orders, make, query):
     [
         ("nowhere", "no table nowhere"),
         ("shop_order(user_id, price)", "no column price\nHint: It has id, amount"),
+        ("shop_order()", "no column of no name\nHint: It has id, amount"),
+        ("a.b.c.d", "too many dotted names.*\nHint: Look at the names"),
     ],
 )
-def test_read__of_what_is_not_there_is_refused(read, message, roles):
+def test_read__of_what_is_not_there_is_refused(read, message, roles, orders):
     with pytest.raises(CommandError, match=message):
         grants(roles, "--read", read)
 

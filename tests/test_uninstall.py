@@ -25,7 +25,7 @@ CATALOG = """
     UNION ALL SELECT 'schema', nspname, '' FROM pg_namespace WHERE nspname !~ '^pg_t'
     ORDER BY 1, 2, 3
 """
-LAST = "All is dropped. Next: manage.py migrate segments zero\n"
+LAST = "All is dropped. Next: manage.py migrate segments zero --skip-checks\n"
 
 
 @pytest.fixture

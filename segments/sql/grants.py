@@ -62,11 +62,14 @@ def table(connection: BaseDatabaseWrapper, written: str) -> Table:
     if not found:
         raise SegmentExecutionError(
             f"there is no table {name}",
-            hint="Run manage.py migrate first." if name in OWN_TABLES else None,
+            hint="Run manage.py migrate first."
+            if name in OWN_TABLES
+            else "Write it as in SQL, with its schema where that is not in the search_path.",
         )
     schema, relation, known = found[0]
-    chosen = tuple(each.strip().strip('"') for each in columns.split(",")) if columns else ()
-    unknown = [each for each in chosen if each not in known]
+    parts = () if columns is None else columns.split(",")
+    chosen = tuple(each.strip().strip('"') for each in parts)
+    unknown = [each or "of no name" for each in chosen if each not in known]
     if unknown:
         raise SegmentExecutionError(
             f"the table {name} has no column {', '.join(unknown)}",
@@ -76,22 +79,53 @@ def table(connection: BaseDatabaseWrapper, written: str) -> Table:
 
 
 def grants(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
-    """Give the statements that set the roles up; they may be run again."""
+    """Give the statements that set the roles up; they may be run again.
+
+    Raises:
+        SegmentExecutionError: when the tables are not there yet, or the role is none of its own.
+    """
+    _refuse(connection, roles)
+    own, users = _own_tables(connection), _users(connection)
     role = sql.Identifier(roles.role)
     yield sql.SQL(
         "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {}) "
         "THEN CREATE ROLE {} {}; END IF; END $$"
     ).format(sql.Literal(roles.role), role, sql.SQL("LOGIN" if roles.connects else "NOLOGIN"))
-    yield from _lent(connection, strangers(connection, roles), _given(connection, roles))
+    given = _given(connection, roles, own, users)
+    yield from _lent(connection, strangers(connection, roles), given)
 
 
 def revokes(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
-    """Give the statements that take all of that back, and leave the views to the application."""
-    if not value(connection, "select_role_exists", role=roles.role):
+    """Give the statements that take all of that back, and leave the views to the application.
+
+    Also where schemas and tables are gone. A role with rights `elsewhere` stays.
+
+    Raises:
+        SegmentExecutionError: when the role is none of its own.
+    """
+    if _refuse(connection, roles) is None:
         return
+    stays = bool(elsewhere(connection, roles))
     lent = strangers(connection, roles, revoke=True)
-    yield from _lent(connection, lent, _taken(connection, roles))
-    yield sql.SQL("DROP ROLE {}").format(sql.Identifier(roles.role))
+    yield from _lent(connection, lent, _taken(connection, roles, stays))
+    if not stays:
+        yield sql.SQL("DROP ROLE {}").format(sql.Identifier(roles.role))
+
+
+def elsewhere(connection: BaseDatabaseWrapper, roles: Roles) -> list[str]:
+    """Return the other databases of the server in which the role has rights."""
+    return [name for (name,) in rows(connection, "select_other_databases", role=roles.role)]
+
+
+def _refuse(connection: BaseDatabaseWrapper, roles: Roles) -> bool | None:
+    """Raise for a role that is none of its own; return None where it is not there."""
+    found: bool | None = value(connection, "select_is_superuser", role=roles.role)
+    hint = "Name a role that is there for this alone; segments_grants creates it."
+    if roles.role == roles.app:
+        raise SegmentExecutionError(f'"{roles.role}" is the role of the application', hint=hint)
+    if found:
+        raise SegmentExecutionError(f'the role "{roles.role}" is a superuser', hint=hint)
+    return found
 
 
 def missing(connection: BaseDatabaseWrapper, roles: Roles) -> list[str]:
@@ -124,7 +158,7 @@ def strangers(
     connection: BaseDatabaseWrapper, roles: Roles, revoke: bool = False
 ) -> list[Stranger]:
     """Return whose rights this session needs for the statements, and lacks."""
-    tables = [*_own_tables(connection), _users(connection), *roles.reads]
+    reads = [each.identifier.as_string() for each in roles.reads]
     found = rows(
         connection,
         "select_owners",
@@ -132,7 +166,7 @@ def strangers(
         app=roles.app,
         given_to="" if roles.connects or revoke else roles.app,
         revoke=revoke,
-        tables=[each.identifier.as_string() for each in tables],
+        tables=[*OWN_TABLES, names.user_table().as_string(), *reads],
         schema=conf.schema(),
         live_schema=conf.live_schema(),
     )
@@ -163,7 +197,9 @@ def _lent(
             yield sql.SQL("REVOKE {} FROM {}").format(role, me)
 
 
-def _given(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
+def _given(
+    connection: BaseDatabaseWrapper, roles: Roles, own: list[Table], users: Table
+) -> Iterator[sql.Composed]:
     role, app = sql.Identifier(roles.role), sql.Identifier(roles.app)
     readers = [*map(sql.Identifier, roles.readers)]
     database = _database(connection)
@@ -178,13 +214,18 @@ def _given(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Compos
         yield sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role)
         yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, app)
     yield from _owned_by(connection, role)
-    yield from _readable(connection, roles)
+    yield from _readable(roles, own, users)
     yield from _for_readers(role, [app, *readers])
 
 
-def _taken(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
+def _taken(connection: BaseDatabaseWrapper, roles: Roles, stays: bool) -> Iterator[sql.Composed]:
     role, app = sql.Identifier(roles.role), sql.Identifier(roles.app)
     schema = sql.Identifier(conf.schema())
+    there = [
+        each
+        for each in (conf.schema(), conf.live_schema())
+        if value(connection, "select_schema", schema=each)
+    ]
     for row in rows(connection, "select_default_grants", role=roles.role):
         yield sql.SQL(
             "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} REVOKE ALL ON TABLES FROM {}"
@@ -194,14 +235,16 @@ def _taken(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Compos
             "REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}",
             "REVOKE ALL ON SCHEMA {} FROM {}",
         ):
-            yield sql.SQL(statement).format(schema, reader)
+            if conf.schema() in there:
+                yield sql.SQL(statement).format(schema, reader)
         yield from _connect(connection, "REVOKE CONNECT ON DATABASE {} FROM {}", reader)
-    for each in (conf.schema(), conf.live_schema()):
+    for each in there:
         yield sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(sql.Identifier(each), app)
     yield from _owned_by(connection, app)
     for (granted,) in rows(connection, "select_granted", role=roles.role):
         yield sql.SQL("{}").format(sql.SQL(granted))
-    yield sql.SQL("REVOKE {} FROM {}").format(role, app)
+    if not stays:
+        yield sql.SQL("REVOKE {} FROM {}").format(role, app)
 
 
 def _database(connection: BaseDatabaseWrapper) -> sql.Identifier:
@@ -225,10 +268,10 @@ def _users(connection: BaseDatabaseWrapper) -> Table:
     return Table(found.schema, found.name, (names.user_key_column(),))
 
 
-def _readable(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
+def _readable(roles: Roles, own: list[Table], users: Table) -> Iterator[sql.Composed]:
     """Give the statements that let the role read what it is to read, and nothing else of it."""
     role = sql.Identifier(roles.role)
-    own, reads = _own_tables(connection), [_users(connection), *roles.reads]
+    reads = [users, *roles.reads]
     for schema in sorted({each.schema for each in (*own, *reads)}):
         yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role)
     # An earlier run may have granted more of these; of the users, if they are named.

@@ -10,7 +10,7 @@ need AS (
     LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = n.attribute AND NOT a.attisdropped
     WHERE n.attribute IS NULL OR a.attnum IS NOT NULL
 )
-SELECT 'to be there' AS words WHERE NOT EXISTS (SELECT FROM given)
+SELECT 'everything, as there is no such role' AS words WHERE NOT EXISTS (SELECT FROM given)
 UNION ALL
 SELECT lack.words
 FROM given

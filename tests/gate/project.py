@@ -10,5 +10,5 @@ DATABASES["default"]["USER"] = os.environ["SHOP_APP"]
 DATABASES["default"]["PASSWORD"] = "secret"
 DATABASES["exec"]["USER"] = os.environ["SEGMENTS_EXEC"]
 DATABASES["exec"]["PASSWORD"] = "secret"
-SEGMENTS_EXEC_ROLE = os.environ.get("SEGMENTS_EXEC_ROLE")
+SEGMENTS_EXEC_ROLE = os.environ.get("SEGMENTS_EXEC_ROLE") or None
 SEGMENTS_EXEC_CONNECTION = os.environ.get("SEGMENTS_EXEC_CONNECTION", "default")

@@ -147,6 +147,18 @@ def test_role__of_its_own_where_there_are_segments(project):
     assert owners(project) == [(project.roles["segments_exec"],)]
 
 
+def test_role__of_its_own_is_taken_back(project):
+    project.follow("In a new project", exec_role(project))
+    project.manage("shell", "-c", PROJECT)
+    project.manage("shell", "-c", USE)
+    project.follow("Where there are segments already", ("SEGMENTS_EXEC_ROLE", ""))
+    assert owners(project) == [(project.roles["shop_app"],)]
+    assert "no issues" in project.manage("check", "--database", "default")
+    assert "in step" in project.manage("sync_segments", "--check")
+    named = project.roles["segments_exec"]
+    assert project.superuser(f"SELECT FROM pg_roles WHERE rolname = '{named}'") == []
+
+
 def test_login__of_its_own(project):
     (create,) = blocks("A login of its own", "sql")
     project.superuser(project.named(create))

@@ -386,6 +386,14 @@ def test_refresh__that_is_forced_or_rewrites(make):
     assert segment.refresh().status == "unchanged"
 
 
+def test_refresh__after_one_that_has_failed(make):
+    """What it failed for, such as a right that was taken, may leave no trace, and be there yet."""
+    segment = rested(make, HEAVY)
+    Segment.objects.update(status="failed")
+    assert segment.refresh().status == "refreshed"
+    assert segment.refresh().status == "unchanged"
+
+
 @pytest.mark.parametrize("undo", [True, False])
 def test_refresh__in_the_transaction_that_writes(undo, make, query):
     segment = rested(make, HEAVY)

@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = (
         "Deletes all segments, their members and their history, and drops all views, functions "
         "and both schemas. Nothing that others have made is dropped along. Then run: "
-        "migrate segments zero"
+        "migrate segments zero --skip-checks"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -61,7 +61,7 @@ class Command(BaseCommand):
                 f"{dropped} dropped, and these are still there: {', '.join(failed)}. When nothing "
                 "stands in their way any more, run this again."
             )
-        self.stdout.write("All is dropped. Next: manage.py migrate segments zero")
+        self.stdout.write("All is dropped. Next: manage.py migrate segments zero --skip-checks")
 
 
 def _told(found: Inventory) -> Iterator[str]:

@@ -11,6 +11,9 @@ from segments.sql import grants
 
 INSUFFICIENT_PRIVILEGE = "42501"
 
+BAD_NAMES = ("42601", "42602")
+"""syntax_error and invalid_name."""
+
 
 class Command(BaseCommand):
     """Print or run what gives a role of its own to the views."""
@@ -70,18 +73,33 @@ class Command(BaseCommand):
                 )
                 strangers = grants.strangers(connection, roles, revoke)
                 statements = (grants.revokes if revoke else grants.grants)(connection, roles)
+                statement = None
                 for statement in statements:
                     self.stdout.write(f"{statement.as_string()};")
                     if apply:
                         with connection.cursor() as cursor:
                             cursor.execute(statement)
-                if apply and not revoke:
+                if statement is None:
+                    self.stderr.write(f'There is no role "{roles.role}".')
+                elif revoke:
+                    self._tell_what_stays(roles, grants.elsewhere(connection, roles))
+                elif apply:
                     # To who may not grant a right, Postgres gives no more than a warning.
                     _check(grants.missing(connection, roles), strangers)
         except SegmentError as error:
             if error.sqlstate == INSUFFICIENT_PRIVILEGE:
                 error.hint = _who_may(strangers)
+            elif error.sqlstate in BAD_NAMES:
+                error.hint = "Look at the names of tables and roles; tables are written as in SQL."
             raise CommandError(str(error)) from error
+
+    def _tell_what_stays(self, roles: grants.Roles, elsewhere: list[str]) -> None:
+        """Say why a role is not dropped; not within the statements."""
+        if elsewhere:
+            self.stderr.write(
+                f'The role "{roles.role}" stays, with its members, as it has rights in: '
+                f"{', '.join(elsewhere)}. Run this there, too."
+            )
 
 
 def _check(missing: list[str], strangers: list[grants.Stranger]) -> None:
