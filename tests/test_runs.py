@@ -9,6 +9,7 @@ from segments import conf, runs, sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Membership, Segment
 from tests.conftest import EVEN, HELD, HOLD, USERS
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
 
@@ -164,8 +165,7 @@ class TestJobs:
         connected = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         before = query(connected)
         list(runs.refresh_many(Segment.objects.all(), jobs=2))
-        while query(connected) != before:
-            pass
+        until(lambda: query(connected) == before)
         again = list(runs.refresh_many(Segment.objects.all(), jobs=2))
         assert {r.status for r in again} == {"unchanged"}
 

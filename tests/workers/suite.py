@@ -16,6 +16,7 @@ from segments import tasks
 from segments.models import Segment
 from tests.conftest import EVEN
 from tests.processes import ROOT
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -42,8 +43,8 @@ def worker():
 
     def done():
         waiting = DBTaskResult.objects.exclude(status__in=["SUCCESSFUL", "FAILED"])
-        while waiting.exists():
-            assert process.poll() is None
+        until(lambda: process.poll() is not None or not waiting.exists())
+        assert process.poll() is None
         return list(DBTaskResult.objects.order_by("enqueued_at"))
 
     yield done
@@ -90,12 +91,12 @@ def test_enqueued_during_a_refresh__runs_after_it(staff, make, worker, session):
         )
         staff(1)
         tasks.enqueue_refresh(segment)
+        # By the lock's own database: of sessions, a transaction goes on seeing those of before.
         blocked = (
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
-            "AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND "
+            "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
-        while other.execute(blocked).fetchone() != (1,):
-            pass
+        until(lambda: other.execute(blocked).fetchone() == (1,))
     assert outcomes(worker()) == ["refreshed", "refreshed"]
     assert len(segment) == 1
 
