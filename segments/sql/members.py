@@ -113,32 +113,23 @@ def _execute(alias: str, query: str, params: tuple[object, ...]) -> Any:
     The cursor holds nothing on the server, and so needs no closing.
     """
     connection: Any = connections[alias]
-    if _is_watched(connection):
+    if "cursor" in vars(connection):  # Put there by a debug toolbar, or a test without a database.
         cursor: Any = connection.cursor()
         cursor.execute(query, params)
         return cursor
     connection.close_if_health_check_failed()
     connection.ensure_connection()
     connection.validate_thread_sharing()
+    connection.validate_no_broken_transaction()
     raw = connection.connection
     with connection.wrap_database_errors:
         cursor = raw.cursor() if raw.prepare_threshold is None else psycopg.Cursor(raw)
-    if connection.queries_logged:
-        cursor = connection.make_debug_cursor(cursor)
-    elif connection.execute_wrappers:
-        cursor = connection.make_cursor(cursor)
-    connection.validate_no_broken_transaction()
-    with connection.wrap_database_errors:
+        if connection.queries_logged:
+            cursor = connection.make_debug_cursor(cursor)
+        elif connection.execute_wrappers or hasattr(CursorWrapper.execute, "__wrapped__"):
+            cursor = connection.make_cursor(cursor)  # For tracers, which wrap its methods.
         cursor.execute(query, params)
     return cursor
-
-
-def _is_watched(connection: Any) -> bool:
-    """Return whether others have put something of theirs in the place of Django's cursors.
-
-    Debug toolbars and tests without a database do so on a connection, tracers on the class.
-    """
-    return "cursor" in vars(connection) or hasattr(CursorWrapper.execute, "__wrapped__")
 
 
 def _live(slug: str) -> sql.Composable:
