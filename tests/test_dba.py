@@ -148,6 +148,7 @@ def test_locks__are_those_that_are_told(make, users, locks, relation):
     assert "AccessExclusive" in held["segments_live.vip"]
 
 
+@pytest.mark.slow
 def test_commands__of_data_protection_and_uninstalling_run(disposable):
     lines = re.findall(
         r"^python manage\.py (.*?)(?:  #.*)?$",

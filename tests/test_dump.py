@@ -9,6 +9,8 @@ import pytest
 from tests.databases import address, database, login, manage, program, role, run
 from tests.fill import MEMBERS
 
+pytestmark = pytest.mark.slow
+
 SURFACE = """
     SELECT n.nspname, c.relname, c.relkind::text, c.relowner::regrole::text, c.relacl::text,
         c.relispopulated, obj_description(c.oid, 'pg_class'), col_description(c.oid, 1),

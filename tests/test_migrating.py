@@ -300,6 +300,7 @@ def other_process(evolve, code):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_running_refresh__is_waited_for(witness, evolve, make):
     make("slow", definition="SELECT user_id FROM stock_plan WHERE score >= 0")
     Segment.objects.filter(slug="slow").update(
@@ -348,6 +349,7 @@ def test_failing_migration__is_healed_by_the_next_refresh(witness, evolve, users
     witness()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("healer", ["refresh", "sync", "migrate"])
 def test_killed_migration__is_healed_without_a_person(healer, witness, evolve, users, query):
     evolve.write(
@@ -504,6 +506,7 @@ def test_serialisation__as_test_runners_do_it_brings_segments_back(users, make):
     assert attached()
 
 
+@pytest.mark.slow
 def test_database__that_a_test_runner_keeps_works_again(tmp_path):
     name = f"test_kept_{os.getpid()}"
     try:

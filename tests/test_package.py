@@ -6,6 +6,8 @@ import pytest
 
 from tests.processes import ROOT, run_module, run_suite
 
+pytestmark = pytest.mark.slow
+
 
 def test_wheel__has_sql_migrations_and_types(tmp_path):
     run_module("hatchling", "build", "-t", "wheel", "-d", str(tmp_path))

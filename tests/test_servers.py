@@ -12,6 +12,8 @@ from tests.processes import ROOT
 from tests.servers import Server
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SAFE = {"synchronous_commit": "on"}
 STARTER = """\
 import sys

@@ -8,6 +8,8 @@ from demo.postgres import database_url
 from tests.databases import address, database, login, role, run
 from tests.processes import run_module, run_suite
 
+pytestmark = pytest.mark.slow
+
 SUITES = [
     "tests/setups/suite.py",
     "tests/test_exec_connection.py",

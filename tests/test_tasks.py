@@ -7,6 +7,7 @@ from segments import checks, conf, tasks
 from tests.processes import run_suite
 
 
+@pytest.mark.slow
 def test_worker__refreshes_what_is_enqueued():
     run_suite("tests/workers/suite.py", DJANGO_SETTINGS_MODULE="tests.workers.settings")
 

@@ -71,6 +71,7 @@ def shop():
         yield where, before
 
 
+@pytest.mark.slow
 def test_drop__and_migrating_to_zero_leave_the_catalog_as_it_was_before(shop):
     where, before = shop
     assert run(where, CATALOG) != before
@@ -83,6 +84,7 @@ def test_drop__and_migrating_to_zero_leave_the_catalog_as_it_was_before(shop):
     assert run(where, CATALOG) == before
 
 
+@pytest.mark.slow
 def test_migrating_to_zero__after_a_migrate_that_has_put_back_what_is_shared(shop):
     where, before = shop
     manage(where, "drop_segments", "--yes")
@@ -92,6 +94,7 @@ def test_migrating_to_zero__after_a_migrate_that_has_put_back_what_is_shared(sho
     assert run(where, CATALOG) == before
 
 
+@pytest.mark.slow
 def test_drop__works_after_migrating_to_zero_too(shop):
     where, before = shop
     told = manage(where, "migrate", "segments", "zero").stdout
@@ -103,6 +106,7 @@ def test_drop__works_after_migrating_to_zero_too(shop):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 @pytest.mark.usefixtures("clean_views")
 def test_drop__of_1500_segments_does_not_exhaust_the_lock_table(drop, query, schemas):
     list(sync.sync())

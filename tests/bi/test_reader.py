@@ -10,6 +10,8 @@ from tests.bi.conftest import blocks
 from tests.databases import run
 from tests.fill import MEMBERS
 
+pytestmark = pytest.mark.slow
+
 QUERIES = {
     "from_vip": [(date(2026, 1, 1), Decimal(2250), Decimal(1950))],
     "only_large": [(1, 7, 1)],

@@ -16,6 +16,8 @@ from psycopg import sql
 
 from tests.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 DATABASE = f"segments_demo_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 CUT = date(1998, 3, 31)
 

@@ -4,6 +4,8 @@ import pytest
 
 from tests.processes import run_suite
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("suite", ["interrupted", "crashed", "concurrent", "stress"])
 def test_refresh__survives(suite):

@@ -8,6 +8,8 @@ import pytest
 from tests.databases import PASSWORD, address, database, login, role, run
 from tests.processes import ROOT, run_module
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs" / "security.md").read_text()
 PROJECT = """
 from tests.accounts.models import SegmentableUser

@@ -5,6 +5,8 @@ import pytest
 from tests.processes import run_suite
 from tests.scaling.pgbouncer import PROGRAM
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("suite", "settings"),

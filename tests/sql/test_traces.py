@@ -595,6 +595,7 @@ def test_refresh__after_another_session_was_active(make, query, session):
     assert segment.refresh().status == "unchanged"
 
 
+@pytest.mark.slow
 def test_refresh__after_another_session_has_rested(make, query, session):
     """Ten seconds after the last commit a session that is idle has reported all."""
     written = rested(make, HEAVY)

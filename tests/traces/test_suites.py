@@ -4,6 +4,8 @@ import pytest
 
 from tests.processes import run_suite
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("suite", ["server", "random"])
 def test_suite(suite):
