@@ -13,6 +13,7 @@ from demo.postgres import database_url
 from segments import conf
 from segments.models import Segment, SegmentRefresh
 from segments.sql.session import as_owner
+from tests.own_server import own_server
 
 USERS = "accounts_segmentableuser"
 
@@ -36,6 +37,14 @@ def forget(segments):
     """Delete the rows of segments as somebody does who does not know of their views."""
     SegmentRefresh.objects.filter(segment__in=segments).delete()
     segments._raw_delete("default")
+
+
+@pytest.fixture(scope="module")
+def server(django_db_setup, django_db_blocker):
+    """A server that a module has to itself, and that its database connections lead to."""
+    with django_db_blocker.unblock(), own_server() as started:
+        with django_db_blocker.block():  # A test has to ask for its database.
+            yield started
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Refreshes and saves that somebody stops in the middle, or a limit; test_faults.py runs this."""
+"""Refreshes and saves that somebody stops in the middle, or a limit."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from segments.exceptions import SegmentExecutionError, SegmentLockedError
 from segments.models import Segment, Status
 from tests.conftest import USERS
-from tests.faults.sessions import (
+from tests.isolated.faults.sessions import (
     OTHERS,
     PLACES,
     POINTS,
@@ -24,7 +24,7 @@ from tests.faults.sessions import (
 )
 from tests.waiting import until
 
-pytestmark = committing
+pytestmark = [pytest.mark.slow, committing]
 
 
 def cancel(pid):
@@ -109,7 +109,7 @@ SELECT id FROM (
 def test_refresh__by_a_client_that_is_killed(point, segment, hold, server, sound, old, new):
     held = hold(point)
     client = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.worker", "refresh", "vip"],
+        [sys.executable, "-m", "tests.isolated.faults.worker", "refresh", "vip"],
         env={**os.environ, "DATABASE_URL": server.url(connection.settings_dict["NAME"])},
     )
     find = "SELECT pid FROM pg_stat_activity WHERE application_name = 'segments: vip'"

@@ -1,11 +1,11 @@
-"""Refreshes in the middle of which another session wants the same; test_faults.py runs this."""
+"""Refreshes in the middle of which another session wants the same."""
 
 import pytest
 
 from segments import sync
 from segments.exceptions import SegmentLockedError
 from segments.models import Membership, Segment, SegmentRefresh, Status
-from tests.faults.sessions import (
+from tests.isolated.faults.sessions import (
     OTHERS,
     POINTS,
     STAFF,
@@ -17,7 +17,7 @@ from tests.faults.sessions import (
 )
 from tests.waiting import until
 
-pytestmark = committing
+pytestmark = [pytest.mark.slow, committing]
 
 
 at_each_point = pytest.mark.parametrize("point", POINTS)

@@ -1,4 +1,4 @@
-"""A process of its own that works on segments: `python -m tests.faults.worker WHAT ...`."""
+"""A process that works on segments: `python -m tests.isolated.faults.worker WHAT ...`."""
 
 import json
 import os

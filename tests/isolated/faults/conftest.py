@@ -6,16 +6,16 @@ from django.db import connection
 
 from segments import sync
 from segments.models import Membership, Segment, Status
-from tests.faults import sessions
-from tests.faults.sessions import STAFF, Elsewhere, Hold, ask
+from tests.isolated.faults import sessions
+from tests.isolated.faults.sessions import STAFF, Elsewhere, Hold, ask
 from tests.waiting import until
 
 
-@pytest.fixture(scope="session")
-def django_db_setup(django_db_setup, django_db_blocker):
-    """Put into the test database what refreshes can be held up with."""
-    with django_db_blocker.unblock():
-        ask(sessions.SETUP)
+@pytest.fixture(scope="module", autouse=True)
+def server(server):
+    """A server for each module, whose refreshes can be held up."""
+    ask(sessions.SETUP)
+    return server
 
 
 @pytest.fixture

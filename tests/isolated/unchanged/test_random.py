@@ -20,7 +20,11 @@ from segments import runs, sync
 from segments.models import Membership, Segment
 from tests.conftest import USERS
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("server"),
+    pytest.mark.django_db(transaction=True),
+]
 
 SCHEMA = f"""
     CREATE TABLE buy (id serial PRIMARY KEY, user_id integer, amount integer);

@@ -1,4 +1,4 @@
-"""Processes that do anything with any segment, killed at random; test_faults.py runs this."""
+"""Processes that do anything with any segment, killed at random."""
 
 import json
 import os
@@ -14,12 +14,12 @@ from django.db import connection
 from segments import sync
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember
 from tests.conftest import USERS
-from tests.faults import worker
-from tests.faults.conftest import LEFT
-from tests.faults.sessions import ask, committing
+from tests.isolated.faults import worker
+from tests.isolated.faults.conftest import LEFT
+from tests.isolated.faults.sessions import ask, committing
 from tests.waiting import until
 
-pytestmark = committing
+pytestmark = [pytest.mark.slow, committing]
 
 
 WORKERS, SECONDS = 4, "8"
@@ -75,15 +75,13 @@ def stress(server, folder):
     """Let the workers work, and terminate them; return how often, and what they tell."""
     environment = {**os.environ, "DATABASE_URL": server.url(connection.settings_dict["NAME"])}
     reports = [folder / str(seed) for seed in range(WORKERS)]
+    command = [sys.executable, "-m", "tests.isolated.faults.worker", "stress"]
     processes = []
     for seed, report in enumerate(reports):
         with report.open("w") as output:
             processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "tests.faults.worker", "stress", str(seed), SECONDS],
-                    env=environment, stdout=output,
-                )
-            )  # fmt: skip
+                subprocess.Popen([*command, str(seed), SECONDS], env=environment, stdout=output)
+            )
     killed, deadline = 0, time.monotonic() + 40
     while working := [process for process in processes if process.poll() is None]:
         assert time.monotonic() < deadline, "a worker hangs"

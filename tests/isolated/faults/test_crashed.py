@@ -1,4 +1,4 @@
-"""Refreshes in the middle of which the server goes down; test_faults.py runs this."""
+"""Refreshes in the middle of which the server goes down."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from django.db import connection
 
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment, Status
-from tests.faults.sessions import (
+from tests.isolated.faults.sessions import (
     OTHERS,
     PLACES,
     POINTS,
@@ -19,7 +19,7 @@ from tests.faults.sessions import (
 )
 from tests.waiting import until
 
-pytestmark = committing
+pytestmark = [pytest.mark.slow, committing]
 
 
 STOPS = ("fast", "immediate", "kill")

@@ -12,7 +12,11 @@ from tests.conftest import USERS
 from tests.sql.test_traces import NEW_USER, alone, holds, rested
 from tests.waiting import until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("server"),
+    pytest.mark.django_db(transaction=True),
+]
 
 LARGE = "SELECT user_id FROM shop_order WHERE amount >= 100"
 WRITE = "UPDATE shop_order SET amount = 1 WHERE amount = 100"
