@@ -1,4 +1,4 @@
-"""Segments through pgbouncer in transaction mode; test_suites.py runs this."""
+"""Segments through pgbouncer in transaction mode."""
 
 import gc
 import warnings
@@ -10,35 +10,64 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection, connections, transaction
 
+from demo.postgres import django_database
 from segments import sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
 from segments.sql import session
+from tests.own_server import DATABASE, connected
 from tests.scaling.docs import block
-from tests.scaling.settings_pgbouncer import DATABASES, POOL, PRIMARY
+from tests.scaling.pgbouncer import PROGRAM, pgbouncer
 from tests.waiting import until
 
 TABLE = get_user_model()._meta.db_table
-THROUGH = f"{PRIMARY.url()}&port={DATABASES['default']['PORT']}"
+POOL = 2
+"""The connections of the pool."""
+
 WORKERS = 6
 KEPT = ("statement_timeout", "lock_timeout", "work_mem", "default_transaction_isolation")
 
-pytestmark = pytest.mark.usefixtures("people")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PROGRAM, reason="pgbouncer is not installed"),
+    pytest.mark.usefixtures("people", "pool"),
+]
 
 
-def direct(statement, *params):
-    with psycopg.connect(PRIMARY.url(), autocommit=True) as opened:
-        return opened.execute(statement, params or None).fetchall()
+@pytest.fixture(scope="module")
+def pool(server):
+    """The URL of the database through pgbouncer, which Django uses as docs/scaling.md says."""
+    with pgbouncer(server, POOL) as url:
+        databases = {"default": django_database(url)}
+        exec(block("python", "DISABLE_SERVER_SIDE_CURSORS"), {"DATABASES": databases})
+        with connected(**databases):
+            yield url
 
 
-def pooled(statement):
+@pytest.fixture
+def direct(server):
+    """Run a statement on a connection that does not go through pgbouncer."""
+
+    def run(statement):
+        with psycopg.connect(server.url(DATABASE), autocommit=True) as opened:
+            return opened.execute(statement).fetchall()
+
+    return run
+
+
+@pytest.fixture
+def pooled(pool):
     """Run a statement on every connection of the pool; return the first row of each."""
-    with ExitStack() as stack:
-        opened = [stack.enter_context(psycopg.connect(THROUGH)) for _ in range(POOL)]
-        return [each.execute(statement).fetchone() for each in opened]
+
+    def run(statement):
+        with ExitStack() as stack:
+            opened = [stack.enter_context(psycopg.connect(pool)) for _ in range(POOL)]
+            return [each.execute(statement).fetchone() for each in opened]
+
+    return run
 
 
-def settings_of_pool():
+def settings_of_pool(pooled):
     return pooled("SELECT " + ", ".join(f"current_setting('{name}')" for name in KEPT))
 
 
@@ -78,8 +107,8 @@ def shared(people):
     Segment.objects.all().delete()
 
 
-def test_many_at_once__get_right_answers_and_leave_nothing(shared, people):
-    before = settings_of_pool()
+def test_many_at_once__get_right_answers_and_leave_nothing(shared, people, direct, pooled):
+    before = settings_of_pool(pooled)
     with ThreadPoolExecutor(WORKERS) as workers:
         for done in [workers.submit(work, number, people) for number in range(WORKERS)]:
             done.result()
@@ -92,18 +121,23 @@ def test_many_at_once__get_right_answers_and_leave_nothing(shared, people):
         "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
     assert names == [("",)] * POOL
-    assert settings_of_pool() == before
+    assert settings_of_pool(pooled) == before
     assert direct("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
     assert pooled("SELECT count(*) FROM pg_prepared_statements") == [(0,)] * POOL
     assert direct("SELECT count(*) FROM pg_class WHERE relpersistence = 't'") == [(0,)]
 
 
-@contextmanager
-def others_at_work():
+@pytest.fixture
+def others_at_work(pool):
     """Have another client take the connection of the pool that was used last."""
-    with psycopg.connect(THROUGH) as other:
-        other.execute("SELECT 1")
-        yield
+
+    @contextmanager
+    def work():
+        with psycopg.connect(pool) as other:
+            other.execute("SELECT 1")
+            yield
+
+    return work
 
 
 @pytest.fixture
@@ -118,7 +152,9 @@ def server_side_cursors():
         gc.collect()  # A cursor that is lost cannot be closed.
 
 
-def test_server_side_cursors__get_lost_outside_a_transaction(shared, people, server_side_cursors):
+def test_server_side_cursors__get_lost_outside_a_transaction(
+    shared, people, server_side_cursors, others_at_work
+):
     stream = shared.member_ids()
     next(stream)
     with others_at_work(), pytest.raises(SegmentExecutionError, match="cursor .* does not exist"):
@@ -126,7 +162,9 @@ def test_server_side_cursors__get_lost_outside_a_transaction(shared, people, ser
     connection.close()
 
 
-def test_server_side_cursors__work_in_a_transaction(shared, people, server_side_cursors):
+def test_server_side_cursors__work_in_a_transaction(
+    shared, people, server_side_cursors, others_at_work
+):
     with transaction.atomic():
         stream = shared.member_ids()
         next(stream)
@@ -134,7 +172,7 @@ def test_server_side_cursors__work_in_a_transaction(shared, people, server_side_
             assert len(list(stream)) == len(people) - 1
 
 
-def test_lock_of_a_migration__may_stay_in_the_pool(shared):
+def test_lock_of_a_migration__may_stay_in_the_pool(shared, direct, others_at_work):
     """Why `migrate` needs a connection of its own."""
     with session.limited("default", "migrate") as opened:
         session.begin_schema_change(opened)

@@ -1,4 +1,4 @@
-"""How views grow, and what keeps them small; test_suites.py runs this."""
+"""How views grow, and what keeps them small."""
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -14,10 +14,10 @@ from tests.waiting import until
 TABLE = get_user_model()._meta.db_table
 OPTIONS = block("sql", "ALTER MATERIALIZED VIEW")
 
-pytestmark = pytest.mark.usefixtures("people")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("people")]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def many(people):
     """Eight thousand users more."""
     load(4_000)

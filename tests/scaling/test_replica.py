@@ -1,4 +1,4 @@
-"""Members are read from a streaming replica; test_suites.py runs this."""
+"""Members are read from a streaming replica."""
 
 from contextlib import contextmanager
 
@@ -7,27 +7,43 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection, connections
+from django.test import override_settings
 
+from demo.postgres import django_database
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
-from tests.scaling.settings_replica import REPLICA
+from tests.own_server import DATABASE, connected
+from tests.scaling.docs import block, parameters
 from tests.waiting import until
 
 TABLE = get_user_model()._meta.db_table
-pytestmark = pytest.mark.usefixtures("people")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("people")]
+
+
+@pytest.fixture(scope="module")
+def replica(server):
+    """A replica that all reads go to, as docs/scaling.md recommends it."""
+    namespace = {}
+    exec(block("python", "class ReplicaRouter"), namespace)
+    with (
+        server.replica(parameters("hot_standby_feedback")) as copy,
+        connected(replica=django_database(copy.url(DATABASE))),
+        override_settings(DATABASE_ROUTERS=[namespace["ReplicaRouter"]()]),
+    ):
+        yield copy
 
 
 @pytest.fixture
-def staff(people):
+def segment(people, replica):
     """A segment of the staff, u0 to u4, that the replica has as well."""
     hire(range(5))
     segment = Segment.objects.create(
         name="Staff", slug="staff", definition=f"SELECT id FROM {TABLE} WHERE is_staff"
     )
-    REPLICA.catch_up()
+    replica.catch_up()
     yield Segment.objects.get(slug="staff")
     segment.delete()
-    REPLICA.catch_up()
+    replica.catch_up()
 
 
 def hire(numbers):
@@ -55,21 +71,21 @@ def paused():
 
 
 @contextmanager
-def restarted(**settings):
+def restarted(replica, **settings):
     """Have the replica run with other settings than those that are recommended."""
-    recommended = REPLICA.settings
-    restart(recommended | settings)
+    recommended = replica.settings
+    restart(replica, recommended | settings)
     try:
         yield
     finally:
-        restart(recommended)
+        restart(replica, recommended)
 
 
-def restart(settings):
+def restart(replica, settings):
     connections["replica"].close()
-    REPLICA.stop()
-    REPLICA.settings = settings
-    REPLICA.start()
+    replica.stop()
+    replica.settings = settings
+    replica.start()
 
 
 def answers(segment, people):
@@ -93,69 +109,69 @@ def answers(segment, people):
     return {way: {numbers[pk] for pk in pks} for way, pks in found.items()}
 
 
-def test_reads__come_from_the_replica(staff, people):
+def test_reads__come_from_the_replica(segment, people):
     assert run(connections["replica"], "SELECT pg_is_in_recovery()") == (True,)
     assert run(connection, "SELECT pg_is_in_recovery()") == (False,)
-    assert staff._state.db == "replica"
-    assert len(staff) == 5
-    for way, found in answers(staff, people).items():
+    assert segment._state.db == "replica"
+    assert len(segment) == 5
+    for way, found in answers(segment, people).items():
         assert found == set(range(5)), way
 
 
-def test_reads__are_as_old_as_what_was_replayed(staff, people):
-    refreshed_at = staff.refreshed_at
+def test_reads__are_as_old_as_what_was_replayed(segment, people, replica):
+    refreshed_at = segment.refreshed_at
     with paused():
         hire(range(3, 9))
-        assert staff.refresh().added == 4
-        for way, found in answers(staff, people).items():
+        assert segment.refresh().added == 4
+        for way, found in answers(segment, people).items():
             assert found == set(range(5)), way
-        assert {user.username for user in staff.members.using("default")} == {
+        assert {user.username for user in segment.members.using("default")} == {
             f"u{n}" for n in range(3, 9)
         }
         assert Segment.objects.get(slug="staff").refreshed_at == refreshed_at
-    REPLICA.catch_up()
-    assert Segment.objects.get(slug="staff").refreshed_at == staff.refreshed_at
-    for way, found in answers(staff, people).items():
+    replica.catch_up()
+    assert Segment.objects.get(slug="staff").refreshed_at == segment.refreshed_at
+    for way, found in answers(segment, people).items():
         assert found == set(range(3, 9)), way
 
 
-def test_new_segment__is_there_once_it_was_replayed(staff, people):
+def test_new_segment__is_there_once_it_was_replayed(segment, people, replica):
     with paused():
         late = Segment.objects.create(name="Late", slug="late", static_ids=people[:2])
         with pytest.raises(Segment.DoesNotExist):
             people[0].is_member("late")
         with pytest.raises(SegmentExecutionError, match='"segments.late" does not exist'):
             people[0].is_member(late)
-    REPLICA.catch_up()
+    replica.catch_up()
     assert people[0].is_member("late")
     assert not people[2].is_member(late)
     late.delete()
 
 
-def test_changes__of_what_was_read_from_the_replica_go_to_the_primary(staff, people):
-    staff.static_ids = people[10:12]
-    staff.save()
-    assert staff.refresh_from_db(using="default") is None
-    assert staff.members_count == 7
+def test_changes__of_what_was_read_from_the_replica_go_to_the_primary(segment, people, replica):
+    segment.static_ids = people[10:12]
+    segment.save()
+    assert segment.refresh_from_db(using="default") is None
+    assert segment.members_count == 7
     call_command("refresh_segments", "staff")
-    REPLICA.catch_up()
-    assert staff.static_ids == f"{people[10].pk}\n{people[11].pk}"
-    assert staff.has_members(people[9:12]) == {people[10].pk, people[11].pk}
+    replica.catch_up()
+    assert segment.static_ids == f"{people[10].pk}\n{people[11].pk}"
+    assert segment.has_members(people[9:12]) == {people[10].pk, people[11].pk}
 
 
-def test_refresh__is_refused_by_the_replica(staff, settings):
+def test_refresh__is_refused_by_the_replica(segment, settings, replica):
     settings.SEGMENTS_EXEC_CONNECTION = "replica"
     with pytest.raises(SegmentExecutionError, match="read-only transaction") as caught:
-        staff.refresh()
+        segment.refresh()
     assert caught.value.sqlstate == "25006"
     assert "a replica cannot" in str(caught.value)
     settings.SEGMENTS_EXEC_CONNECTION = "default"
-    assert staff.refresh(force=True).status == "refreshed"
+    assert segment.refresh(force=True).status == "refreshed"
 
 
-def long_report():
+def long_report(replica):
     """Read the members in a transaction on the replica whose snapshot lasts; return both ends."""
-    reader = psycopg.connect(REPLICA.url())
+    reader = psycopg.connect(replica.url(DATABASE))
     reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     return reader, reader.execute("SELECT array_agg(user_id) FROM segments.staff").fetchone()
 
@@ -168,39 +184,39 @@ def churn(segment):
         run(connection, "VACUUM segments.staff")
 
 
-def conflicts():
-    with psycopg.connect(REPLICA.url()) as opened:
+def conflicts(replica):
+    with psycopg.connect(replica.url(DATABASE)) as opened:
         return opened.execute("SELECT sum(conflicts) FROM pg_stat_database").fetchone()[0]
 
 
-def test_long_report__is_not_cancelled_by_refreshes(staff):
-    before = conflicts()
-    reader, members = long_report()
+def test_long_report__is_not_cancelled_by_refreshes(segment, replica):
+    before = conflicts(replica)
+    reader, members = long_report(replica)
     with reader:
-        churn(staff)
-        REPLICA.catch_up()
+        churn(segment)
+        replica.catch_up()
         again = reader.execute("SELECT array_agg(user_id) FROM segments.staff").fetchone()
         assert again == members
         assert len(members[0]) == 5
-    assert len(staff) == 7
-    assert conflicts() == before
+    assert len(segment) == 7
+    assert conflicts(replica) == before
 
 
-def test_long_report__is_cancelled_without_feedback(staff):
-    with restarted(hot_standby_feedback="off", max_standby_streaming_delay="0"):
-        reader, _ = long_report()
-        churn(staff)
-        REPLICA.catch_up()
+def test_long_report__is_cancelled_without_feedback(segment, replica):
+    with restarted(replica, hot_standby_feedback="off", max_standby_streaming_delay="0"):
+        reader, _ = long_report(replica)
+        churn(segment)
+        replica.catch_up()
         with pytest.raises(psycopg.Error, match="conflict with recovery"):
             reader.execute("SELECT array_agg(user_id) FROM segments.staff")
         reader.close()
 
 
-def test_long_report__is_cancelled_by_a_refresh_that_is_not_concurrent(staff):
-    with restarted(max_standby_streaming_delay="0"):
-        reader, _ = long_report()
-        staff.refresh(concurrently=False)
-        REPLICA.catch_up()
+def test_long_report__is_cancelled_by_a_refresh_that_is_not_concurrent(segment, replica):
+    with restarted(replica, max_standby_streaming_delay="0"):
+        reader, _ = long_report(replica)
+        segment.refresh(concurrently=False)
+        replica.catch_up()
         with pytest.raises(psycopg.Error, match="conflict with recovery"):
             reader.execute("SELECT array_agg(user_id) FROM segments.staff")
         reader.close()

@@ -1,4 +1,4 @@
-"""Segments over the tables of another server, by postgres_fdw; test_suites.py runs this."""
+"""Segments over the tables of another server, by postgres_fdw."""
 
 import psycopg
 import pytest
@@ -9,25 +9,20 @@ from segments import sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
 from tests.scaling.docs import block
-from tests.scaling.settings_foreign import REMOTE
+from tests.scaling.growth import SETTINGS
+from tests.servers import Server
 from tests.waiting import until
 
 SETUP = block("sql", "CREATE SERVER events")
 DEFINITION = block("sql", "HAVING count(*)")
 
-pytestmark = pytest.mark.usefixtures("shop")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shop")]
 
 
 def local(statement):
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchall() if cursor.description else None
-
-
-def remote(statement):
-    with psycopg.connect(REMOTE.url(), autocommit=True) as opened:
-        found = opened.execute(statement)
-        return found.fetchall() if found.description else None
 
 
 def plan(statement):
@@ -40,16 +35,35 @@ def numbers(segment, people):
     return sorted(keys[pk] for pk in segment.member_ids())
 
 
-@pytest.fixture(scope="session")
-def shop(people):
+@pytest.fixture(scope="module")
+def other_server():
+    """A second server, which has the events."""
+    with Server(SETTINGS) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def remote(other_server):
+    """Run a statement on the second server."""
+
+    def run(statement):
+        with psycopg.connect(other_server.url(), autocommit=True) as opened:
+            cursor = opened.execute(statement)
+            return cursor.fetchall() if cursor.description else None
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def shop(people, other_server, remote):
     """The table of events on the other server, and its foreign table as the page says."""
     remote("CREATE TABLE event (user_id bigint NOT NULL, placed_at timestamptz NOT NULL)")
     remote("CREATE INDEX ON event (placed_at)")
-    local(SETUP.replace("host 'events.example.com'", f"host '{REMOTE.home}'"))
+    local(SETUP.replace("host 'events.example.com'", f"host '{other_server.home}'"))
 
 
 @pytest.fixture
-def active(people):
+def active(people, remote):
     """Users with three events: u0 to u4, and one that this server does not know."""
     remote("TRUNCATE event")
     for user in people[:5]:
@@ -86,7 +100,7 @@ def test_fixed_moment__is_filtered_there_and_now_is_filtered_here(active):
     assert "Filter: " in moving
 
 
-def test_change_there__is_seen_by_the_next_refresh(active, people):
+def test_change_there__is_seen_by_the_next_refresh(active, people, remote):
     remote(f"INSERT INTO event SELECT {people[7].pk}, now() FROM generate_series(1, 3)")
     remote(f"DELETE FROM event WHERE user_id = {people[0].pk}")
     assert people[7].is_member_live(active)
@@ -96,9 +110,9 @@ def test_change_there__is_seen_by_the_next_refresh(active, people):
     assert numbers(active, people) == [1, 2, 3, 4, 7]
 
 
-def test_stopped_server__keeps_the_last_members(active, people):
+def test_stopped_server__keeps_the_last_members(active, people, other_server, remote):
     try:
-        REMOTE.crash()
+        other_server.crash()
         with pytest.raises(SegmentExecutionError) as caught:
             active.refresh()
         assert "events" in str(caught.value)
@@ -110,14 +124,14 @@ def test_stopped_server__keeps_the_last_members(active, people):
         with pytest.raises(SegmentExecutionError):
             people[0].is_member_live("active")
     finally:
-        REMOTE.start()
+        other_server.start()
     remote(f"DELETE FROM event WHERE user_id = {people[0].pk}")
     assert active.refresh().removed == 1
     assert active.status == "refreshed"
     assert numbers(active, people) == [1, 2, 3, 4]
 
 
-def test_timeout__ends_the_query_there(active, settings):
+def test_timeout__ends_the_query_there(active, settings, remote):
     local("CREATE FOREIGN TABLE slow (user_id bigint) SERVER events")
     remote("CREATE VIEW slow AS SELECT 1::bigint AS user_id FROM pg_sleep(60)")
     running = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
