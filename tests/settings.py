@@ -24,6 +24,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
     "django_pgviews",
+    "django_tasks",
+    "django_tasks_db",
     "segments",
 ]
 INSTALLED_APPS += (
@@ -31,6 +33,8 @@ INSTALLED_APPS += (
     if AUTH_USER_MODEL.startswith("accounts.")
     else ["tests.variants"]
 )
+MIGRATION_MODULES = {"django_tasks_database": None}  # Only the test database has its table.
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

@@ -1,4 +1,4 @@
-"""Refreshing in the background, by a real worker process; test_tasks.py runs this."""
+"""Refreshing in the background, by a real worker process."""
 
 import os
 import subprocess
@@ -19,6 +19,7 @@ from tests.processes import ROOT
 from tests.waiting import until
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("clean_views"),
 ]
