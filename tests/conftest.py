@@ -181,6 +181,19 @@ def dba(query):
 
 
 @pytest.fixture
+def creates_schemas(dba, settings):
+    """Let the owner of the views create the schemas, in a set-up where it may not otherwise."""
+    if getattr(settings, "SETUP", "one_role") == "one_role":
+        yield
+        return
+    settings.SEGMENTS_READER_ROLES = [settings.APP]
+    database = connection.settings_dict["NAME"]
+    dba(f"GRANT CREATE ON DATABASE {database} TO {settings.OWNER}")
+    yield
+    dba(f"REVOKE CREATE ON DATABASE {database} FROM {settings.OWNER}")
+
+
+@pytest.fixture
 def role(query, owner, dba):
     """Create a role for this test; it goes when the test is rolled back, or the set-up is."""
     members = {}

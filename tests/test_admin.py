@@ -46,6 +46,7 @@ def change(browse, segment, **fields):
     return browse("admin:segments_segment_change", segment.pk, **form(**fields))
 
 
+@pytest.mark.roles
 def test_list__shows_how_segments_are_doing(users, make, browse):
     make(definition=f"SELECT id FROM {USERS} WHERE username < 'u3'")
     make("method", manager_method="all")
@@ -56,6 +57,7 @@ def test_list__shows_how_segments_are_doing(users, make, browse):
     assert "here" not in page.replace("Click here", "").replace("where", "")
 
 
+@pytest.mark.roles
 def test_add__creates_views_and_members(users, browse):
     browse(ADD, **form(definition=f"SELECT id FROM {USERS}", refresh_every="01:00:00"))
     segment = Segment.objects.get()
@@ -75,6 +77,7 @@ def test_state__is_shown_of_what_has_one(users, make, browse):
     assert ">None<" not in page
 
 
+@pytest.mark.roles
 def test_add__of_a_list(users, browse):
     browse(ADD, **form(static_ids=f"{users[0].pk}\r\n{users[1].pk}\r\n"))
     segment = Segment.objects.get()
@@ -120,6 +123,7 @@ def test_error__stands_beside_its_field(field, fields, says, users, browse, name
     assert names() == before
 
 
+@pytest.mark.roles
 def test_change__that_is_wrong_keeps_the_definition(users, make, browse):
     segment = make()
     page = change(browse, segment, definition="SELECT nonsense FROM nowhere")
@@ -146,6 +150,7 @@ def test_change__of_the_slug_that_clashes(users, make, browse):
     assert "both would have a view of the same name" in page
 
 
+@pytest.mark.roles
 def test_refresh__of_selected_ones_tells_of_each_failure(orders, make, browse, query):
     query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
     failing = make("failing", definition="SELECT user_id FROM shop_order WHERE 1 / amount <= 1")
@@ -170,6 +175,7 @@ def test_delete__that_is_refused_says_what_reads_it(users, make, browse):
     assert Segment.objects.count() == 2
 
 
+@pytest.mark.roles
 def test_delete__takes_the_views_along(users, make, browse, relation):
     segment = make()
     page = browse("admin:segments_segment_delete", segment.pk)

@@ -19,6 +19,7 @@ pytestmark = [
 FEW = f"SELECT id FROM {USERS} WHERE username < 'u3'"
 
 
+@pytest.mark.roles
 def test_segment__lives_as_on_one_alias(users, make, query):
     segment = make(static_ids=users[8:], definition=FEW)
     assert (segment.members_count, segment.status) == (5, Status.REFRESHED)
@@ -50,6 +51,7 @@ def test_manager_method__of_a_model_needs_no_table_of_django(make):
     assert "model" not in segment._state.fields_cache
 
 
+@pytest.mark.roles
 def test_views__follow_on_commit(users, make, relation):
     with transaction.atomic():
         segment = make()
@@ -128,6 +130,7 @@ def test_orphan__has_its_name_until_it_is_pruned(users, make):
     assert len(make()) == 10
 
 
+@pytest.mark.roles
 def test_failure_to_follow__stops_no_other_segment_of_the_transaction(users, make, dba, relation):
     gone, moved = make("gone"), make("moved")
     dba("CREATE TABLE segments.vip (note text)")
@@ -158,6 +161,7 @@ def test_failure_to_follow__is_told_though_a_savepoint_after_it_is_rolled_back(u
     dba("DROP TABLE segments.vip")
 
 
+@pytest.mark.roles
 def test_rollback__leaves_no_views(users, make, relation):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         make()
@@ -165,6 +169,7 @@ def test_rollback__leaves_no_views(users, make, relation):
     assert relation("segments.vip") is None
 
 
+@pytest.mark.roles
 @pytest.mark.parametrize(
     ("definition", "error"),
     [
@@ -188,6 +193,7 @@ def test_bad_definition__is_refused_before_anything_is_saved(
     assert SegmentRefresh.objects.count() == 1
 
 
+@pytest.mark.roles
 def test_views__that_cannot_follow_say_so_and_are_healed_by_a_sync(users, make, dba):
     dba("CREATE TABLE segments.vip (note text)")
     with pytest.raises(SegmentExecutionError, match='"vip"'):
@@ -204,6 +210,7 @@ def test_views__that_cannot_follow_say_so_and_are_healed_by_a_sync(users, make, 
     assert segment.status == Status.REFRESHED
 
 
+@pytest.mark.roles
 def test_migrate__of_the_alias_of_the_rows_syncs_the_views(users, make, dba, relation):
     make()
     dba("DROP MATERIALIZED VIEW segments.vip")
@@ -219,6 +226,7 @@ def test_static_segment__may_be_saved_twice_in_one_transaction(users, make):
     assert len(Segment.objects.get()) == 2
 
 
+@pytest.mark.roles
 def test_save_and_delete__in_one_transaction(users, make, relation):
     segment = make()
     with transaction.atomic():
@@ -229,6 +237,7 @@ def test_save_and_delete__in_one_transaction(users, make, relation):
     assert relation("segments.gold") is None
 
 
+@pytest.mark.roles
 def test_deletion__that_is_refused_says_so_before_the_row_is_gone(users, make):
     segment = make()
     make("reader", definition="SELECT user_id FROM segments.vip")

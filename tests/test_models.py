@@ -27,6 +27,7 @@ def staff(users, make):
     return make("staff", definition=STAFF)
 
 
+@pytest.mark.roles
 def test_is_member__by_segment_and_by_slug_is_one_query(staff, users, django_assert_num_queries):
     for user, expected in ((users[0], True), (users[5], False)):
         for question in (
@@ -40,6 +41,7 @@ def test_is_member__by_segment_and_by_slug_is_one_query(staff, users, django_ass
             assert "information_schema" not in captured[0]["sql"]
 
 
+@pytest.mark.roles
 def test_is_member__is_as_of_the_last_refresh_and_live_is_now(staff, users):
     type(users[0]).objects.filter(username="u5").update(is_staff=True)
     assert not users[5].is_member(staff)
@@ -91,6 +93,7 @@ def test_has_member__of_who_is_no_user_is_false(staff, django_user_model):
     assert django_user_model().is_member("staff") is False
 
 
+@pytest.mark.roles
 def test_never_populated__answers_from_the_live_view(staff, users, owner):
     owner("REFRESH MATERIALIZED VIEW segments.staff WITH NO DATA")
     Segment.objects.update(refreshed_at=None, members_count=None, status=Status.UNPOPULATED)
@@ -139,6 +142,7 @@ def test_lost_connection__is_an_error_and_not_a_no(question, staff, users, sessi
     assert users[0].is_member(staff)
 
 
+@pytest.mark.roles
 def test_has_members__is_one_query(staff, users, django_user_model, django_assert_num_queries):
     expected = {users[0].pk, users[1].pk}
     for asked in (
@@ -156,6 +160,7 @@ def test_has_members__is_one_query(staff, users, django_user_model, django_asser
     assert staff.has_members(users[5:]) == set()
 
 
+@pytest.mark.roles
 def test_members__compose(staff, users, orders, django_assert_num_queries):
     with django_assert_num_queries(1):
         assert staff.members.count() == 2
@@ -170,12 +175,14 @@ def test_members__compose(staff, users, orders, django_assert_num_queries):
     assert set(staff.members_live.difference(staff.members)) == {users[5]}
 
 
+@pytest.mark.roles
 def test_member_ids__stream(staff, users):
     ids = staff.member_ids()
     assert isinstance(ids, types.GeneratorType)
     assert {next(ids), *ids} == {users[0].pk, users[1].pk}
 
 
+@pytest.mark.roles
 def test_view__is_a_model_of_its_own_registry(staff, users):
     from django.apps import apps
     from django_pgviews.view import MaterializedView
@@ -196,6 +203,7 @@ def test_segment__is_true_has_a_length_and_a_name(staff, make):
     assert (len(staff), str(staff)) == (2, "Staff")
 
 
+@pytest.mark.roles
 def test_segments_of_a_user__come_by_priority(users, make, django_assert_num_queries):
     low = make("low", priority=1)
     high = make("high", priority=9)
@@ -251,6 +259,7 @@ def test_timeout__above_the_limit_is_refused_but_where_it_was_before(timeout, ma
     segment.save()
 
 
+@pytest.mark.roles
 def test_live_check__is_under_the_timeout(users, make, settings):
     segment = make(definition=f"SELECT id FROM {USERS} WHERE pg_sleep(0.002) IS NOT NULL")
     settings.SEGMENTS_STATEMENT_TIMEOUT = 0.001
@@ -275,6 +284,7 @@ def test_reads__follow_the_routers(staff, users, settings, monkeypatch):
     assert seen[-1] == "SegmentableUser"
 
 
+@pytest.mark.roles
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("clean_views")
 def test_refresh_async__runs_once_the_transaction_is_committed(staff, users, settings):

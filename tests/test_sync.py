@@ -20,6 +20,7 @@ def mend(**options):
     return {entry.slug: entry for entry in sync.sync(**options)}
 
 
+@pytest.mark.roles
 def test_nothing__differs_after_all_that_saving_does(users, make, settings, role):
     settings.SEGMENTS_READER_ROLES = [role("reader")]
     make()
@@ -50,6 +51,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.roles
 @pytest.mark.parametrize(("damage", "what"), DAMAGES.items())
 def test_damage__is_found_and_mended(damage, what, users, make, owner, query):
     make("other")
@@ -65,6 +67,8 @@ def test_damage__is_found_and_mended(damage, what, users, make, owner, query):
     assert set(segment.member_ids()) <= {user.pk for user in users}
 
 
+@pytest.mark.roles
+@pytest.mark.usefixtures("creates_schemas")
 def test_dropped_schemas__are_put_back_with_all_segments(users, make, owner):
     make("a")
     make("b", definition="SELECT user_id FROM segments.a")
@@ -78,6 +82,7 @@ def test_dropped_schemas__are_put_back_with_all_segments(users, make, owner):
     assert users[0].segment_ids == sorted(Segment.objects.values_list("pk", flat=True))
 
 
+@pytest.mark.roles
 def test_base_views__are_put_back(users, make, owner):
     make()
     owner("DROP VIEW segments.catalog")
@@ -88,6 +93,7 @@ def test_base_views__are_put_back(users, make, owner):
     assert users[0].is_member("vip")
 
 
+@pytest.mark.roles("one_role", reason="moves a table to a schema that others may not create")
 def test_moved_users__are_found_again_by_a_sync(users, make, query):
     segment = make()
     query(f"CREATE SCHEMA elsewhere; ALTER TABLE {USERS} SET SCHEMA elsewhere")
@@ -102,6 +108,7 @@ def test_moved_users__are_found_again_by_a_sync(users, make, query):
     assert users[0].is_member("vip")
 
 
+@pytest.mark.roles
 def test_hardened_default_privileges__let_readers_check(users, make, query, owner, role):
     make()
     reader = role("reader")
@@ -116,6 +123,7 @@ def test_hardened_default_privileges__let_readers_check(users, make, query, owne
     owner("ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC")
 
 
+@pytest.mark.roles
 def test_missing_grant__is_put_back(users, make, settings, role):
     make()
     reader = role("reader")
@@ -129,6 +137,7 @@ def test_missing_grant__is_put_back(users, make, settings, role):
     assert found() == {}
 
 
+@pytest.mark.roles
 @pytest.mark.parametrize("view", ["segments.membership", "segments.catalog"])
 def test_missing_grant__on_a_view_over_all_is_put_back(view, users, make, settings, role, owner):
     reader = role("reader")
@@ -142,6 +151,7 @@ def test_missing_grant__on_a_view_over_all_is_put_back(view, users, make, settin
     assert found() == {}
 
 
+@pytest.mark.roles
 def test_broken_definition__is_told_and_stops_no_other(users, make, owner):
     make("good")
     make("bad")
@@ -155,6 +165,8 @@ def test_broken_definition__is_told_and_stops_no_other(users, make, owner):
     assert len(Segment.objects.get(slug="bad")) == 10
 
 
+@pytest.mark.roles
+@pytest.mark.usefixtures("creates_schemas")
 def test_broken_population__is_told_even_when_others_succeed(orders, make, owner):
     make("bad", definition="SELECT user_id FROM shop_order")
     make("good")
@@ -169,6 +181,7 @@ def test_broken_population__is_told_even_when_others_succeed(orders, make, owner
     assert mended["good"].error is None
 
 
+@pytest.mark.roles
 def test_orphan__is_told_and_dropped_with_prune_alone(users, make, owner, relation):
     make()
     make("reader", definition="SELECT user_id FROM segments.vip")
@@ -194,6 +207,9 @@ def test_views_of_others__are_no_orphans(users, make, owner, relation):
     assert relation("segments.theirs") is not None
 
 
+@pytest.mark.roles(
+    "one_role", "exec_role", reason="with an alias, the view of an orphan keeps its name"
+)
 def test_orphan__is_taken_over_by_a_new_segment_of_its_name(users, make):
     make()
     forget(Segment.objects.filter(slug="vip"))
@@ -211,6 +227,7 @@ def test_moving_parameters__are_no_difference(users, make):
     assert found() == {}
 
 
+@pytest.mark.roles
 def test_migrate__syncs_at_its_end_and_does_not_fail(users, make, owner, capsys):
     make()
     make("bad")
@@ -294,6 +311,7 @@ def is_whole(query, relation, settings):
     )
 
 
+@pytest.mark.roles
 def test_refresh__puts_back_what_others_took_from_a_view_and_says_so(
     recreated, query, relation, settings
 ):
@@ -308,6 +326,7 @@ def test_refresh__puts_back_what_others_took_from_a_view_and_says_so(
     assert recreated.refresh().notes == ()
 
 
+@pytest.mark.roles
 def test_sync__puts_back_what_others_took_from_a_view_and_says_so(
     recreated, query, relation, settings
 ):

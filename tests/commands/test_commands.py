@@ -33,6 +33,7 @@ def failing(orders, make, query):
     query("UPDATE shop_order SET amount = 0 WHERE amount = 1")
 
 
+@pytest.mark.roles
 def test_refresh__all_active_ones_in_order(users, make):
     make("z-early")
     make("a-late", definition="SELECT user_id FROM segments.z_early")
@@ -51,6 +52,7 @@ def test_refresh__named_ones_even_if_inactive(users, make):
     assert run("refresh_segments", "off").startswith("off: 10 members")
 
 
+@pytest.mark.roles
 def test_refresh__goes_on_after_a_failure_and_names_it(failing, make):
     make("good")
     make("last")
@@ -97,6 +99,7 @@ def test_refresh__shows_a_bar_on_a_terminal(users, make):
     assert "\x1b" not in run("refresh_segments")
 
 
+@pytest.mark.roles
 def test_sync__mends_and_says_what(users, make, owner):
     make()
     assert run("sync_segments") == "Views and segments are in step.\n"
@@ -124,6 +127,7 @@ def test_sync__names_what_it_cannot_mend(users, make, query):
     assert 'relation "nowhere" does not exist' in run.err
 
 
+@pytest.mark.roles
 def test_sync__prunes_when_asked(users, make, relation):
     make(definition=f"SELECT id FROM {USERS}")
     forget(Segment.objects.all())

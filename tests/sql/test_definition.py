@@ -55,6 +55,7 @@ def test_sql__without_the_column_does_not_name_everyone(orders, make, names):
     assert names() == before
 
 
+@pytest.mark.roles
 def test_sql__prefers_the_column_that_is_known_to_hold_users(orders, make, users):
     # The orders have ids of their own, which are those of users only by chance.
     segment = make(definition="SELECT * FROM shop_order WHERE amount >= 400")
@@ -167,6 +168,7 @@ def test_bad_sql__is_refused_and_nothing_is_left(
         Segment(name="Bad", slug="bad", definition=definition).clean()
 
 
+@pytest.mark.roles
 def test_bad_sql__members_of_before_stay(users, make, query):
     segment = make(definition=f"SELECT id FROM {USERS} WHERE username < 'u3'")
     for definition in ("SELECT 1; SELECT 2", f"SELECT id FROM {USERS} WHERE 1 / (id - id) = 1"):
@@ -179,6 +181,7 @@ def test_bad_sql__members_of_before_stay(users, make, query):
         assert segment.members_live.count() == 3
 
 
+@pytest.mark.roles
 def test_run_time_error__is_an_execution_error(users, make, names):
     before = names()
     with pytest.raises(SegmentExecutionError, match="division by zero") as caught:
@@ -191,6 +194,7 @@ def test_run_time_error__is_an_execution_error(users, make, names):
         ).clean()
 
 
+@pytest.mark.roles
 def test_timeout__is_an_execution_error_and_names_the_setting(users, make, settings, query):
     settings.SEGMENTS_STATEMENT_TIMEOUT = 0.1
     with pytest.raises(SegmentExecutionError, match="(?s)timeout.*SEGMENTS_STATEMENT_TIMEOUT"):
@@ -198,6 +202,7 @@ def test_timeout__is_an_execution_error_and_names_the_setting(users, make, setti
     assert query("SHOW statement_timeout") == [("0",)]
 
 
+@pytest.mark.roles
 def test_limits__of_the_caller_hold_again_afterwards(users, make, owner):
     with transaction.atomic(using=conf.exec_connection()):
         owner("SET LOCAL statement_timeout = '7s'")
@@ -247,6 +252,7 @@ def test_sql_and_manager__is_refused(db):
     assert caught.value.field == "manager_method"
 
 
+@pytest.mark.roles
 def test_sql_and_static_ids__is_the_union(users, make):
     segment = make(
         definition=f"SELECT id FROM {USERS} WHERE username < 'u3'",
@@ -256,6 +262,7 @@ def test_sql_and_static_ids__is_the_union(users, make):
     assert segment.kind == "sql"
 
 
+@pytest.mark.roles
 def test_gate__executes_nothing_while_it_compiles(users, make, query):
     query("CREATE SEQUENCE calls")
     segment = Segment(name="x", slug="x", definition="SELECT nextval('calls') AS id")

@@ -47,6 +47,7 @@ def test_static_ids__read_back_one_a_line(users, make):
     assert segment.static_ids == Segment.objects.get().static_ids
 
 
+@pytest.mark.roles
 def test_static_ids__change_by_assignment_and_else_stay(users, make):
     segment = make(static_ids=users[:3])
     segment.name = "Other"
@@ -112,6 +113,7 @@ def test_bad_line__is_a_validation_error(users):
         segment.full_clean()
 
 
+@pytest.mark.roles
 def test_bad_line__keeps_the_list_of_before(users, make):
     segment = make(static_ids=users[:3])
     segment.static_ids = "nobody"
@@ -138,6 +140,7 @@ def test_iterator__is_read_once_and_says_so(users, make):
     assert len(segment) == len(users)
 
 
+@pytest.mark.roles
 def test_deleted_user__leaves_the_list(users, make):
     segment = make(static_ids=users[:3])
     users[0].delete()
@@ -145,12 +148,14 @@ def test_deleted_user__leaves_the_list(users, make):
     assert segment.refresh().members_count == 2
 
 
+@pytest.mark.roles
 def test_user_deleted_in_sql__is_no_member(users, make, query):
     segment = make(static_ids=users[:3])
     query("DELETE FROM accounts_segmentableuser WHERE id = %s", users[0].pk)
     assert segment.refresh().members_count == 2
 
 
+@pytest.mark.roles
 def test_two_lists__in_one_transaction(users, make):
     make("a", static_ids=users[:3])
     make("b", static_ids=users[3:])

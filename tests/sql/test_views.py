@@ -13,6 +13,7 @@ pytestmark = pytest.mark.django_db
 FEW = f"SELECT id FROM {USERS} WHERE username < 'u3'"
 
 
+@pytest.mark.roles
 def test_definition__changes_under_everything_that_was_built_on_it(
     users, make, query, owner, dba, relation, role
 ):
@@ -61,6 +62,7 @@ def test_save__that_changes_no_definition_does_not_evaluate_it(users, make, quer
     assert SegmentRefresh.objects.count() == 1
 
 
+@pytest.mark.roles
 def test_save__of_a_broken_segment_may_rename_it(users, make, query):
     query("CREATE TABLE gone (id bigint)")
     segment = make(definition="SELECT id FROM gone")
@@ -102,6 +104,7 @@ def test_copy__is_a_segment_of_its_own(users, make):
     assert segment.refreshes.count() == 1
 
 
+@pytest.mark.roles
 def test_rename__moves_both_views_and_what_is_on_them(users, make, query, relation, names):
     segment = make()
     query("CREATE VIEW bi AS SELECT count(*) AS n FROM segments.vip")
@@ -118,6 +121,7 @@ def test_rename__moves_both_views_and_what_is_on_them(users, make, query, relati
     assert len(Segment.objects.get(slug="vip")) == 10
 
 
+@pytest.mark.roles
 def test_rename__together_with_a_new_definition(users, make, query):
     segment = make()
     segment.slug, segment.definition = "gold", FEW
@@ -133,6 +137,7 @@ def test_rename__that_keeps_the_view_name(users, make, relation):
     assert 'segment "a_b"' in relation("segments.a_b")[2]
 
 
+@pytest.mark.roles
 def test_comments__say_what_a_view_is(make, relation, query):
     segment = make(description="Those who pay")
     assert relation("segments.vip")[2].startswith(
@@ -147,6 +152,7 @@ def test_comments__say_what_a_view_is(make, relation, query):
     ]
 
 
+@pytest.mark.roles
 def test_readers__get_select_on_members_alone(users, make, settings, role, query):
     settings.SEGMENTS_READER_ROLES = [role("bi"), role("Other Reader")]
     make()
@@ -158,6 +164,7 @@ def test_readers__get_select_on_members_alone(users, make, settings, role, query
         query("RESET ROLE")
 
 
+@pytest.mark.roles
 def test_readers__that_do_not_exist_are_told_and_stop_nothing(users, make, settings):
     from segments import checks, conf, sync
 
@@ -170,6 +177,7 @@ def test_readers__that_do_not_exist_are_told_and_stop_nothing(users, make, setti
     assert "nobody_by_this_name" in message.msg
 
 
+@pytest.mark.roles
 def test_delete__leaves_nothing_behind(users, make, names):
     before = names()
     make("listed", static_ids=users[:2]).delete()
@@ -190,6 +198,7 @@ def test_delete__of_an_instance_that_was_renamed_in_memory_drops_its_own_views(
     assert len(other) == 10
 
 
+@pytest.mark.roles
 def test_delete__is_refused_while_others_read_it(users, make, query, relation):
     segment = make()
     make("second", definition="SELECT user_id FROM segments.vip")
@@ -208,6 +217,7 @@ def test_delete__is_refused_while_others_read_it(users, make, query, relation):
     assert Segment.objects.count() == 2
 
 
+@pytest.mark.roles
 def test_delete__of_many_takes_readers_first(users, make, names):
     before = names()
     make("a")
@@ -219,6 +229,7 @@ def test_delete__of_many_takes_readers_first(users, make, names):
     assert names() == before
 
 
+@pytest.mark.roles
 def test_delete__of_a_user_takes_all_memberships(users, make):
     make()
     make("listed", static_ids=users[:2])
@@ -294,6 +305,7 @@ def test_foreign_relation__under_the_name_is_left_alone(users, make, owner):
     assert owner("SELECT count(*) FROM segments.vip") == [(0,)]
 
 
+@pytest.mark.roles
 def test_foreign_view__under_the_name_is_not_taken_over(users, make, owner):
     make("first")
     owner("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1::bigint AS user_id")
@@ -302,6 +314,9 @@ def test_foreign_view__under_the_name_is_not_taken_over(users, make, owner):
     assert owner("SELECT count(*) FROM segments.vip") == [(1,)]
 
 
+@pytest.mark.roles(
+    "one_role", "exec_role", reason="with an alias, the view of an orphan keeps its name"
+)
 def test_rename__to_the_name_of_an_orphan_replaces_it(users, make):
     make("gold", definition=FEW)
     forget(Segment.objects.filter(slug="gold"))
@@ -350,6 +365,8 @@ def test_delete__makes_no_instances_of_memberships(users, make, query):
     assert query("SELECT count(*) FROM segments_membership") == [(0,)]
 
 
+@pytest.mark.roles
+@pytest.mark.usefixtures("creates_schemas")
 def test_schema__has_the_name_of_the_setting(users, make, settings, query, owner):
     settings.SEGMENTS_SCHEMA = "audience"
     segment = make()
@@ -362,6 +379,7 @@ def test_schema__has_the_name_of_the_setting(users, make, settings, query, owner
     assert segment.members.count() == 10
 
 
+@pytest.mark.roles
 def test_catalog__tells_how_segments_are_doing(users, make, query):
     make(description="Those who pay")
     make("listed", static_ids=users[:2])
@@ -384,6 +402,7 @@ def test_catalog__tells_how_segments_are_doing(users, make, query):
     ]  # fmt: skip
 
 
+@pytest.mark.roles
 def test_membership_view__joins_users_and_slugs(users, make):
     make()
     make("listed", static_ids=users[:2])

@@ -13,12 +13,15 @@ from tests.conftest import EVEN, USERS
 from tests.databases import address
 
 pytestmark = [
+    pytest.mark.roles,
     pytest.mark.django_db(transaction=True, databases=["default", "exec"]),
     pytest.mark.usefixtures("clean_views"),
 ]
 
-separate = pytest.mark.skipif(settings.SETUP == "one_role", reason="there the views are its own")
-alias_only = pytest.mark.skipif(settings.SETUP != "exec_alias", reason="views follow at once")
+separate = pytest.mark.roles(
+    "exec_role", "exec_alias", reason="the application owns the views itself"
+)
+alias_only = pytest.mark.roles("exec_alias", reason="views follow at once")
 
 HIDDEN = f"SELECT id FROM {USERS} WHERE EXISTS (SELECT FROM django_session)"
 """A definition that reads what nobody has granted."""
@@ -85,13 +88,14 @@ def test_definition__that_reads_what_was_not_granted_is_refused(make, query):
 @pytest.fixture
 def inherits_nothing(dba):
     """Make the application a member that has the rights of the owner only by SET ROLE."""
-    if settings.SETUP != "exec_role" or connection.pg_version < 160000:
-        pytest.skip("needs a member, of PostgreSQL 16")
+    if connection.pg_version < 160000:
+        pytest.skip("needs PostgreSQL 16")
     dba(f"GRANT {settings.OWNER} TO {settings.APP} WITH INHERIT FALSE")
     yield
     dba(f"GRANT {settings.OWNER} TO {settings.APP} WITH INHERIT TRUE")
 
 
+@pytest.mark.roles("exec_role", reason="the application is no member of the owner")
 def test_member__that_inherits_nothing_does_the_main_job(inherits_nothing, staff, users, make):
     segment = make(definition=EVEN, static_ids=users[1:2])
     staff(3)

@@ -1,4 +1,8 @@
-"""The main job under restricted roles, each set-up in processes and a database of its own."""
+"""The tests with the marker `roles`, under the restricted roles of three set-ups.
+
+A set-up is a project of its own: its settings name other logins, and its migrations run as one of
+them before the tests. So each runs in processes and a database of its own.
+"""
 
 from contextlib import contextmanager
 
@@ -9,21 +13,6 @@ from tests.databases import address, database, login, role, run
 from tests.processes import run_module, run_suite
 
 pytestmark = pytest.mark.slow
-
-SUITES = [
-    "tests/setups/suite.py",
-    "tests/test_exec_connection.py",
-    "tests/test_admin.py",
-    "tests/test_migrating.py",
-    "tests/test_models.py",
-    "tests/test_refresh.py",
-    "tests/test_runs.py",
-    "tests/test_sync.py",
-    "tests/commands",
-    "tests/sql/test_definition.py",
-    "tests/sql/test_static_ids.py",
-    "tests/sql/test_views.py",
-]
 
 
 @contextmanager
@@ -36,7 +25,7 @@ def granted_to(app):
 
 
 @pytest.mark.parametrize("setup", ["one_role", "exec_role", "exec_alias"])
-def test_main_job__under_the_roles_of(setup):
+def test_roles__of_a_setup(setup):
     with (
         role("setup_app") as app,
         granted_to(app),
@@ -48,15 +37,16 @@ def test_main_job__under_the_roles_of(setup):
         if setup != "one_role":
             run(where, f"GRANT CREATE ON SCHEMA public TO {app}")
         environment = {
-            "DJANGO_SETTINGS_MODULE": "tests.setups.settings",
+            "DJANGO_SETTINGS_MODULE": "tests.isolated.role_setups.settings",
             "SEGMENTS_SETUP": setup,
             "SEGMENTS_TEST_NAME": name,
             "SEGMENTS_DATABASE": name,
         }
-        run_module("tests.setups.prepare", **environment)
+        run_module("tests.isolated.role_setups.prepare", **environment)
         if setup != "one_role":  # So that tests may read the tables that they make.
             run(
                 login(where, app),
                 f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {owner}",
             )
-        run_suite("--reuse-db", "-p", "tests.setups.plugin", *SUITES, **environment)
+        plugin = "tests.isolated.role_setups.plugin"
+        run_suite("--reuse-db", "-p", plugin, "-m", "roles", **environment)

@@ -111,12 +111,3 @@ def restored(transactional_db, prepared):
         same = False
     if not same:
         _copy(copy, DATABASE)
-
-
-@pytest.fixture
-def creates_schemas(dba, settings):
-    """Let the owner of the views make the schemas, and the application read what is in them."""
-    settings.SEGMENTS_READER_ROLES = [settings.APP]
-    dba(f"GRANT CREATE ON DATABASE {DATABASE} TO {settings.OWNER}")
-    yield
-    dba(f"REVOKE CREATE ON DATABASE {DATABASE} FROM {settings.OWNER}")
