@@ -31,7 +31,7 @@ INSTALLED_APPS = [
 INSTALLED_APPS += (
     ["tests.accounts", "tests.shop", "tests.stock"]
     if AUTH_USER_MODEL.startswith("accounts.")
-    else ["tests.variants"]
+    else ["tests.isolated.user_models"]
 )
 MIGRATION_MODULES = {"django_tasks_database": None}  # Only the test database has its table.
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}

@@ -523,9 +523,13 @@ def test_database__that_a_test_runner_keeps_works_again(tmp_path):
     try:
         for _ in range(2):
             run_suite(
-                "--reuse-db", "tests/variants/suite.py", "-k", "test_sql or test_static_ids",
-                SEGMENTS_TEST_USER="variants.BigUser", SEGMENTS_TEST_NAME=name,
-            )  # fmt: skip
+                "tests/isolated/user_models/test_main_job.py",
+                "--reuse-db",
+                "-k",
+                "test_sql or test_static_ids",
+                SEGMENTS_TEST_USER="user_models.BigUser",
+                SEGMENTS_TEST_NAME=name,
+            )
     finally:
         with connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE IF EXISTS {name}")

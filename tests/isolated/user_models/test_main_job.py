@@ -1,4 +1,4 @@
-"""The main job with the user model that SEGMENTS_TEST_USER names; test_package.py runs it."""
+"""The main job with the user model that SEGMENTS_TEST_USER names; test_each_model.py runs it."""
 
 from io import StringIO
 from pathlib import Path
@@ -13,7 +13,7 @@ from segments import sync
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Membership, Segment
 from segments.sql import names, view_models
-from tests.variants.models import Note
+from tests.isolated.user_models.models import Note
 
 pytestmark = pytest.mark.django_db
 
@@ -68,7 +68,7 @@ def test_sql(users):
 
 def test_aliased_and_joined(users):
     Note.objects.create(author=users[1])
-    segment = create("notes", definition="SELECT author_id AS user_id FROM variants_note")
+    segment = create("notes", definition="SELECT author_id AS user_id FROM user_models_note")
     assert list(segment.members) == [users[1]]
 
 
@@ -113,7 +113,7 @@ def test_views_and_membership(users):
 
 
 def test_migrations(users):
-    call_command("makemigrations", "--check", "--dry-run", "segments", "variants", verbosity=0)
+    call_command("makemigrations", "--check", "--dry-run", "segments", "user_models", verbosity=0)
     call_command("check", "--database", "default", fail_level="WARNING")
 
 
@@ -122,7 +122,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("variants", "0001_initial")]
+    dependencies = [("user_models", "0001_initial")]
     operations = [
         migrations.AlterField("integeruser", "id", models.BigAutoField(primary_key=True))
     ]
@@ -132,7 +132,7 @@ class Migration(migrations.Migration):
 @pytest.mark.skipif(User.__name__ != "IntegerUser", reason="grows an integer key")
 @pytest.mark.django_db(transaction=True)
 def test_key_that_grows(users, settings, tmp_path, monkeypatch):
-    import tests.variants.migrations as original
+    import tests.isolated.user_models.migrations as original
 
     everyone = create("everyone", definition=f"SELECT id FROM {TABLE}")
     create("listed", static_ids=users[:2])
@@ -155,13 +155,13 @@ def test_key_that_grows(users, settings, tmp_path, monkeypatch):
     (package / "0001_initial.py").write_text(initial)
     (package / "0002_grown.py").write_text(KEY_GROWS)
     monkeypatch.syspath_prepend(str(tmp_path))
-    settings.MIGRATION_MODULES = {"variants": "grown"}
+    settings.MIGRATION_MODULES = {"user_models": "grown"}
     out = StringIO()
-    call_command("migrate", "variants", stdout=out)
+    call_command("migrate", "user_models", stdout=out)
     assert "Warning" not in out.getvalue()
     with connection.cursor() as cursor:
         for table, column in (
-            ("variants_integeruser", "id"),
+            ("user_models_integeruser", "id"),
             ("segments_membership", "user_id"),
             ("segments_staticmember", "user_id"),
         ):

@@ -9,7 +9,7 @@ from django.db import models
 from segments.models import SegmentMixin
 
 
-class VariantManager(BaseUserManager):
+class UserManager(BaseUserManager):
     def get_by_natural_key(self, username):
         return self.get(username=username)
 
@@ -17,34 +17,34 @@ class VariantManager(BaseUserManager):
         return self.filter(username__lt="u3")
 
 
-class VariantUser(AbstractBaseUser, SegmentMixin):
+class User(AbstractBaseUser, SegmentMixin):
     username = models.CharField(max_length=30, unique=True)
 
     USERNAME_FIELD = "username"
 
-    objects = VariantManager()
+    objects = UserManager()
 
     class Meta:
         abstract = True
 
 
-class IntegerUser(VariantUser):
+class IntegerUser(User):
     id = models.AutoField(primary_key=True)
 
 
-class BigUser(VariantUser):
+class BigUser(User):
     id = models.BigAutoField(primary_key=True)
 
 
-class UUIDUser(VariantUser):
+class UUIDUser(User):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
 
 
-class TextUser(VariantUser):
+class TextUser(User):
     code = models.CharField(max_length=20, primary_key=True)
 
 
-class OddUser(VariantUser):
+class OddUser(User):
     number = models.BigAutoField(primary_key=True, db_column="Customer No")
 
     class Meta:
@@ -55,8 +55,8 @@ class Person(models.Model):
     name = models.CharField(max_length=30)
 
 
-class ChildUser(Person, VariantUser):
-    objects = VariantManager()
+class ChildUser(Person, User):
+    objects = UserManager()
 
 
 class Note(models.Model):

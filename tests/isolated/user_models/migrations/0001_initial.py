@@ -121,7 +121,7 @@ class Migration(migrations.Migration):
                         parent_link=True,
                         primary_key=True,
                         serialize=False,
-                        to="variants.person",
+                        to="user_models.person",
                     ),
                 ),
                 ("password", models.CharField(max_length=128, verbose_name="password")),
@@ -134,7 +134,7 @@ class Migration(migrations.Migration):
             options={
                 "abstract": False,
             },
-            bases=("variants.person", models.Model, segments.models.SegmentMixin),
+            bases=("user_models.person", models.Model, segments.models.SegmentMixin),
         ),
         migrations.CreateModel(
             name="Note",
