@@ -19,7 +19,7 @@ NEXT_STEPS = {
     "3F000": "Check its name. If it is that of the segments, this creates it: "
     "manage.py sync_segments",
     "42501": "Grant this right to the database role that owns the segments' views; with a role "
-    "of its own: manage.py segments_grants. Or read what it may; SELECT * reads all columns.",
+    "of its own: manage.py grant_segments. Or read what it may; SELECT * reads all columns.",
     "53200": "Work on fewer segments in one transaction: each takes some 20 locks.",
     "55000": "If it is the view of a segment, refresh it: manage.py refresh_segments",
     "55P03": "Somebody else works on it; try again, or raise SEGMENTS_LOCK_TIMEOUT.",
@@ -34,10 +34,10 @@ DETACHED = re.compile(r'segment ".*" is detached')
 WIDTH = 120
 """How much of a line a message shows."""
 
-SPEAKING = {"08", "25", "2B", "3F", "40", "42", "53", "54", "55", "57", "58"}
+SAFE_SQLSTATE_CLASSES = {"08", "25", "2B", "3F", "40", "42", "53", "54", "55", "57", "58"}
 """The classes of SQLSTATE whose messages name objects and limits, and never values of rows."""
 
-QUOTING = {"42601"}
+UNSAFE_SQLSTATES = {"42601"}
 """syntax_error: quotes what a definition has there, be it a value."""
 
 LOCK_STATES = {"55P03", "40P01"}
@@ -106,7 +106,7 @@ def for_log(error: Exception) -> str:
     if not isinstance(error, SegmentError):
         error = from_driver(error, SegmentError)
     state, cause = error.sqlstate, error.__cause__
-    if state and (state[:2] not in SPEAKING or state in QUOTING):
+    if state and (state[:2] not in SAFE_SQLSTATE_CLASSES or state in UNSAFE_SQLSTATES):
         said = f"an error of Postgres, SQLSTATE {state}"
     elif cause is None or isinstance(cause, SegmentError | django.db.Error | psycopg.Error):
         said = error.message.partition("\n")[0]

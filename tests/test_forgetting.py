@@ -10,7 +10,7 @@ from django.db import connections
 from django.utils import timezone
 
 from segments import sync
-from segments.forgetting import FORGOTTEN
+from segments.sync.forget import FORGOTTEN
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember
 from tests.conftest import USERS, forget
 
@@ -179,7 +179,7 @@ def test_logs__hold_no_values_of_rows(users, make, query, caplog):
     Segment.objects.update(definition="SELECT address::bigint AS id FROM letter")
     query("DROP MATERIALIZED VIEW segments.vip")
     with caplog.at_level(logging.INFO, "segments"):
-        from segments.migrating import after_migrate
+        from segments.sync.migrate import after_migrate
 
         after_migrate("default", stdout=None)
     assert 'segment "vip": an error of Postgres, SQLSTATE 22P02' in caplog.text

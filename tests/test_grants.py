@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from segments import checks, sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
-from segments.sql.rights import READ
+from segments.roles.rights import READ
 from tests.conftest import USERS
 from tests.processes import ROOT
 
@@ -31,7 +31,7 @@ def grants(roles, *options, apply=True):
     out = StringIO()
     role, app, reader = roles
     call_command(
-        "segments_grants", "--role", role, "--app-role", app, "--reader", reader, *options,
+        "grant_segments", "--role", role, "--app-role", app, "--reader", reader, *options,
         *(["--apply"] if apply else []), stdout=out,
     )  # fmt: skip
     return out.getvalue()
@@ -323,7 +323,7 @@ def test_application__that_is_no_member_is_told_by_the_checks(restricted, settin
     assert asks.msg.endswith("lacks: USAGE on schema segments_live, SELECT on segments.vip.")
     for told in owner, asks:
         assert told.hint.endswith(
-            f"manage.py segments_grants --role '{role}' --app-role '{app}' --apply"
+            f"manage.py grant_segments --role '{role}' --app-role '{app}' --apply"
         )
 
 

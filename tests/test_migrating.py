@@ -395,7 +395,7 @@ def test_options__that_migrate_nothing_detach_nothing(witness, evolve, relation)
 
 
 def test_database__that_is_another_is_left_alone(witness, evolve, tmp_path):
-    from segments.migrating import after_migrate, before_migrate
+    from segments.sync.migrate import after_migrate, before_migrate
 
     connections.settings["lite"] = {
         **connections.settings["default"],
@@ -440,10 +440,10 @@ def test_commands__for_changes_by_hand(witness, query, users):
     list(sync.sync())
 
 
-def test_segments_using__names_what_reads_a_table_or_a_column(witness, query):
+def test_find_segments__names_what_reads_a_table_or_a_column(witness, query):
     def run(what):
         out = StringIO()
-        call_command("segments_using", what, stdout=out)
+        call_command("find_segments", what, stdout=out)
         return out.getvalue().splitlines()
 
     bi = [line for line in run("stock_plan") if line.startswith("view")]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segments import order
+from segments.refreshing import order
 from segments.models import Segment
 from tests.conftest import EVEN
 

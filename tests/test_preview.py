@@ -14,9 +14,9 @@ from segments.exceptions import (
     SegmentExecutionError,
 )
 from segments.models import Segment, StaticMember
-from segments.preview import NOBODY
-from segments.source import compile_segment
-from segments.sql import drafts
+from segments.validation.preview import EMPTY_WARNING
+from segments.definition.compile import compile_segment
+from segments.validation import trial
 from tests.conftest import EVEN, USERS
 
 pytestmark = pytest.mark.django_db
@@ -97,7 +97,7 @@ def test_preview__of_a_list_that_is_not_saved(users, make):
     assert StaticMember.objects.count() == 2
     assert unsaved(static_ids=users[:3]).preview().members_count == 3
     assert unsaved(EVEN, static_ids=users[:3]).preview().members_count == 3
-    assert unsaved(static_ids="").preview().warnings == (NOBODY,)
+    assert unsaved(static_ids="").preview().warnings == (EMPTY_WARNING,)
 
 
 def test_preview__does_not_use_up_an_iterator(users):
@@ -168,11 +168,11 @@ def test_planning__runs_functions_as_restricted_as_a_refresh(users, query):
         "'BEGIN RETURN set_config($1, ''none'', true); END'"
     )
     segment = unsaved(f"SELECT id FROM {USERS} WHERE false AND username > public.escape('role')")
-    assert segment.preview().warnings[0] == NOBODY
+    assert segment.preview().warnings[0] == EMPTY_WARNING
     segment.definition = f"SELECT id FROM {USERS} WHERE username > public.escape('role')"
     with pytest.raises(InsufficientPrivilege, match="within security-restricted operation"):
         with transaction.atomic():
-            drafts.price(connection, "vip", compile_segment(connection, segment))
+            trial.price(connection, "vip", compile_segment(connection, segment))
     with pytest.raises(SegmentExecutionError, match="within security-restricted operation"):
         segment.preview()
 
@@ -240,7 +240,7 @@ def test_warning__of_functions(orders, query):
 
 
 def test_warning__of_nobody(users):
-    assert warned(f"SELECT id FROM {USERS} WHERE false") == (NOBODY,)
+    assert warned(f"SELECT id FROM {USERS} WHERE false") == (EMPTY_WARNING,)
 
 
 # The limit of the cost.

@@ -7,12 +7,10 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.forms.models import construct_instance
 from django.utils.translation import gettext_lazy as _
 
+from segments.definition.kinds import DEFINING_FIELDS
 from segments.exceptions import SegmentCostError, SegmentError
 from segments.models import Segment
-from segments.preview import Preview
-
-DEFINING = ("definition", "model", "manager_name", "manager_method")
-"""The fields for which `change_definition` is needed."""
+from segments.validation.preview import Preview
 
 
 class LinesField(forms.CharField):
@@ -74,7 +72,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.instance.pk:
             self.initial["static_ids"] = self.instance.static_ids
         if not self.may_define:
-            for name in (*DEFINING, "allow_cost"):
+            for name in (*DEFINING_FIELDS, "allow_cost"):
                 self.fields.pop(name, None)
         elif self.data.get(self.add_prefix("allow_cost")):
             self._show_allow_cost()
@@ -83,7 +81,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
                 field.required = False
 
     def is_valid(self) -> bool:
-        """Return whether the segment may be saved, which one that is previewed may not."""
+        """Return whether the segment may be saved; a preview never may."""
         return super().is_valid() and not self.previewing
 
     def _post_clean(self) -> None:
@@ -119,7 +117,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         super().add_error(field, error)
 
     def _texts(self, error: ValidationError) -> list[str]:
-        """Return what an error says, and how a person who may do so gets past the cost."""
+        """Return what an error says and, for users who may, how to override the cost limit."""
         cause = error.__cause__
         if not isinstance(cause, SegmentCostError) or "allow_cost" not in self.fields:
             return error.messages

@@ -15,7 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from segments.exceptions import SegmentError, SegmentExecutionError, translated
+from segments.exceptions import SegmentError
 from segments.models import Segment
 from segments.sql import session
 
@@ -39,7 +39,7 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
         return [page, *super().get_urls()]
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Let the number of members lead to them."""
+        """Link the member count to the members page."""
         columns = super().get_list_display(request)
         if not self.has_view_members_permission(request):
             return columns
@@ -69,10 +69,7 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
         searched = request.GET.get(SEARCH_VAR, "").strip()
         try:
             alias = router.db_for_read(Segment)
-            with (
-                translated(SegmentExecutionError, segment.slug),
-                session.limited(alias, segment.slug, writes=False),
-            ):
+            with session.transaction(alias, segment.slug, read_only=True):
                 found = _found(segment, searched)
                 page = self.get_paginator(request, found, PER_PAGE).get_page(
                     request.GET.get(PAGE_VAR)

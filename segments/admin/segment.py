@@ -11,13 +11,15 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from segments import conf, order, outcome, runs, schedule
-from segments.admin.forms import DEFINING, SegmentForm
+from segments import conf
+from segments.admin.forms import SegmentForm
 from segments.admin.history import RefreshInline
 from segments.admin.members import MembersPage
+from segments.definition.kinds import DEFINING_FIELDS
 from segments.exceptions import SegmentError
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember, Status
-from segments.preview import NOBODY
+from segments.refreshing import history, many, order, schedule
+from segments.validation.preview import EMPTY_WARNING
 
 PREVIEW = "_preview"
 """The name of the button."""
@@ -54,7 +56,10 @@ class SegmentAdmin(MembersPage):
     )
     fieldsets = (
         (None, {"fields": ("name", "slug", "description")}),
-        (_("Who is in it"), {"fields": ("definition", "allow_cost", "static_ids", *DEFINING[1:])}),
+        (
+            _("Who is in it"),
+            {"fields": ("definition", "allow_cost", "static_ids", *DEFINING_FIELDS[1:])},
+        ),
         (_("Use"), {"fields": ("priority", "refresh_every", "timeout", "is_active")}),
         (_("State"), {"fields": readonly_fields}),
     )
@@ -81,7 +86,7 @@ class SegmentAdmin(MembersPage):
         may_save = self._may_save(request, obj)
         left_out = set() if obj else {*self.readonly_fields}  # It has no state yet.
         if not self.has_change_definition_permission(request):
-            left_out |= {"allow_cost"} if obj else {"allow_cost", *DEFINING}
+            left_out |= {"allow_cost"} if obj else {"allow_cost", *DEFINING_FIELDS}
         if not may_save:
             left_out |= {"allow_cost"}
             if not self.has_view_members_permission(request):
@@ -99,7 +104,11 @@ class SegmentAdmin(MembersPage):
     def get_readonly_fields(self, request: HttpRequest, obj: Segment | None = None) -> Any:
         """Show the definition to those who may not write it."""
         fields = super().get_readonly_fields(request, obj)
-        return fields if self.has_change_definition_permission(request) else (*fields, *DEFINING)
+        return (
+            fields
+            if self.has_change_definition_permission(request)
+            else (*fields, *DEFINING_FIELDS)
+        )
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[SegmentForm]:
         """Return a form that previews if that is asked for, and lets nobody do what they may not.
@@ -124,7 +133,9 @@ class SegmentAdmin(MembersPage):
             "max_cost": conf.max_cost(),
         }
         if preview:
-            context["warnings"] = [each for each in preview.warnings if may_view or each != NOBODY]
+            context["warnings"] = [
+                each for each in preview.warnings if may_view or each != EMPTY_WARNING
+            ]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _may_save(self, request: HttpRequest, segment: Segment | None) -> bool:
@@ -173,15 +184,15 @@ class SegmentAdmin(MembersPage):
             self._enqueue(request, queryset)
             return
         done = 0
-        for result in runs.refresh_many(queryset):
+        for result in many.refresh_many(queryset):
             for note in result.notes:
                 self.message_user(request, f"{result.slug}: {note}", messages.WARNING)
             if result.error:
                 self.message_user(request, str(result.error), messages.ERROR)
-            elif result.status == outcome.DETACHED:
+            elif result.status == history.DETACHED:
                 text = _("%s is detached from its tables by a schema change.") % result.slug
                 self.message_user(request, text, messages.WARNING)
-            elif result.status == outcome.LOCKED:
+            elif result.status == history.LOCKED:
                 text = _("%s is being refreshed or changed by somebody else.") % result.slug
                 self.message_user(request, text, messages.WARNING)
             else:

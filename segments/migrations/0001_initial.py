@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
                     "definition",
                     models.TextField(
                         blank=True,
-                        help_text="One SELECT that gives user ids.",
+                        help_text="One SELECT that returns user ids.",
                         verbose_name="definition",
                     ),
                 ),
@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
                     "is_active",
                     models.BooleanField(
                         default=True,
-                        help_text="Others are left out when all are refreshed, and keep their last members.",
+                        help_text="Inactive segments are skipped by bulk refreshes and keep their members.",
                         verbose_name="active",
                     ),
                 ),
@@ -259,7 +259,7 @@ class Migration(migrations.Migration):
                     "slug", models.Value("-"), models.Value("_")
                 ),
                 name="segments_segment_view_name",
-                violation_error_message="Another segment has this slug but for hyphens and underscores; both would have a view of the same name.",
+                violation_error_message="Another segment has this slug, apart from hyphens and underscores; both would have a view of the same name.",
             ),
         ),
         migrations.AddIndex(

@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
             name="timeout",
             field=models.DurationField(
                 blank=True,
-                help_text="How long a statement of it may run; that of the settings if left empty.",
+                help_text="How long a statement of it may run; the setting's value if left empty.",
                 validators=[
                     django.core.validators.MinValueValidator(datetime.timedelta(microseconds=1000))
                 ],

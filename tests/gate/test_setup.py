@@ -81,7 +81,7 @@ class Project:
                 continue
             words = re.findall(r'"[^"]*"|\S+', command.partition(">")[0])
             done = self.manage(*(word.strip('"') for word in words[2:]))
-            if "segments_grants" in command:
+            if "grant_segments" in command:
                 grants = done
 
     def superuser(self, *statements):

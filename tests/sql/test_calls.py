@@ -12,8 +12,8 @@ import segments
 from segments import sync
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Segment
-from segments.preview import preview
-from segments.sql.calls import HARMLESS
+from segments.validation.preview import preview
+from segments.definition.gate import HARMLESS
 from tests.conftest import USERS
 
 pytestmark = pytest.mark.django_db

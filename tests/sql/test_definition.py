@@ -210,7 +210,7 @@ def test_limits__of_the_caller_hold_again_afterwards(users, make, owner):
 
 
 def test_views__stay_on_the_coordinator_of_a_citus_cluster(make, query):
-    with session.limited("default", "vip"):
+    with session.transaction("default", "vip"):
         assert query("SHOW citus.enable_ddl_propagation") == [("off",)]
 
 
@@ -259,7 +259,7 @@ def test_sql_and_static_ids__is_the_union(users, make):
 def test_gate__executes_nothing_while_it_compiles(users, make, query):
     query("CREATE SEQUENCE calls")
     segment = Segment(name="x", slug="x", definition="SELECT nextval('calls') AS id")
-    from segments.source import compile_segment
+    from segments.definition.compile import compile_segment
 
     compile_segment(connection, segment)
     assert query("SELECT is_called FROM calls") == [(False,)]

@@ -5,7 +5,7 @@ from django.db import connection, transaction
 
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember
-from segments.sql import view_models
+from segments.pgviews import models as view_models
 from tests.conftest import USERS, forget
 
 pytestmark = pytest.mark.django_db

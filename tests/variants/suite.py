@@ -12,7 +12,8 @@ from django.db import connection
 from segments import sync
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Membership, Segment
-from segments.sql import names, view_models
+from segments.pgviews import models as view_models
+from segments.sql import names
 from tests.variants.models import Note
 
 pytestmark = pytest.mark.django_db

@@ -11,9 +11,9 @@ class Command(BaseCommand):
     """Detach segments from their tables."""
 
     help = (
-        "Frees the tables that segments read for a schema change made by hand. Members and checks "
-        "of the last refresh go on; live checks fail and refreshes stand aside, until "
-        "sync_segments attaches the segments again. Migrations do this by themselves."
+        "Frees the tables that segments read for a schema change made by hand. Members can still "
+        "be read; live checks fail and refreshes stand aside until sync_segments attaches the "
+        "segments again. Migrations do this by themselves."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,4 +30,4 @@ class Command(BaseCommand):
             else:
                 self.stdout.write(f"{entry.slug}: detached")
         if failed:
-            raise CommandError(f"These are not detached: {', '.join(failed)}")
+            raise CommandError(f"Could not detach: {', '.join(failed)}")

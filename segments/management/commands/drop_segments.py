@@ -1,22 +1,20 @@
 """manage.py drop_segments"""
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from segments import uninstall
 from segments.exceptions import SegmentError
-from segments.uninstall import Inventory
+from segments.sync import uninstall
 
 
 class Command(BaseCommand):
-    """Drop everything that this package has made in the database."""
+    """Drop everything that this package has created in the database."""
 
     help = (
         "Deletes all segments, their members and their history, and drops all views, functions "
-        "and both schemas. Nothing that others have made is dropped along. Then run: "
+        "and both schemas. Nothing that others have created is dropped along. Then run: "
         "migrate segments zero --skip-checks"
     )
 
@@ -26,54 +24,39 @@ class Command(BaseCommand):
 
     def handle(self, *, yes: bool, **options: Any) -> None:
         """Ask, drop, and report."""
+        if not yes:
+            self._ask()
         try:
-            found = uninstall.inventory()
-            if not found:
-                self.stdout.write("There is nothing to drop.")
-                return
-            if not yes:
-                self._ask(found)
-            self._drop(found)
+            self._drop()
         except SegmentError as error:
             raise CommandError(str(error)) from error
 
-    def _ask(self, found: Inventory) -> None:
+    def _ask(self) -> None:
         """Go on only with a yes from a terminal."""
-        self.stdout.write("\n".join(_told(found)))
+        self.stdout.write(
+            "This deletes all segments with their lists, members and history, and everything that "
+            "all segments share. Django deletes the rows that need them as their models say."
+        )
         if not sys.stdin.isatty():
-            raise CommandError("Nothing is dropped without --yes, where nobody can be asked.")
+            raise CommandError("Not a terminal: pass --yes to drop without asking.")
         if input("Type 'yes' to drop it, or anything else to leave it: ") != "yes":
             raise CommandError("Nothing was dropped.")
 
-    def _drop(self, found: Inventory) -> None:
+    def _drop(self) -> None:
         dropped, failed = 0, []
-        for step in uninstall.drop(found):
+        for step in uninstall.drop():
+            name = " ".join(filter(None, (*step.what, step.slug)))
             if step.error:
-                failed.append(step.what)
+                failed.append(name)
                 self.stderr.write(str(step.error))
-            elif step.kept:
-                self.stdout.write("\n  ".join([f"{step.what} stays, for there is:", *step.kept]))
             else:
                 dropped += 1
-                self.stdout.write(f"dropped {step.what}")
+                self.stdout.write(f"dropped {name}")
         if failed:
             raise CommandError(
                 f"{dropped} dropped, and these are still there: {', '.join(failed)}. When nothing "
-                "stands in their way any more, run this again."
+                "needs them any more, run this again."
             )
-        self.stdout.write("All is dropped. Next: manage.py migrate segments zero --skip-checks")
-
-
-def _told(found: Inventory) -> Iterator[str]:
-    """Say what would be dropped."""
-    yield "This drops, for good:"
-    if found.segments:
-        yield f"  {len(found.segments)} segments with their lists, members and history: " + (
-            ", ".join(found.segments)
+        self.stdout.write(
+            "Everything is dropped. Next: manage.py migrate segments zero --skip-checks"
         )
-    for label, number in found.others.items():
-        yield f"  {number} rows of {label}, which go with them"
-    if found.orphans:
-        yield f"  views that no segment has: {', '.join(found.orphans)}"
-    if found.schemas:
-        yield f"  what all segments share, and the schemas {', '.join(found.schemas)}"

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from segments import forgetting
 from segments.exceptions import SegmentError
+from segments.sync import forget
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def handle(self, *, keys: list[str], **options: Any) -> None:
         """Forget, and report."""
         try:
-            self._forget(forgetting.parse_keys(keys))
+            self._forget(forget.parse_keys(keys))
         except ValueError as error:
             raise CommandError(str(error)) from error
         except SegmentError as error:
@@ -33,18 +33,19 @@ class Command(BaseCommand):
 
     def _forget(self, keys: list[Any]) -> None:
         failed = []
-        for step in forgetting.forget(keys):
+        for step in forget.forget(keys):
             if step.error:
                 failed.append(step.slug)
                 self.stderr.write(str(step.error))
             else:
-                self.stdout.write(f"{step.slug}: refreshed without them")
-        exist = forgetting.existing(keys)
+                self.stdout.write(f"{step.slug}: {'; '.join(step.what)}")
+        exist = forget.existing(keys)
         if exist:
             self.stdout.write(
-                f"Still in the table of users: {', '.join(map(str, exist))}. Whom a definition "
-                "names comes back with its next refresh; delete them first, then run this again."
+                f"Still in the table of users: {', '.join(map(str, exist))}. A definition that "
+                "selects them will add them again at its next refresh; delete the users first, "
+                "then run this again."
             )
         if failed:
-            raise CommandError(f"These still have them, or may: {', '.join(failed)}")
-        self.stdout.write("They are in no list, no membership and no view of a segment.")
+            raise CommandError(f"Could not remove the users from: {', '.join(failed)}")
+        self.stdout.write("No list, no membership and no view of a segment has them.")

@@ -12,10 +12,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from segments import outcome, runs, schedule
 from segments.models import Segment, Status
-from segments.order import dependents
-from segments.watch import watch as watching
+from segments.refreshing import history, many, schedule
+from segments.refreshing.order import dependents
+from segments.refreshing.watch import watch as watching
 
 
 def number(text: str) -> int:
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         if not segments:
             self.stdout.write("No segment is due." if due else "There are no active segments.")
             return
-        results = runs.refresh_many(
+        results = many.refresh_many(
             segments,
             options["concurrently"],
             force=options["force"],
@@ -99,7 +99,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no segment with the slug {', '.join(unknown)}.")
         return segments
 
-    def _report(self, results: Iterable[outcome.RefreshResult], total: int) -> None:
+    def _report(self, results: Iterable[history.RefreshResult], total: int) -> None:
         """Say what comes of each, with a progress bar on a terminal and plain lines elsewhere."""
         failed = []
         with Progress(
@@ -134,7 +134,7 @@ class Command(BaseCommand):
                 if result.error:
                     self.stderr.write(str(result.error))
 
-    def _say(self, result: outcome.RefreshResult) -> None:
+    def _say(self, result: history.RefreshResult) -> None:
         for line in (_line(result), *(f"  {note}" for note in result.notes)):
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -160,12 +160,12 @@ def stopping() -> Iterator[Event]:
         restore()
 
 
-def _line(result: outcome.RefreshResult) -> str:
+def _line(result: history.RefreshResult) -> str:
     if result.error:
         return f"{result.slug}: failed"
-    if result.status == outcome.DETACHED:
+    if result.status == history.DETACHED:
         return f"{result.slug}: skipped, it is detached from its tables by a schema change"
-    if result.status == outcome.LOCKED:
+    if result.status == history.LOCKED:
         return f"{result.slug}: skipped, another session is refreshing or changing it"
     took = f"{result.duration.total_seconds():.2f} s"
     if result.status == Status.UNCHANGED:

@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from segments import sync
 from segments.exceptions import SegmentError
+from segments.sync.steps import StepResult
 
 
 class Command(BaseCommand):
@@ -41,20 +42,20 @@ class Command(BaseCommand):
                 raise CommandError("Views and segments differ. Run: manage.py sync_segments")
             self.stdout.write("Views and segments are in step.")
             return
-        failed, mended = [], 0
+        failed, repaired = [], 0
         for entry in sync.sync(prune=prune):
             if entry.error:
                 failed.append(entry.slug)
                 self.stderr.write(str(entry.error))
             else:
-                mended += 1
-                self.stdout.write(f"mended {_line(entry)}")
+                repaired += 1
+                self.stdout.write(f"repaired {_line(entry)}")
         if failed:
-            raise CommandError(f"These could not be brought in step: {', '.join(failed)}")
-        if not mended:
+            raise CommandError(f"Could not repair: {', '.join(failed)}")
+        if not repaired:
             self.stdout.write("Views and segments are in step.")
 
 
-def _line(entry: sync.Drift) -> str:
+def _line(entry: StepResult) -> str:
     what = "; ".join([*entry.what, *([str(entry.error)] if entry.error else [])])
     return f"{entry.slug}: {what}" if entry.slug else what

@@ -1,0 +1,156 @@
+"""Static ids: bulk-load ids into a table, and report every line that is not a user."""
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import sql
+
+from segments.exceptions import SegmentDefinitionError, translated
+from segments.rows import static_member_rows
+from segments.sql import names
+from segments.sql.owned import STATIC_MEMBER
+from segments.sql.session import fetch_all
+from segments.sql.statements import compose, sql_text
+
+MAX_SHOWN = 20
+"""How many bad lines a message quotes; it counts them all."""
+
+BATCH = 10_000
+"""How many ids are held in Python at a time."""
+
+BIGINT = range(-(2**63), 2**63)
+
+StaticIds = str | Iterable[Any]
+"""Text with one id a line, or an iterable of ids or users."""
+
+
+class StaticIdsMixin(models.Model):
+    """The list of ids of a segment, which `save()` stores."""
+
+    unsaved_static_ids: StaticIds | None = None
+    """The static ids that were assigned and are not saved yet."""
+
+    class Meta:
+        abstract = True
+
+    @property
+    def static_ids(self) -> StaticIds:
+        """The ids that are in the segment whatever its definition says, one a line.
+
+        Takes text or an iterable of ids or users, which `save()` streams into the database. Until
+        then, this is what was assigned; an iterator is read into a tuple.
+        """
+        if self.unsaved_static_ids is not None:
+            return self.unsaved_static_ids
+        stored = static_member_rows().filter(segment_id=self.pk).order_by("user_id")
+        return "\n".join(map(str, stored.values_list("user_id", flat=True).iterator()))
+
+    @static_ids.setter
+    def static_ids(self, ids: StaticIds) -> None:
+        self.unsaved_static_ids = tuple(ids) if isinstance(ids, Iterator) else ids
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """Reload the fields, and discard static ids that were assigned and not saved."""
+        super().refresh_from_db(*args, **kwargs)
+        # Django loads a deferred field like this, too.
+        if kwargs.get("fields", args[1] if len(args) > 1 else None) is None:
+            self.unsaved_static_ids = None
+
+
+def replace(connection: BaseDatabaseWrapper, slug: str, segment: int, ids: StaticIds) -> None:
+    """Make these the segment's static ids, in constant memory; row locks on what changes only.
+
+    Raises:
+        SegmentDefinitionError: with every line that is not the id of a user.
+    """
+    static = sql.Identifier(STATIC_MEMBER)
+    with translated(SegmentDefinitionError, slug, field="static_ids"):
+        _load(connection, slug, ids)
+        fetch_all(connection, compose("delete_static_ids", static=static), segment=segment)
+        fetch_all(connection, compose("insert_static_ids", static=static), segment=segment)
+        fetch_all(connection, "drop_incoming_ids")
+
+
+def check(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
+    """Raise SegmentDefinitionError as `replace` would, and change nothing."""
+    with translated(SegmentDefinitionError, slug, field="static_ids"):
+        _load(connection, slug, ids)
+        fetch_all(connection, "drop_incoming_ids")
+
+
+def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
+    """Copy the ids into a temporary table; raise for those that cannot be used."""
+    key_type = names.key_type(connection)
+    fetch_all(connection, compose("create_incoming_ids", key_type=sql.SQL(key_type)))
+    bad: list[tuple[int, str]] = []
+    invalid = 0
+    entries = _numbered(ids)
+    # The ids may come from a query on this very connection, which waits while a COPY is open.
+    while batch := list(islice(entries, BATCH)):
+        with connection.cursor() as cursor, cursor.copy(sql_text("copy_incoming_ids")) as copy:
+            for line, raw in batch:
+                try:
+                    copy.write_row((line, parse_key(raw, key_type)))
+                except ValueError as error:
+                    invalid += 1
+                    if len(bad) < MAX_SHOWN:
+                        bad.append((line, str(error)))
+    users = {"users": names.user_table(), "key": sql.Identifier(names.user_key_column())}
+    unknown = fetch_all(connection, compose("select_unknown_ids", **users), limit=MAX_SHOWN)
+    total = invalid + (unknown[0][2] if unknown else 0)
+    if total:
+        bad += [(line, f"no user has the id {key}") for line, key, _ in unknown]
+        raise _refusal(slug, total, sorted(bad)[:MAX_SHOWN])
+
+
+def _refusal(slug: str, total: int, bad: list[tuple[int, str]]) -> SegmentDefinitionError:
+    reasons = [f"  line {line}: {why}" for line, why in bad]
+    if total > len(bad):
+        reasons.append(f"  and {total - len(bad)} more")
+    lines = "1 line" if total == 1 else f"{total} lines"
+    return SegmentDefinitionError(
+        f"{lines} of the static ids cannot be used:\n" + "\n".join(reasons),
+        slug=slug,
+        field="static_ids",
+        hint="Write one id a line, each of an existing user.",
+    )
+
+
+def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
+    """Yield each id with its line number, from 1; blank lines are skipped."""
+    if isinstance(ids, str):
+        for line, entry in enumerate(io.StringIO(ids, newline=None), 1):
+            if entry.strip():
+                yield line, entry.strip()
+    else:
+        source = ids.iterator() if isinstance(ids, models.QuerySet) else ids
+        for line, value in enumerate(source, 1):
+            key = value.pk if isinstance(value, models.Model) else value
+            yield line, key.strip() if isinstance(key, str) else key
+
+
+def parse_key(raw: Any, key_type: str) -> Any:
+    """Return the user key that an entry names.
+
+    Raises:
+        ValueError: when it names none, with the reason.
+    """
+    shown = repr(raw) if not isinstance(raw, str) else f'"{raw[:80]}"'
+    if raw is None or isinstance(raw, bool):
+        raise ValueError(f"{shown} is not a user id")
+    if key_type == "bigint":
+        if not re.fullmatch(r"[+-]?[0-9]{1,19}", str(raw)) or int(raw) not in BIGINT:
+            raise ValueError(f"{shown} is not a whole number of at most 64 bits")
+        return int(raw)
+    if "\0" in str(raw):
+        raise ValueError("it has a NUL character")
+    try:
+        return names.user_key_field().to_python(raw)
+    except ValidationError as error:
+        raise ValueError(" ".join(error.messages)) from error
