@@ -114,7 +114,6 @@ class Segment(MembersMixin, DefinitionMixin):
 
     objects = SegmentQuerySet.as_manager()
 
-
     class Meta:
         ordering = ("-priority", "slug")
         constraints = (

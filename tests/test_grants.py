@@ -242,7 +242,9 @@ def test_owner__reads_of_the_tables_of_segments_what_views_read(roles, make, que
         "JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
         "WHERE v.relnamespace IN ('segments'::regnamespace, 'segments_live'::regnamespace)"
     )
-    granted = {(table, column) for table in VIEW_COLUMNS for column in readable(query, roles[0], table)}
+    granted = {
+        (table, column) for table in VIEW_COLUMNS for column in readable(query, roles[0], table)
+    }
     assert granted == set(read)
     assert privileges(query, roles[0]) == set()
 

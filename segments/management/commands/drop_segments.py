@@ -45,18 +45,20 @@ class Command(BaseCommand):
     def _drop(self) -> None:
         dropped, failed = 0, []
         for step in uninstall.drop():
-            name = " ".join(filter(None, (*step.what, step.slug)))
             if step.error:
-                failed.append(name)
+                failed += step.what
                 self.stderr.write(str(step.error))
             else:
                 dropped += 1
-                self.stdout.write(f"dropped {name}")
+                self.stdout.write("; ".join(step.what))
         if failed:
             raise CommandError(
                 f"{dropped} dropped, and these are still there: {', '.join(failed)}. When nothing "
                 "needs them any more, run this again."
             )
+        if not dropped:
+            self.stdout.write("There is nothing to drop.")
+            return
         self.stdout.write(
             "Everything is dropped. Next: manage.py migrate segments zero --skip-checks"
         )
