@@ -63,7 +63,7 @@ def test_scheduling__receivers_get_what_they_take(users, make, monkeypatch, caps
     signals.segment_refreshed.send(Segment, segment=Segment.objects.get(), result=result)
     signals.segment_refresh_failed.send(Segment, segment=None, result=result, error="why")
     assert capsys.readouterr().out == "vip unchanged 0 0\nwhy\n"
-    assert {"tell", "warn"} <= set(namespace)
+    assert {"report", "warn"} <= set(namespace)
 
 
 @pytest.mark.django_db
