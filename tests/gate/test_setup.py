@@ -42,7 +42,8 @@ rich.save()
 
 def blocks(heading, language):
     """Return the blocks of code under a heading, without those under the next one."""
-    text = re.search(rf"^#+ {heading}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)[1]
+    title = re.escape(heading)
+    text = re.search(rf"^#+ {title}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)[1]
     fenced = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
     return [code for written, code in fenced if written == language]
 
@@ -81,7 +82,7 @@ class Project:
                 continue
             words = re.findall(r'"[^"]*"|\S+', command.partition(">")[0])
             done = self.manage(*(word.strip('"') for word in words[2:]))
-            if "segments_grants" in command:
+            if "grant_segments" in command:
                 grants = done
 
     def superuser(self, *statements):
@@ -150,10 +151,13 @@ def test_role__of_its_own_is_taken_back(project):
     project.follow("In a new project", exec_role(project))
     project.manage("shell", "-c", PROJECT)
     project.manage("shell", "-c", USE)
-    project.follow("Where there are segments already", ("SEGMENTS_EXEC_ROLE", ""))
+    project.follow("Where there are segments already")
+    project.follow("How do I take rights back?", ("SEGMENTS_EXEC_ROLE", ""))
     assert owners(project) == [(project.roles["shop_app"],)]
     assert "no issues" in project.manage("check", "--database", "default")
     assert "in step" in project.manage("sync_segments", "--check")
+    (drop,) = [code for code in blocks("How do I take rights back?", "sql") if "DROP" in code]
+    project.superuser(project.named(drop))
     named = project.roles["segments_exec"]
     assert project.superuser(f"SELECT FROM pg_roles WHERE rolname = '{named}'") == []
 
