@@ -1,6 +1,6 @@
 """The list of segments: how each is doing, as values and as a table."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -20,9 +20,14 @@ ERROR_HEADING = "LAST ERROR"
 
 GAP = "  "
 
-MIN_SLUG, MIN_ERROR, MAX_ERROR = 16, 32, 80
-"""In characters. An error stands below its row if a terminal has less room for it beside the row,
-and ends at the last of these if there is no terminal."""
+MIN_SLUG = 16
+"""How many characters of a slug a terminal shows at least."""
+
+MIN_ERROR = 32
+"""How many characters of an error must fit beside its row; otherwise it stands below."""
+
+MAX_ERROR = 80
+"""How many characters of an error are printed where there is no terminal."""
 
 UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -54,14 +59,14 @@ class ListedSegment:
     due_in: timedelta | None
 
     def is_older(self, limit: timedelta) -> bool:
-        """Return whether the segment is active, and its members are older than that or unknown."""
+        """Return whether the segment is active, but its members are older than that or missing."""
         return self.is_active and (self.age is None or self.age > limit)
 
 
-def listed(slugs: Iterable[str] = ()) -> list[ListedSegment]:
+def list_segments(slugs: Collection[str] = ()) -> list[ListedSegment]:
     """Return the segments by slug, all if none is named. Two queries; reads no view.
 
-    Times are compared by the clock of the database.
+    Ages are measured by the clock of the database.
     """
     rows = segment_rows(conf.exec_connection()).order_by("slug").annotate(now=Now())
     if slugs:
@@ -69,7 +74,7 @@ def listed(slugs: Iterable[str] = ()) -> list[ListedSegment]:
     with translated(SegmentExecutionError):
         segments = list(rows)
     due_of = {row.pk: due for row, due in due_times(row for row in segments if row.is_active)}
-    return [_listed(row, due_of.get(row.pk)) for row in segments]
+    return [_describe(row, due_of.get(row.pk)) for row in segments]
 
 
 def table(segments: list[ListedSegment], width: int | None = None) -> list[tuple[str, bool]]:
@@ -86,7 +91,8 @@ def table(segments: list[ListedSegment], width: int | None = None) -> list[tuple
         sizes[0] = min(sizes[0], max(width - others, MIN_SLUG))
         room = width - sizes[0] - others - len(GAP)
     errors = [_short_error(segment) for segment in segments]
-    beside = room >= MIN_ERROR
+    longest = max(map(len, [ERROR_HEADING, *errors]))
+    beside = room >= min(longest, MIN_ERROR)
     lines = [(_line(HEADINGS, sizes, ERROR_HEADING if beside and any(errors) else ""), False)]
     for segment, row, error in zip(segments, rows[1:], errors, strict=True):
         failed = segment.status == Status.FAILED
@@ -107,8 +113,8 @@ def brief(duration: timedelta) -> str:
     return "".join(f"{number}{unit}" for number, unit in shown if number) or "0s"
 
 
-def _listed(row: "Segment", due: datetime | None) -> ListedSegment:
-    now: datetime = row.now  # type: ignore[attr-defined]  # `listed` has annotated it.
+def _describe(row: "Segment", due: datetime | None) -> ListedSegment:
+    now: datetime = row.now  # type: ignore[attr-defined]  # Annotated by `list_segments`.
     return ListedSegment(
         slug=row.slug,
         name=row.name,

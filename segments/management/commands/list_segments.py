@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from segments.management.listing import ListedSegment, brief, listed, table
+from segments.management.listing import ListedSegment, brief, list_segments, table
 from segments.management.report import ReportingCommand, check_slugs, json_line
 
 MAX_HOURS = 24 * 36500
@@ -60,7 +60,7 @@ class Command(ReportingCommand):
         self, *, slugs: list[str], as_json: bool, max_age: float | None, **options: Any
     ) -> None:
         """List, and compare the ages."""
-        segments = listed(slugs)
+        segments = list_segments(slugs)
         check_slugs(slugs, (segment.slug for segment in segments))
         if as_json:
             for segment in segments:
@@ -90,4 +90,4 @@ def _check_ages(segments: list[ListedSegment], max_age: float) -> None:
         if segment.is_older(timedelta(hours=max_age))
     ]
     if older:
-        raise CommandError(f"Older than {max_age:g} hours: {', '.join(older)}")
+        raise CommandError(f"Older than {max_age:g} h: {', '.join(older)}")
