@@ -8,6 +8,7 @@ import pytest
 
 from segments.models import Segment
 from tests.commands.running import attempt, run
+from tests.conftest import forget
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +39,14 @@ def test_drop__names_each_step_and_what_to_do_next(users, make, query):
     assert lines[:2] == ["dropped the segment reader", "dropped the segment vip"]
     assert lines[-2:] == ["dropped the schema segments", DROPPED]
     assert query(SCHEMAS) == [(0,)]
+
+
+def test_drop__names_views_that_no_segment_has(users, make, relation):
+    make()
+    forget(Segment.objects.all())
+    lines = run("drop_segments", "--yes").splitlines()
+    assert lines[0] == "dropped the view vip, which no segment has"
+    assert relation("segments.vip") is None
 
 
 def test_drop__drops_nothing_if_nobody_can_be_asked(users, make, monkeypatch):

@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from segments.management.report import ReportingCommand
 from segments.sync import uninstall
+from segments.sync.repair import ORPHANED
 from segments.sync.steps import StepResult
 
 
@@ -52,4 +53,6 @@ class Command(ReportingCommand):
 
 
 def _name(step: StepResult) -> str:
+    if ORPHANED in step.what:
+        return f"the view {step.slug}, which no segment has"
     return " ".join(filter(None, (*step.what, step.slug)))
