@@ -141,7 +141,7 @@ def test_role__of_its_own_where_there_are_segments(project):
     )  # fmt: skip
     project.follow("In a new project", exec_role(project))
     told = project.manage("refresh_segments", "--force", check=False)
-    assert "1 of 2 segments failed; the members of before stay: all" in told
+    assert "1 of 2 segments failed; their members are kept: all" in told
     assert project.app("SELECT count(*) FROM segments.all") == [(10,)]
     project.manage("shell", "-c", USE)
     assert owners(project) == [(project.roles["segments_exec"],)]
