@@ -10,8 +10,8 @@ from django.db import connections
 from django.utils import timezone
 
 from segments import sync
-from segments.sync.forget import FORGOTTEN
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember
+from segments.sync.forget import FORGOTTEN
 from tests.conftest import USERS, forget
 
 pytestmark = pytest.mark.django_db

@@ -7,6 +7,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import connection, transaction
 from psycopg.errors import InsufficientPrivilege
 
+from segments.definition.compile import compile_segment
 from segments.exceptions import (
     SegmentCostError,
     SegmentDefinitionError,
@@ -14,9 +15,8 @@ from segments.exceptions import (
     SegmentExecutionError,
 )
 from segments.models import Segment, StaticMember
-from segments.validation.preview import EMPTY_WARNING
-from segments.definition.compile import compile_segment
 from segments.validation import trial
+from segments.validation.preview import EMPTY_WARNING
 from tests.conftest import EVEN, USERS
 
 pytestmark = pytest.mark.django_db

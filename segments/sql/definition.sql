@@ -85,3 +85,42 @@ JOIN pg_catalog.pg_proc AS p ON p.oid = called.oid
 WHERE p.oid < 16384
     AND (p.provolatile = 'v' AND p.proname <> ALL (%(harmless)s) OR p.proname LIKE '%%\_to\_xml%%')
 ORDER BY 1, 2
+
+
+-- name: create_incoming_ids
+-- Runs when static ids are saved; needs TEMP on the database; locks nothing.
+CREATE TEMPORARY TABLE segments_incoming (line bigint, user_id {key_type}) ON COMMIT DROP
+
+
+-- name: copy_incoming_ids
+-- Runs when static ids are saved; the ids stream in, none are kept in Python.
+COPY pg_temp.segments_incoming (line, user_id) FROM STDIN
+
+
+-- name: select_unknown_ids
+-- Runs when static ids are saved; AccessShare on the users. The lines that name no user, and how
+-- many there are in all.
+SELECT i.line, i.user_id, count(*) OVER () AS total
+FROM pg_temp.segments_incoming AS i
+WHERE NOT EXISTS (SELECT FROM {users} AS u WHERE u.{key} = i.user_id)
+ORDER BY i.line
+LIMIT %(limit)s
+
+
+-- name: delete_static_ids
+-- Runs when static ids are saved; row locks on those that are no longer listed.
+DELETE FROM {static} AS s
+WHERE s.segment_id = %(segment)s
+    AND NOT EXISTS (SELECT FROM pg_temp.segments_incoming AS i WHERE i.user_id = s.user_id)
+
+
+-- name: insert_static_ids
+-- Runs when static ids are saved; row locks on those that are newly listed.
+INSERT INTO {static} (segment_id, user_id)
+SELECT DISTINCT %(segment)s, i.user_id FROM pg_temp.segments_incoming AS i
+ON CONFLICT DO NOTHING
+
+
+-- name: drop_incoming_ids
+-- Runs when static ids have been saved, since the caller's transaction may save others.
+DROP TABLE pg_temp.segments_incoming

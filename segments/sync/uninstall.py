@@ -19,8 +19,8 @@ from segments.refreshing.order import ordered
 from segments.rows import membership_rows, segment_rows, static_member_rows, write_alias
 from segments.sql import owned, session
 from segments.sql.session import fetch_value, run_ddl
+from segments.sync.detach import StepResult
 from segments.sync.repair import drop_orphans
-from segments.sync.steps import StepResult
 
 DEPENDENT_OBJECTS = "2BP01"
 

@@ -36,7 +36,7 @@ def test_drop__names_each_step_and_what_to_do_next(users, make, query):
     make()
     make("reader", definition="SELECT user_id FROM segments.vip")
     lines = run("drop_segments", "--yes").splitlines()
-    assert lines[:2] == ["dropped the segment reader", "dropped the segment vip"]
+    assert lines[:2] == ["dropped segment reader", "dropped segment vip"]
     assert lines[-2:] == ["dropped the schema segments", DROPPED]
     assert query(SCHEMAS) == [(0,)]
 
@@ -45,7 +45,7 @@ def test_drop__names_views_that_no_segment_has(users, make, relation):
     make()
     forget(Segment.objects.all())
     lines = run("drop_segments", "--yes").splitlines()
-    assert lines[0] == "dropped the view vip, which no segment has"
+    assert lines[0] == "dropped the views vip, which no segment has"
     assert relation("segments.vip") is None
 
 
@@ -73,7 +73,7 @@ def test_drop__names_what_others_need(users, make, query):
     make("free")
     query("CREATE VIEW public.report AS SELECT user_id FROM segments.vip")
     done = attempt("drop_segments", "--yes")
-    assert "dropped the segment free" in done.lines
+    assert "dropped segment free" in done.lines
     assert str(done.error) == (
         "1 dropped, and these are still there: the segment vip. When nothing needs them any "
         "more, run this again."

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segments.exceptions import SegmentDefinitionError, SegmentError, SegmentExecutionError
-from segments.saving import try_definition
 from segments.models import Segment
+from segments.saving import try_definition
 from tests.conftest import USERS
 from tests.gate.positions import ALLOWED_CALL, DEFINITIONS, EXPRESSIONS, ORDERS, REFUSED_CALLS
 

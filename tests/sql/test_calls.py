@@ -10,10 +10,10 @@ from django.test.utils import CaptureQueriesContext
 
 import segments
 from segments import sync
+from segments.definition.gate import HARMLESS
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Segment
 from segments.validation.preview import preview
-from segments.definition.gate import HARMLESS
 from tests.conftest import USERS
 
 pytestmark = pytest.mark.django_db

@@ -15,9 +15,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import ExecStatus, PGconn
 
-from segments.refreshing import many
 from segments.models import Membership, Segment
-from segments.refreshing import unchanged
+from segments.refreshing import many, unchanged
 from tests.conftest import USERS
 from tests.waiting import until
 

@@ -6,7 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from segments import sync
 from segments.management.report import ReportingCommand
-from segments.sync.steps import StepResult
+from segments.sync.detach import StepResult
 
 
 class Command(ReportingCommand):
