@@ -49,7 +49,7 @@ def disposable():
 
 def test_psql__looks_around(shop):
     told = psql(shop, SESSIONS[0])
-    assert 'Members of segment "vip" as of its last refresh. Big spenders' in told
+    assert 'Members of segment "vip" at its last refresh. Big spenders' in told
     assert '"vip_user_id_idx" UNIQUE, btree (user_id)' in told
     assert re.search(r"win-back +\| sql +\| +2 \|", told)
     assert re.search(r"inner-circle +\| 20", told)
