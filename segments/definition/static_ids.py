@@ -1,4 +1,4 @@
-"""Static ids: bulk-load ids into a table, and report every line that is not a user."""
+"""Static ids: load ids into a table in bulk, and report every line that is not a user."""
 
 import io
 import re
@@ -19,10 +19,10 @@ from segments.sql.session import fetch_all
 from segments.sql.statements import compose, sql_text
 
 MAX_SHOWN = 20
-"""How many bad lines a message quotes; it counts them all."""
+"""How many bad lines a message quotes. It counts all of them."""
 
 BATCH = 10_000
-"""How many ids are held in Python at a time."""
+"""How many ids Python holds at a time."""
 
 BIGINT = range(-(2**63), 2**63)
 
@@ -31,20 +31,20 @@ StaticIds = str | Iterable[Any]
 
 
 class StaticIdsMixin(models.Model):
-    """The list of ids of a segment, which `save()` stores."""
+    """A segment's list of ids, which `save()` stores."""
 
     unsaved_static_ids: StaticIds | None = None
-    """The static ids that were assigned and are not saved yet."""
+    """The static ids that were assigned but not saved yet."""
 
     class Meta:
         abstract = True
 
     @property
     def static_ids(self) -> StaticIds:
-        """The ids that are in the segment whatever its definition says, one a line.
+        """The ids of users who are in the segment in any case, one a line.
 
-        Takes text or an iterable of ids or users, which `save()` streams into the database. Until
-        then, this is what was assigned; an iterator is read into a tuple.
+        Assign text, or an iterable of ids or users; `save()` streams it into the database. Until
+        then, this returns the assigned value. An iterator is read into a tuple.
         """
         if self.unsaved_static_ids is not None:
             return self.unsaved_static_ids
@@ -56,15 +56,15 @@ class StaticIdsMixin(models.Model):
         self.unsaved_static_ids = tuple(ids) if isinstance(ids, Iterator) else ids
 
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        """Reload the fields, and discard static ids that were assigned and not saved."""
+        """Reload the fields, and discard static ids that were assigned but not saved."""
         super().refresh_from_db(*args, **kwargs)
-        # Django loads a deferred field like this, too.
+        # With fields, Django may only be loading a deferred one.
         if kwargs.get("fields", args[1] if len(args) > 1 else None) is None:
             self.unsaved_static_ids = None
 
 
 def replace(connection: BaseDatabaseWrapper, slug: str, segment: int, ids: StaticIds) -> None:
-    """Make these the segment's static ids, in constant memory; row locks on what changes only.
+    """Replace the static ids of a segment, in constant memory. Locks only the rows that change.
 
     Raises:
         SegmentDefinitionError: with every line that is not the id of a user.
@@ -78,20 +78,20 @@ def replace(connection: BaseDatabaseWrapper, slug: str, segment: int, ids: Stati
 
 
 def check(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
-    """Raise SegmentDefinitionError as `replace` would, and change nothing."""
+    """Raise the SegmentDefinitionError that `replace` would raise, and change nothing."""
     with translated(SegmentDefinitionError, slug, field="static_ids"):
         _load(connection, slug, ids)
         fetch_all(connection, "drop_incoming_ids")
 
 
 def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
-    """Copy the ids into a temporary table; raise for those that cannot be used."""
+    """Copy the ids into a temporary table, and raise an error if any cannot be used."""
     key_type = names.key_type(connection)
     fetch_all(connection, compose("create_incoming_ids", key_type=sql.SQL(key_type)))
     bad: list[tuple[int, str]] = []
     invalid = 0
     entries = _numbered(ids)
-    # The ids may come from a query on this very connection, which waits while a COPY is open.
+    # The ids may come from a query on this connection, which cannot run while a COPY is open.
     while batch := list(islice(entries, BATCH)):
         with connection.cursor() as cursor, cursor.copy(sql_text("copy_incoming_ids")) as copy:
             for line, raw in batch:
@@ -110,7 +110,7 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
 
 
 def _refusal(slug: str, total: int, bad: list[tuple[int, str]]) -> SegmentDefinitionError:
-    reasons = [f"  line {line}: {why}" for line, why in bad]
+    reasons = [f"  line {line}: {reason}" for line, reason in bad]
     if total > len(bad):
         reasons.append(f"  and {total - len(bad)} more")
     lines = "1 line" if total == 1 else f"{total} lines"
@@ -123,7 +123,7 @@ def _refusal(slug: str, total: int, bad: list[tuple[int, str]]) -> SegmentDefini
 
 
 def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
-    """Yield each id with its line number, from 1; blank lines are skipped."""
+    """Yield each id with its line number, from 1. Skip blank lines."""
     if isinstance(ids, str):
         for line, entry in enumerate(io.StringIO(ids, newline=None), 1):
             if entry.strip():
@@ -136,20 +136,20 @@ def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
 
 
 def parse_key(raw: Any, key_type: str) -> Any:
-    """Return the user key that an entry names.
+    """Return the key of a user that an entry means.
 
     Raises:
-        ValueError: when it names none, with the reason.
+        ValueError: when it cannot be one, with the reason.
     """
-    shown = repr(raw) if not isinstance(raw, str) else f'"{raw[:80]}"'
+    label = repr(raw) if not isinstance(raw, str) else f'"{raw[:80]}"'
     if raw is None or isinstance(raw, bool):
-        raise ValueError(f"{shown} is not a user id")
+        raise ValueError(f"{label} is not a user id")
     if key_type == "bigint":
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", str(raw)) or int(raw) not in BIGINT:
-            raise ValueError(f"{shown} is not a whole number of at most 64 bits")
+            raise ValueError(f"{label} is not a whole number of at most 64 bits")
         return int(raw)
     if "\0" in str(raw):
-        raise ValueError("it has a NUL character")
+        raise ValueError("it contains a NUL character")
     try:
         return names.user_key_field().to_python(raw)
     except ValidationError as error:
