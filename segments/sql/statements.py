@@ -41,7 +41,4 @@ def _statements() -> dict[str, LiteralString]:
             _, *sections = NAME.split(file.read_text(encoding="utf-8"))
             for name, text in zip(sections[::3], sections[2::3], strict=True):
                 texts[name] = text.strip("\n")
-    return {
-        name: PART.sub(lambda part: texts[part[1]], text)  # type: ignore[misc]
-        for name, text in texts.items()
-    }
+    return {name: PART.sub(lambda part: texts[part[1]], text) for name, text in texts.items()}
