@@ -21,7 +21,7 @@ NAME = "segments_bench"
 FEW = "segments_bench_few"
 """A copy of it from when there were few segments."""
 
-MARK = "The benchmarks of django-segments, dropped and created anew by each run of them."
+SIGNATURE = "The benchmarks of django-segments, dropped and created anew by each run of them."
 """The comment by which a database of the benchmarks is told from others."""
 
 
@@ -87,7 +87,9 @@ def _create(server: psycopg.Connection[Any], name: str, template: str) -> None:
         )
     )
     server.execute(
-        sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(MARK))
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(
+            sql.Identifier(name), sql.Literal(SIGNATURE)
+        )
     )
 
 
@@ -95,6 +97,6 @@ def _drop(server: psycopg.Connection[Any], name: str) -> None:
     found = server.execute(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
     ).fetchone()
-    if found and found[0] != MARK:
+    if found and found[0] != SIGNATURE:
         raise NotOursError(f'The server has a database "{name}" that no benchmark has made.')
     server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

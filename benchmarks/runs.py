@@ -9,8 +9,8 @@ from rich.progress import Progress
 from benchmarks import data, database
 from benchmarks.report import Comparison
 from benchmarks.timing import ONCE, Side, measure
-from segments import runs
 from segments.models import Segment, Status
+from segments.refreshing import many
 
 DEFINITIONS = (
     "SELECT id FROM {users} WHERE username LIKE '%{n:03}'",
@@ -94,7 +94,7 @@ def _run(
     """Return a run that must give all segments one status."""
 
     def run() -> None:
-        results = list(runs.refresh_many(segments, force=force, jobs=jobs))
+        results = list(many.refresh_many(segments, force=force, jobs=jobs))
         if others := [result for result in results if result.status != status]:
             raise RuntimeError(f"{len(others)} refreshes did not end as {status}: {others[0]}")
 

@@ -28,7 +28,7 @@ def compare(progress: Progress) -> list[Comparison]:
 
 
 def _detach_and_attach() -> None:
-    detached = list(sync.detach(by_hand=False))
+    detached = list(sync.detach(manual=False))
     attached = list(sync.sync())
     if len(detached) != len(attached) or any(entry.error for entry in attached):
         raise RuntimeError("Not all segments were detached and attached.")

@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 NAME = os.environ.get("SEGMENTS_DEMO_DATABASE", "segments_demo")
 
-MARK = "The demo of django-segments, dropped and created anew by each run of it."
+SIGNATURE = "The demo of django-segments, dropped and created anew by each run of it."
 """The comment by which a database of the demo is told from others."""
 
 
@@ -35,7 +35,7 @@ def recreate(url: str) -> str:
             "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
             [NAME],
         ).fetchone()
-        if found and found[0] != MARK:
+        if found and found[0] != SIGNATURE:
             raise RuntimeError(
                 f'The server has a database "{NAME}" that no demo has made. '
                 "Name another one: SEGMENTS_DEMO_DATABASE=..."
@@ -43,7 +43,9 @@ def recreate(url: str) -> str:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
         # From template0: nobody is ever connected to it, and it is as Postgres made it.
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
-        connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(MARK)))
+        connection.execute(
+            sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(SIGNATURE))
+        )
         return connection.info.parameter_status("server_version") or "unknown"
 
 

@@ -128,7 +128,7 @@ def _definition(segment: Segment) -> str:
         return f"Customer.{segment.manager_name}.{segment.manager_method}()"
     if segment.kind == "static":
         ids = str(segment.static_ids).split()
-        return f"{len(ids)} ids: {', '.join(ids[: story.SHOWN])}, ..."
+        return f"{len(ids)} ids: {', '.join(ids[: story.MAX_SHOWN])}, ..."
     return segment.definition
 
 

@@ -30,7 +30,7 @@ SELECT user_id FROM segments.lapsed"""
 PILOT = range(900, 22_501, 900)
 """The ids of 25 customers."""
 
-SHOWN = 2
+MAX_SHOWN = 2
 """How many customers are named as examples."""
 
 WHO_LEFT = """
@@ -178,4 +178,4 @@ def _change(segment: Segment, since: Snapshot) -> Change:
 
 
 def _some(customers: QuerySet[Any]) -> list[str]:
-    return list(customers.order_by("id").values_list("username", flat=True)[:SHOWN])
+    return list(customers.order_by("id").values_list("username", flat=True)[:MAX_SHOWN])

@@ -8,15 +8,17 @@ __version__ = "0.1.0"
 HOMES = {
     "Segment": "segments.models",
     "SegmentMixin": "segments.models",
-    "RefreshResult": "segments.outcome",
+    "RefreshResult": "segments.refreshing.history",
     "SegmentError": "segments.exceptions",
     "SegmentDefinitionError": "segments.exceptions",
     "SegmentExecutionError": "segments.exceptions",
     "SegmentLockedError": "segments.exceptions",
+    "refresh_due": "segments.refreshing.many",
+    "refresh_many": "segments.refreshing.many",
     "segment_refreshed": "segments.signals",
     "segment_refresh_failed": "segments.signals",
 }
-"""Where the public names live; models cannot be imported before the apps are loaded."""
+"""The modules of the public names; models cannot be imported before the apps are loaded."""
 
 __all__ = list(HOMES)
 

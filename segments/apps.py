@@ -1,4 +1,4 @@
-"""The app, and what it hooks into Django."""
+"""The configuration of the app."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate, pre_migrate
@@ -13,11 +13,12 @@ class SegmentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers and register the checks."""
-        from segments import checks, migrating  # noqa: F401  # Models are there now.
+        from segments import checks  # noqa: F401  # Models are loaded now.
+        from segments.sync import migrate
 
         pre_migrate.connect(
-            migrating.before_migrate, sender=self, dispatch_uid="segments.before_migrate"
+            migrate.before_migrate, sender=self, dispatch_uid="segments.before_migrate"
         )
         post_migrate.connect(
-            migrating.after_migrate, sender=self, dispatch_uid="segments.after_migrate"
+            migrate.after_migrate, sender=self, dispatch_uid="segments.after_migrate"
         )

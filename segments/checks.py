@@ -12,16 +12,22 @@ from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
-from segments.mixin import SegmentMixin
-from segments.sql import rights, text
-from segments.sql.readers import missing_roles
+from segments.pgviews.readers import missing_roles
+from segments.roles import rights
+from segments.rows import write_alias
+from segments.sql.session import fetch_all
+from segments.users import SegmentMixin
 
-OLDEST = 150000
+MIN_PG_VERSION = 150000
 """PostgreSQL 15, as `server_version_num` says it."""
+
+
+SERVER_COLUMNS = ("database", "server", "role", "login", "may_temp", "may_create")
+"""What `select_server` returns."""
 
 
 @register()
@@ -84,7 +90,7 @@ def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
         return []
     found: list[CheckMessage] = []
     version = connection.pg_version  # type: ignore[attr-defined]
-    if version < OLDEST:
+    if version < MIN_PG_VERSION:
         found.append(
             Error(
                 f'segments needs PostgreSQL 15; the server of "{alias}" is {version // 10000}.',
@@ -93,7 +99,7 @@ def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
             )
         )
     server = _server(connection)
-    models = _segment_alias()
+    models = write_alias() or DEFAULT_DB_ALIAS
     apart = (
         models != alias and models in connections and connections[models].vendor == "postgresql"
     )
@@ -145,36 +151,36 @@ def _check_roles(
     login = rights.Owner(server["role"], owns=role is None, books=True)
     owner = login if role is None else rights.Owner(role, member=server["login"])
     roles = ["--role", owner.role, "--app-role", owner.member or app]
-    command = shlex.join(["manage.py", "segments_grants", *roles, "--apply"])
+    command = shlex.join(["manage.py", "grant_segments", *roles, "--apply"])
     grants = f"As a role that may grant this (--using an alias of it): {command}"
     named = f'"{alias}" logs in as "{login.role}"'
     who = named if role is None else f'SEGMENTS_EXEC_ROLE is "{role}"'
-    if lacks := rights.lacks(connection, owner):
+    if missing := rights.missing(connection, owner):
         yield Error(
-            f"{who}, and that lacks: {', '.join(lacks)}.",
+            f"{who}, and that lacks: {', '.join(missing)}.",
             hint=grants,
             id="segments.E010",
         )
-    if role is not None and apart and (lacks := rights.lacks(connection, login)):
+    if role is not None and apart and (missing := rights.missing(connection, login)):
         yield Error(
-            f"{named}, and that lacks, to refresh segments: {', '.join(lacks)}.",
+            f"{named}, and that lacks, to refresh segments: {', '.join(missing)}.",
             hint="Grant it these.",
             id="segments.E010",
         )
     if owner.role == app:
         return
-    if lacks := rights.app_lacks(connection, app):
+    if missing := rights.missing_for_app(connection, app):
         yield Error(
             f'The application\'s role "{app}" may not ask for members, and lacks: '
-            f"{', '.join(lacks)}.",
+            f"{', '.join(missing)}.",
             hint=grants,
             id="segments.E011",
         )
-    if excess := rights.excess(connection, owner):
+    if surplus := rights.surplus(connection, owner):
         yield CheckWarning(
-            f'The role "{owner.role}" is there to own the views, and it {", ".join(excess)}.',
+            f'The role "{owner.role}" is there to own the views, and it {", ".join(surplus)}.',
             hint="Definitions have all the rights of that role. Take these away (what it may do "
-            "with the tables segments_*, segments_grants takes away), or use another role.",
+            "with the tables segments_*, grant_segments takes away), or use another role.",
             id="segments.W002",
         )
 
@@ -198,14 +204,6 @@ def _check_settings() -> list[CheckMessage]:
     return found
 
 
-def _segment_alias() -> str:
-    return router.db_for_write(apps.get_model("segments", "Segment")) or DEFAULT_DB_ALIAS
-
-
 def _server(connection: BaseDatabaseWrapper) -> dict[str, Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            text("select_server"), {"schema": conf.schema(), "live_schema": conf.live_schema()}
-        )
-        names = [column[0] for column in cursor.description]
-        return dict(zip(names, cursor.fetchone(), strict=True))
+    (row,) = fetch_all(connection, "select_server")
+    return dict(zip(SERVER_COLUMNS, row, strict=True))

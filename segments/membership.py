@@ -1,4 +1,4 @@
-"""Asking a segment: is a user in it, which users are?"""
+"""Ask a segment: is a user in it, which users are?"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,23 +9,26 @@ from django.db import models, router
 from django.db.models.expressions import RawSQL
 
 from segments.exceptions import SegmentExecutionError, from_driver, translated
-from segments.sql import members, session, view_models
+from segments.pgviews import probe
+from segments.pgviews.members import is_live_member, live_query, members_among
+from segments.pgviews.models import SegmentView, segment_view
+from segments.sql import session
 
 
-def key_of(user: Any) -> Any:
-    """Return the primary key of a user; anything else is taken for such a key."""
+def user_key(user: Any) -> Any:
+    """Return the primary key of a user; anything else is taken as such a key."""
     return getattr(user, "pk", user)
 
 
 def existing_keys(**lookups: Any) -> "models.QuerySet[Any, Any]":
-    """Return the keys of the rows in the table of users, as a query for others to be made with."""
+    """Return the keys in the table of users, as a query to build others with."""
     return get_user_model()._base_manager.filter(**lookups).values("pk")
 
 
-class HasMembers(models.Model):
+class MembersMixin(models.Model):
     """What `Segment` answers about its members.
 
-    Reads follow the database routers, so one may send them to a streaming replica.
+    Reads follow the database routers, so a router may send them to a streaming replica.
     """
 
     slug: Any
@@ -36,15 +39,15 @@ class HasMembers(models.Model):
         abstract = True
 
     @property
-    def view(self) -> type[view_models.SegmentView]:
+    def view(self) -> type[SegmentView]:
         """The materialized view as a Django model with the one field `user`."""
-        return view_models.segment_view(self.slug)
+        return segment_view(self.slug)
 
     @property
     def members(self) -> "models.QuerySet[Any]":
-        """The users in the segment as of its last refresh; a queryset of the user model.
+        """The users in the segment at its last refresh; a queryset of the user model.
 
-        As long as the segment was never populated, they are those of now.
+        Until the first refresh, these are the live members.
         """
         if self.refreshed_at is None:
             return self.members_live
@@ -53,11 +56,11 @@ class HasMembers(models.Model):
     @property
     def members_live(self) -> "models.QuerySet[Any]":
         """The users in the segment now. Evaluates the definition as part of each query."""
-        query = members.live_query(self.slug)
-        return _users().filter(pk__in=RawSQL(query, ()))  # noqa: S611  # It is ours.
+        query = live_query(self.slug)
+        return _users().filter(pk__in=RawSQL(query, ()))  # noqa: S611  # It is our own statement.
 
     def count_members(self) -> int:
-        """Return the number of members as of the last refresh, without users deleted since.
+        """Return the number of members at the last refresh, without users deleted since.
 
         One count over the view and the keys of users.
         """
@@ -70,24 +73,24 @@ class HasMembers(models.Model):
             yield from self._ids().iterator(chunk_size=10_000)
 
     def has_member(self, user: Any) -> bool:
-        """Return whether the user is in the segment as of its last refresh. One query.
+        """Return whether the user was in the segment at its last refresh. One query.
 
         A segment that was never populated answers from its live view.
 
         Args:
-            user: A user or the primary key of one. One without a key is in no segment, and so is
-                one whose user was deleted since the refresh, in whatever way.
+            user: A user or a user's primary key. A user without a key is in no segment, and
+                neither is one who was deleted since the refresh, by whatever means.
 
         Raises:
             SegmentExecutionError: when the database does not answer.
         """
-        key = key_of(user)
+        key = user_key(user)
         if key is None:
             return False
         if self.refreshed_at is None:
             return self.has_member_live(key)
         try:
-            return members.is_member(self._read_from, self.slug, key)
+            return probe.is_member(self._read_from, self.slug, key)
         except django.db.Error as error:
             raise from_driver(error, SegmentExecutionError, self.slug) from error
 
@@ -97,14 +100,12 @@ class HasMembers(models.Model):
         Evaluates the definition for this user, under `SEGMENTS_STATEMENT_TIMEOUT`. Costs whatever
         Postgres needs for that, and four round trips.
         """
-        key = key_of(user)
+        key = user_key(user)
         if key is None:
             return False
-        with (
-            translated(SegmentExecutionError, self.slug),
-            session.limited(self._read_from, self.slug, writes=False, timeout=self.timeout),
-        ):
-            return members.is_live_member(self._read_from, self.slug, key)
+        alias = self._read_from
+        with session.transaction(alias, self.slug, read_only=True, timeout=self.timeout):
+            return is_live_member(alias, self.slug, key)
 
     def has_members(self, users: Iterable[Any]) -> set[Any]:
         """Return the primary keys of those users that are in the segment. One query.
@@ -117,12 +118,12 @@ class HasMembers(models.Model):
                 users = users.values("pk")
             with translated(SegmentExecutionError, self.slug):
                 return set(self._ids().filter(pk__in=users))
-        wanted = [key for key in map(key_of, users) if key is not None]
+        keys = [key for key in map(user_key, users) if key is not None]
         with translated(SegmentExecutionError, self.slug):
-            return members.among(self._read_from, self.slug, wanted, self.refreshed_at is None)
+            return members_among(self._read_from, self.slug, keys, self.refreshed_at is None)
 
     def _ids(self) -> "models.QuerySet[Any, Any]":
-        """Return the keys of the members: of the view, without users deleted since its refresh."""
+        """Return the keys of the members, without users deleted since the refresh."""
         if self.refreshed_at is None:
             return self.members_live.using(self._read_from).values_list("pk", flat=True)
         rows = self.view.objects.using(self._read_from).filter(user_id__in=existing_keys())

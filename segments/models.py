@@ -1,8 +1,7 @@
 """The models: segments, their static ids, who is in them, and the history of their refreshes."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
@@ -12,19 +11,21 @@ from django.db import models, router
 from django.db.models.functions import Replace
 from django.utils.translation import gettext_lazy as _
 
+from segments import refresh as refresh_module
+from segments import saving
+from segments.definition.mixin import DefinitionMixin
 from segments.exceptions import SegmentDefinitionError, SegmentError
-from segments.membership import HasMembers
-from segments.mixin import SegmentMixin as SegmentMixin
+from segments.membership import MembersMixin
+from segments.pgviews.comments import Label
 from segments.querysets import MembershipQuerySet
 from segments.querysets import SegmentQuerySet as SegmentQuerySet
-from segments.sql import labels, names
-from segments.sql.static_ids import OneShot, StaticIds
-
-if TYPE_CHECKING:
-    from segments.outcome import RefreshResult
-    from segments.preview import Preview
-
-# What stands above this module is imported by the methods that call it.
+from segments.refreshing.history import RefreshResult
+from segments.refreshing.many import refresh_with_dependents
+from segments.rows import Status as Status
+from segments.sql import names
+from segments.users import SegmentMixin as SegmentMixin
+from segments.validation.checks import validate
+from segments.validation.preview import Preview, preview
 
 
 def validate_slug(value: str) -> None:
@@ -35,20 +36,11 @@ def validate_slug(value: str) -> None:
         raise ValidationError(error.message) from error
 
 
-class Status(models.TextChoices):
-    """How a segment, or a refresh of it, is doing; only a refresh can be `unchanged`."""
-
-    UNPOPULATED = "unpopulated", _("unpopulated")
-    REFRESHED = "refreshed", _("refreshed")
-    UNCHANGED = "unchanged", _("unchanged")
-    FAILED = "failed", _("failed")
-
-
-class Segment(HasMembers):
+class Segment(MembersMixin, DefinitionMixin):
     """A named set of users.
 
     Its definition is SQL, a list of ids (`static_ids`), SQL and a list, or a manager method. Its
-    members are kept in a materialized view; `save()` and `delete()` keep the views in step.
+    members are in a materialized view; `save()` and `delete()` keep the views in step.
     """
 
     Status = Status
@@ -59,11 +51,13 @@ class Segment(HasMembers):
         max_length=names.MAX_BYTES,
         unique=True,
         validators=[validate_slug],
-        help_text=_("Names the view, too: a-z, digits, hyphens and underscores."),
+        help_text=_(
+            "Names the segment in code, and its view: a-z, digits, hyphens and underscores."
+        ),
     )
     description = models.TextField(_("description"), blank=True)
     definition = models.TextField(
-        _("definition"), blank=True, help_text=_("One SELECT that gives user ids.")
+        _("definition"), blank=True, help_text=_("One SELECT that returns user ids.")
     )
     model = models.ForeignKey(
         ContentType,
@@ -72,7 +66,7 @@ class Segment(HasMembers):
         blank=True,
         related_name="+",
         verbose_name=_("model"),
-        help_text=_("The model that has the manager; the user model if left empty."),
+        help_text=_("The model that has the manager. Empty means the user model."),
     )
     manager_name = models.CharField(_("manager"), max_length=100, default="objects", blank=True)
     manager_method = models.CharField(
@@ -82,48 +76,47 @@ class Segment(HasMembers):
         help_text=_("Takes no arguments and returns a queryset of users, or of their ids."),
     )
     priority = models.IntegerField(
-        _("priority"), default=0, help_text=_("Segments with a higher one come first.")
+        _("priority"), default=0, help_text=_("Segments with a higher priority come first.")
     )
     refresh_every = models.DurationField(
         _("refresh every"),
         null=True,
         blank=True,
-        help_text=_("The interval of refresh_segments --due, as in 1 06:00:00."),
+        help_text=_("The time between scheduled refreshes, such as 1 06:00:00 for 30 hours."),
     )
     timeout = models.DurationField(
         _("timeout"),
         null=True,
         blank=True,
         validators=[MinValueValidator(timedelta(milliseconds=1))],
-        help_text=_("How long a statement of it may run; that of the settings if left empty."),
+        help_text=_(
+            "How long its queries may run, such as 00:05:00. Empty means the setting's value."
+        ),
     )
     is_active = models.BooleanField(
         _("active"),
         default=True,
-        help_text=_("Others are left out when all are refreshed, and keep their last members."),
+        help_text=_("Inactive segments are skipped by bulk refreshes and keep their members."),
     )
     members_count = models.BigIntegerField(_("members"), null=True, editable=False)
     refreshed_at = models.DateTimeField(_("refreshed"), null=True, editable=False)
     status = models.CharField(
         _("status"),
         max_length=20,
-        choices=[each for each in Status.choices if each[0] != Status.UNCHANGED],
+        choices=[choice for choice in Status.choices if choice[0] != Status.UNCHANGED],
         default=Status.UNPOPULATED,
         editable=False,
     )
     last_error = models.TextField(_("last error"), blank=True, editable=False)
     failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
-    # When a refresh last began, whatever came of it; None makes it due.
+    # When a refresh last began, whatever its outcome; None makes the segment due.
     attempted_at = models.DateTimeField(_("attempted"), null=True, editable=False)
-    # What the last refresh has read, see sql/traces.py; empty if that cannot be told apart.
-    trace = models.CharField(max_length=32, default="", editable=False)
+    # What the last refresh has read, see refreshing/unchanged.py; empty if that is unknown.
+    read_digest = models.CharField(max_length=32, default="", editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
     objects = SegmentQuerySet.as_manager()
-
-    _static_ids: StaticIds | None = None
-    _allow_cost = False
 
     class Meta:
         ordering = ("-priority", "slug")
@@ -132,8 +125,8 @@ class Segment(HasMembers):
                 Replace("slug", models.Value("-"), models.Value("_")),
                 name="segments_segment_view_name",
                 violation_error_message=_(
-                    "Another segment has this slug but for hyphens and underscores; both would "
-                    "have a view of the same name."
+                    "Another segment has this slug, apart from hyphens and underscores; both "
+                    "would have a view of the same name."
                 ),
             ),
         )
@@ -149,7 +142,7 @@ class Segment(HasMembers):
         return self.name
 
     def __len__(self) -> int:
-        """Return the number of members as of the last refresh. One count over the view."""
+        """Return the number of members at the last refresh. One count over the view."""
         return self.count_members()
 
     def __bool__(self) -> bool:
@@ -158,58 +151,19 @@ class Segment(HasMembers):
     # Definition
 
     @property
-    def kind(self) -> str:
-        """`sql`, `manager` or `static`."""
-        if self.manager_method:
-            return "manager"
-        return "sql" if self.definition else "static"
-
-    @property
-    def static_ids(self) -> StaticIds:
-        """The ids that are in the segment whatever its definition says, one a line.
-
-        Takes text or an iterable of ids or users, which `save()` reads once and streams into the
-        database. Until then, this is what was assigned.
-        """
-        if self._static_ids is not None:
-            return self._static_ids
-        saved = StaticMember.objects.filter(segment_id=self.pk).order_by("user_id")
-        return "\n".join(map(str, saved.values_list("user_id", flat=True).iterator()))
-
-    @static_ids.setter
-    def static_ids(self, ids: StaticIds) -> None:
-        self._static_ids = OneShot(ids) if isinstance(ids, Iterator) else ids
-
-    @property
-    def unsaved_static_ids(self) -> StaticIds | None:
-        """The static ids that were assigned and that `save()` has yet to take."""
-        return self._static_ids
-
-    @property
-    def allow_cost(self) -> bool:
-        """Whether the next `save()` takes a definition above `SEGMENTS_MAX_COST`; not stored."""
-        return self._allow_cost
-
-    @allow_cost.setter
-    def allow_cost(self, allow: bool) -> None:
-        self._allow_cost = allow
-
-    @property
-    def label(self) -> labels.Label:
-        """How the segment's views say what they are."""
-        return labels.Label(self.slug, self.name, self.description)
+    def label(self) -> Label:
+        """The words that the comments on the segment's views repeat."""
+        return Label(self.slug, self.name, self.description)
 
     def clean(self) -> None:
-        """Validate the definition by running it once, in a transaction that is rolled back."""
-        from segments import validation
-
+        """Validate the definition by evaluating it once, in a transaction that is rolled back."""
         super().clean()
         try:
             names.check_slug(self.slug)
         except SegmentDefinitionError:
-            return  # The field's own validator says so.
+            return  # The field's own validator reports it.
         try:
-            validation.validate(self)
+            validate(self)
         except SegmentError as error:
             raise ValidationError(str(error), code=error.field) from error
 
@@ -226,14 +180,12 @@ class Segment(HasMembers):
             SegmentExecutionError: when Postgres cannot run the definition.
             SegmentLockedError: when the segment is being refreshed or changed for too long.
         """
-        from segments import lifecycle
-
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         key, adding = self.pk, self._state.adding
         try:
-            with lifecycle.saving(self, using):
+            with saving.saved(self, using):
                 super().save(*args, **{**kwargs, "using": using})
-            self._static_ids, self._allow_cost = None, False
+            self.discard_unsaved()
         except BaseException:
             if adding:  # There is no such row, so this instance is as new as it was.
                 self.pk, self._state.adding = key, True
@@ -248,47 +200,34 @@ class Segment(HasMembers):
             SegmentExecutionError: when other segments or views read it, naming them; nothing is
                 deleted then.
         """
-        from segments import lifecycle
-
         using = using or router.db_for_write(type(self), instance=self)
         key = self.pk
         try:
-            with lifecycle.deleting(self, using):
+            with saving.deleted(self, using):
                 return super().delete(using=using, keep_parents=keep_parents)
         except BaseException:
-            self.pk = key  # Django has taken it away, and the row is there.
+            self.pk = key  # Django has removed it, but the row exists.
             raise
 
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        """Reload the fields, and forget static ids that were assigned and not saved."""
-        super().refresh_from_db(*args, **kwargs)
-        # Django loads a deferred field like this, too.
-        if kwargs.get("fields", args[1] if len(args) > 1 else None) is None:
-            self._static_ids = None
-
-    def preview(self, limit: int = 10) -> "Preview":
-        """Return who would be in it, saved or not, and at what cost; see `segments.preview`."""
-        from segments import preview
-
-        return preview.preview(self, limit)
+    def preview(self, limit: int = 10) -> Preview:
+        """Return who would be in it, saved or not; see `segments.validation.preview`."""
+        return preview(self, limit)
 
     def refresh(
         self, concurrently: bool = True, *, with_dependents: bool = False, force: bool = False
-    ) -> "RefreshResult":
-        """Recompute the members; readers see the old ones until this is committed.
+    ) -> RefreshResult:
+        """Recompute the members; readers see the former ones until this is committed.
 
         See `segments.refresh.refresh`.
 
         Args:
-            with_dependents: Go on with the active segments that read this one, and those that read
-                them; what came of each is in `dependents` of the result.
-            force: Recompute also where nothing was written since the last refresh.
+            with_dependents: Go on with the active segments that read this one, directly or not;
+                their results are in `dependents` of the result.
+            force: Recompute even if nothing was written since the last refresh.
         """
-        from segments import refresh, runs
-
         if with_dependents:
-            return runs.refresh_with_dependents(self, concurrently, force=force)
-        return refresh.refresh(self, concurrently, force=force)
+            return refresh_with_dependents(self, concurrently, force=force)
+        return refresh_module.refresh(self, concurrently, force=force)
 
 
 class StaticMember(models.Model):
@@ -307,9 +246,9 @@ class StaticMember(models.Model):
 
 
 class Membership(models.Model):
-    """That a user is in a segment as of its last refresh: an index over the views.
+    """A user's membership at the segment's last refresh; an index over the views.
 
-    Without constraints in the database: their triggers would cost more than a refresh.
+    It has no constraints in the database: their triggers would cost more than a refresh.
     """
 
     pk = models.CompositePrimaryKey("user_id", "segment_id")
@@ -328,7 +267,7 @@ class Membership(models.Model):
     objects = MembershipQuerySet.as_manager()
 
     class Meta:
-        # Reconciling a segment costs its size, and not the table's.
+        # With this, reconciling costs the segment's size, not the table's.
         indexes = (models.Index(fields=["segment", "user"], name="segments_membership_segment"),)
 
     def __str__(self) -> str:

@@ -1,11 +1,12 @@
-"""Asking for segments and memberships."""
+"""Querysets of segments and of memberships."""
 
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.db import models, transaction
 
-from segments.membership import existing_keys, key_of
+from segments.membership import existing_keys, user_key
+from segments.refreshing.order import ordered
+from segments.rows import membership_rows
 
 if TYPE_CHECKING:
     from segments.models import Membership, Segment  # noqa: F401  # mypy needs the names below.
@@ -15,15 +16,13 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
     """Segments, by priority."""
 
     def for_user(self, user: Any) -> "SegmentQuerySet":
-        """Return the segments that the user is in as of their last refresh, by priority.
+        """Return the segments that the user was in at their last refresh, by priority.
 
         Args:
-            user: A user or the primary key of one.
+            user: A user or a user's primary key.
         """
-        membership: Any = apps.get_model("segments", "Membership")
-        return self.filter(
-            pk__in=membership.objects.of_user(key_of(user)).values("segment_id")
-        ).order_by("-priority", "slug")
+        memberships = membership_rows().of_user(user_key(user))
+        return self.filter(pk__in=memberships.values("segment_id")).order_by("-priority", "slug")
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete the segments and their views, those that read others first.
@@ -31,15 +30,13 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
         Raises:
             SegmentExecutionError: when anything else reads one of them; none is deleted then.
         """
-        from segments import order
-
-        self._for_write = True  # So that self.db is not that of a replica.
+        self._for_write = True  # So that self.db is not a replica.
         total, by_model = 0, dict[str, int]()
         with transaction.atomic(using=self.db):
-            for segment in reversed(order.ordered(self)):
-                count, each = segment.delete(using=self.db)
+            for segment in reversed(ordered(self)):
+                count, counts = segment.delete(using=self.db)
                 total += count
-                for label, number in each.items():
+                for label, number in counts.items():
                     by_model[label] = by_model.get(label, 0) + number
         return total, by_model
 
@@ -51,5 +48,5 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
     """Memberships."""
 
     def of_user(self, key: Any) -> "MembershipQuerySet":
-        """Return those of one user; none of one whose row was deleted past Django, in SQL."""
+        """Return those of one user; none if the user was deleted in SQL, behind Django's back."""
         return self.filter(user_id=key, user_id__in=existing_keys(pk=key))

@@ -102,15 +102,15 @@ def login(exec_alias, query):
         yield owner
         query("RESET SESSION AUTHORIZATION")
         connections["exec"].close()
-        segments_grants(owner, "--revoke")
+        grant_segments(owner, "--revoke")
 
 
-def segments_grants(owner, *options):
+def grant_segments(owner, *options):
     with connection.cursor() as cursor:
         cursor.execute("SELECT session_user::text")
         (app,) = cursor.fetchone()
     roles = ("--role", owner, "--app-role", app)
-    call_command("segments_grants", *roles, "--apply", *options, stdout=StringIO())
+    call_command("grant_segments", *roles, "--apply", *options, stdout=StringIO())
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "exec"])
@@ -124,11 +124,11 @@ def test_login__of_its_own_is_looked_at(login, query):
     assert kind == "segments.E010"
     assert told.startswith(f'"exec" logs in as "{login}", and that lacks: CREATE on the schemas')
     assert "DELETE on segments_membership, INSERT on segments_membership, SELECT on" in told
-    segments_grants(login)
+    grant_segments(login)
     assert found() == []
     query(f'REVOKE INSERT ON segments_membership FROM "{login}"')
     assert found()[0][1].endswith("lacks: INSERT on segments_membership.")
-    segments_grants(login)
+    grant_segments(login)
     query(f'GRANT pg_read_all_stats TO "{login}"')
     assert found() == []
     query(f'GRANT pg_monitor TO "{login}"')
@@ -144,7 +144,7 @@ def test_login__of_its_own_is_looked_at(login, query):
 
 @pytest.mark.django_db(transaction=True, databases=["default", "exec"])
 def test_application__besides_a_login_of_its_own_is_looked_at(login, query):
-    segments_grants(login)
+    grant_segments(login)
     with committed_role("check_app") as app:
         query(f'SET SESSION AUTHORIZATION "{app}"')
         (message,) = checks.check_server(databases=["exec"])

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from segments import checks, sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
-from segments.sql.rights import READ
+from segments.roles.rights import VIEW_COLUMNS
 from tests.conftest import USERS
 from tests.processes import ROOT
 
@@ -31,7 +31,7 @@ def grants(roles, *options, apply=True):
     out = StringIO()
     role, app, reader = roles
     call_command(
-        "segments_grants", "--role", role, "--app-role", app, "--reader", reader, *options,
+        "grant_segments", "--role", role, "--app-role", app, "--reader", reader, *options,
         *(["--apply"] if apply else []), stdout=out,
     )  # fmt: skip
     return out.getvalue()
@@ -242,14 +242,16 @@ def test_owner__reads_of_the_tables_of_segments_what_views_read(roles, make, que
         "JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
         "WHERE v.relnamespace IN ('segments'::regnamespace, 'segments_live'::regnamespace)"
     )
-    granted = {(table, column) for table in READ for column in readable(query, roles[0], table)}
+    granted = {
+        (table, column) for table in VIEW_COLUMNS for column in readable(query, roles[0], table)
+    }
     assert granted == set(read)
     assert privileges(query, roles[0]) == set()
 
 
 def test_surplus__of_an_earlier_run_is_taken_back(roles, orders, query, settings):
     grants(roles, "--read", "shop_offer", "--read", "shop_order")
-    for table in READ:
+    for table in VIEW_COLUMNS:
         query(f'GRANT SELECT, INSERT ON {table} TO "{roles[0]}"')
     settings.SEGMENTS_EXEC_ROLE = roles[0]
     (told,) = checks.check_server(databases=["default"])
@@ -323,7 +325,7 @@ def test_application__that_is_no_member_is_told_by_the_checks(restricted, settin
     assert asks.msg.endswith("lacks: USAGE on schema segments_live, SELECT on segments.vip.")
     for told in owner, asks:
         assert told.hint.endswith(
-            f"manage.py segments_grants --role '{role}' --app-role '{app}' --apply"
+            f"manage.py grant_segments --role '{role}' --app-role '{app}' --apply"
         )
 
 
@@ -520,7 +522,7 @@ def test_revoke__takes_all_back(roles, orders, make, query, capsys):
 def test_revoke__after_all_was_dropped(restricted, query):
     call_command("drop_segments", "--yes", stdout=StringIO())
     query("RESET SESSION AUTHORIZATION")
-    for table in READ:
+    for table in VIEW_COLUMNS:
         query(f"ALTER TABLE {table} RENAME TO gone_{table}")
     printed = grants(restricted, "--revoke")
     assert "SCHEMA segments" not in printed

@@ -247,10 +247,10 @@ def test_during__members_stay_readable_and_refreshes_stand_aside(
         answers.append(gold.refresh().status)
         with pytest.raises(SegmentExecutionError, match='"gold" is detached'):
             users[0].is_member_live(gold)
-        with pytest.raises(SegmentLockedError, match="a migration is under way"):
+        with pytest.raises(SegmentLockedError, match="a migration is running"):
             Segment.objects.create(name="x", slug="x", static_ids=[])
         gold.definition += " AND score < 3"
-        with pytest.raises(SegmentLockedError, match="a migration is under way"):
+        with pytest.raises(SegmentLockedError, match="a migration is running"):
             gold.save()
         gold.refresh_from_db()
         gold.priority = 5
@@ -403,7 +403,7 @@ def test_options__that_migrate_nothing_detach_nothing(witness, evolve, relation)
 
 
 def test_database__that_is_another_is_left_alone(witness, evolve, tmp_path):
-    from segments.migrating import after_migrate, before_migrate
+    from segments.sync.migrate import after_migrate, before_migrate
 
     connections.settings["lite"] = {
         **connections.settings["default"],
@@ -451,10 +451,10 @@ def test_commands__for_changes_by_hand(witness, query, users):
 
 
 @pytest.mark.roles
-def test_segments_using__names_what_reads_a_table_or_a_column(witness, query):
+def test_find_segments__names_what_reads_a_table_or_a_column(witness, query):
     def run(what):
         out = StringIO()
-        call_command("segments_using", what, stdout=out)
+        call_command("find_segments", what, stdout=out)
         return out.getvalue().splitlines()
 
     bi = [line for line in run("stock_plan") if line.startswith("view")]

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Segment, Status
-from segments.sql import view_models
+from segments.pgviews import models as view_models
 from tests.conftest import USERS
 from tests.shop.models import Offer, Order
 

@@ -5,9 +5,10 @@ import threading
 import pytest
 from django.db import connections
 
-from segments import conf, runs, sync
+from segments import conf, sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Membership, Segment
+from segments.refreshing import many
 from tests.conftest import EVEN, HELD, HOLD, USERS
 from tests.waiting import until
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.django_db
 def test_refresh_many__goes_on_after_a_failure(failing, make, staff):
     make("after", definition=EVEN)
     make("before", definition=EVEN)
-    results = {r.slug: r for r in runs.refresh_many(Segment.objects.all(), force=True)}
+    results = {r.slug: r for r in many.refresh_many(Segment.objects.all(), force=True)}
     assert {slug: r.status for slug, r in results.items()} == {
         "after": "refreshed", "before": "refreshed", "failing": "failed",
     }  # fmt: skip
@@ -34,7 +35,7 @@ def test_refresh_many__takes_what_is_read_first(staff, make, query):
     make("a", definition="SELECT user_id FROM bridge")
     make("ab-c", static_ids=[])
     staff(1, 2, 3)
-    results = list(runs.refresh_many(Segment.objects.all()))
+    results = list(many.refresh_many(Segment.objects.all()))
     order = [result.slug for result in results]
     assert order.index("c") < order.index("b") < order.index("a")
     assert {r.slug: r.members_count for r in results} == {"c": 3, "b": 3, "a": 3, "ab-c": 0}
@@ -43,7 +44,7 @@ def test_refresh_many__takes_what_is_read_first(staff, make, query):
 def test_refresh_many__takes_the_last_good_members_of_what_failed_and_says_so(failing, make):
     make("above", definition="SELECT user_id FROM segments.failing")
     make("beside")
-    results = {r.slug: r for r in runs.refresh_many(Segment.objects.all(), force=True)}
+    results = {r.slug: r for r in many.refresh_many(Segment.objects.all(), force=True)}
     assert (results["above"].status, results["above"].members_count) == ("refreshed", 10)
     assert results["above"].notes == (
         "it reads failing, which failed, and has taken its last good members",
@@ -51,7 +52,7 @@ def test_refresh_many__takes_the_last_good_members_of_what_failed_and_says_so(fa
     assert results["beside"].notes == ()
     assert results["failing"].status == "failed"
     # So it does also where that has failed before, in another run.
-    only = runs.refresh_many(Segment.objects.filter(slug="above"), force=True)
+    only = many.refresh_many(Segment.objects.filter(slug="above"), force=True)
     assert [r.notes for r in only] == [results["above"].notes]
 
 
@@ -59,7 +60,7 @@ def test_refresh_many__starts_nothing_once_it_is_stopped(make):
     make("a")
     make("b")
     stop = threading.Event()
-    results = runs.refresh_many(Segment.objects.all(), stop=stop)
+    results = many.refresh_many(Segment.objects.all(), stop=stop)
     assert next(results).slug == "a"
     stop.set()
     assert list(results) == []
@@ -89,7 +90,7 @@ def test_jobs__are_one_in_a_transaction_of_the_caller(staff, make):
     make("a", definition=EVEN)
     make("b", definition=EVEN)
     staff(1)
-    results = list(runs.refresh_many(Segment.objects.all(), jobs=2))
+    results = list(many.refresh_many(Segment.objects.all(), jobs=2))
     assert [r.members_count for r in results] == [1, 1]
 
 
@@ -151,7 +152,7 @@ class TestJobs:
             make(f"mid{n}", definition=f"SELECT user_id FROM segments.base{n}")
         make("top", definition="TABLE segments.mid0 UNION TABLE segments.mid1")
         staff(1, 2, 3)
-        results = list(runs.refresh_many(Segment.objects.all(), jobs=3))
+        results = list(many.refresh_many(Segment.objects.all(), jobs=3))
         place = {r.slug: n for n, r in enumerate(results)}
         assert all(place[f"base{n}"] < place[f"mid{n}"] for n in range(4))
         assert place["top"] > max(place["mid0"], place["mid1"])
@@ -174,9 +175,9 @@ class TestJobs:
         query("SELECT pg_stat_force_next_flush()")
         connected = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         before = query(connected)
-        list(runs.refresh_many(Segment.objects.all(), jobs=2))
+        list(many.refresh_many(Segment.objects.all(), jobs=2))
         until(lambda: query(connected) == before)
-        again = list(runs.refresh_many(Segment.objects.all(), jobs=2))
+        again = list(many.refresh_many(Segment.objects.all(), jobs=2))
         assert {r.status for r in again} == {"unchanged"}
 
     def test_jobs__that_fail_stop_no_others(self, orders, make, query):
@@ -184,7 +185,7 @@ class TestJobs:
         make("bad", definition="SELECT user_id FROM shop_order WHERE 1 / amount <= 1")
         make("good", definition="SELECT user_id FROM shop_order")
         query("UPDATE shop_order SET amount = 0 WHERE amount = 1")
-        results = {r.slug: r for r in runs.refresh_many(Segment.objects.all(), jobs=2)}
+        results = {r.slug: r for r in many.refresh_many(Segment.objects.all(), jobs=2)}
         assert results["good"].status == "refreshed"
         assert "division by zero" in str(results["bad"].error)
         assert Segment.objects.get(slug="bad").failures == 1
@@ -193,7 +194,7 @@ class TestJobs:
         for n in range(4):
             make(f"s{n}", definition=EVEN)
         staff(1)
-        results = runs.refresh_many(Segment.objects.all(), jobs=2)
+        results = many.refresh_many(Segment.objects.all(), jobs=2)
         next(results)
         results.close()
         assert threading.active_count() == 1
@@ -205,14 +206,14 @@ class TestJobs:
         staff(1)
         other = session(conf.exec_connection())
         results = []
-        for result in runs.refresh_many(Segment.objects.all(), jobs=2, force=True):
+        for result in many.refresh_many(Segment.objects.all(), jobs=2, force=True):
             results.append(result)
             other.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND application_name LIKE 'segments: %'"
             )
         assert len(results) == 3
-        for result in runs.refresh_many(Segment.objects.all(), jobs=2, force=True):
+        for result in many.refresh_many(Segment.objects.all(), jobs=2, force=True):
             assert result.members_count == 1
 
     def test_scheduled__leaves_what_another_run_has_done_meanwhile(self, staff, make):
@@ -220,12 +221,12 @@ class TestJobs:
         listed = list(Segment.objects.all())
         staff(1)
         segment.refresh()
-        assert [r.status for r in runs.refresh_many(listed, scheduled=True)] == ["locked"]
+        assert [r.status for r in many.refresh_many(listed, scheduled=True)] == ["locked"]
         assert segment.refreshes.count() == 2
 
 
 def _collect(results):
     try:
-        results.extend(runs.refresh_many(Segment.objects.all(), jobs=2, force=True))
+        results.extend(many.refresh_many(Segment.objects.all(), jobs=2, force=True))
     finally:
         connections.close_all()

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from segments import runs, schedule, sync
+from segments import sync
 from segments.exceptions import SegmentError
 from segments.models import Segment
+from segments.refreshing import many, schedule
 from tests.conftest import EVEN
 
 pytestmark = pytest.mark.django_db
@@ -98,7 +99,7 @@ def test_changed_definition__is_due_at_once_whatever_has_failed(failing, setting
     failing.definition = "SELECT user_id FROM shop_order"
     failing.save()
     assert (failing.status, failing.failures) == ("failed", 0)
-    assert [r.status for r in runs.refresh_due()] == ["refreshed"]
+    assert [r.status for r in many.refresh_due()] == ["refreshed"]
     assert 0.9 * HOUR <= wait(failing) <= HOUR
 
 
@@ -106,16 +107,16 @@ def test_unchanged__counts_as_a_refresh(make, query):
     segment = make(refresh_every=HOUR)
     query("UPDATE segments_segment SET attempted_at = attempted_at - interval '2 hours'")
     segment.refresh_from_db()
-    (result,) = runs.refresh_due()
+    (result,) = many.refresh_due()
     assert result.status == "unchanged"
-    assert list(runs.refresh_due()) == []
+    assert list(many.refresh_due()) == []
 
 
 def test_refresh_due__leaves_inactive_ones(make, query):
     make("off", refresh_every=HOUR, is_active=False)
     make("on", refresh_every=HOUR)
     query("UPDATE segments_segment SET attempted_at = NULL")
-    assert [r.slug for r in runs.refresh_due()] == ["on"]
+    assert [r.slug for r in many.refresh_due()] == ["on"]
 
 
 def test_catalog__shows_when_each_is_due(make, query, settings):

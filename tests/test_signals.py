@@ -5,9 +5,9 @@ import json
 import pytest
 from django.db import connection, transaction
 
-from segments import runs
 from segments.exceptions import SegmentError
 from segments.models import Segment
+from segments.refreshing import many
 from segments.signals import segment_refresh_failed, segment_refreshed
 from tests.conftest import EVEN
 
@@ -60,7 +60,7 @@ def test_failed__is_sent_with_the_error(failing, heard):
     heard.clear()
     with pytest.raises(SegmentError):
         failing.refresh()
-    list(runs.refresh_many([failing]))
+    list(many.refresh_many([failing]))
     assert [signal for signal, _, _ in heard] == [segment_refresh_failed] * 2
     for _, given, within in heard:
         assert "division by zero" in str(given["error"])
@@ -85,7 +85,7 @@ def test_jobs__send_from_the_thread_of_the_caller(make, heard):
     make("a")
     make("b")
     heard.clear()
-    results = list(runs.refresh_many(Segment.objects.all(), jobs=2, force=True))
+    results = list(many.refresh_many(Segment.objects.all(), jobs=2, force=True))
     assert [given["result"] for _, given, _ in heard] == results
 
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, connection
 
-from segments import runs, watch
 from segments.models import Segment
+from segments.refreshing import many, watch
 from tests.conftest import EVEN, HELD, HOLD
 from tests.processes import ROOT
 
@@ -42,7 +42,7 @@ def test_watch__waits_for_the_next_segment_and_no_longer(make):
 
 def test_watch__goes_on_when_the_database_is_back(make, monkeypatch, caplog):
     make(refresh_every=timedelta())
-    due, down = runs.refresh_due, [OperationalError("connection refused")] * 2
+    due, down = many.refresh_due, [OperationalError("connection refused")] * 2
 
     def refresh_due(*args):
         if down:

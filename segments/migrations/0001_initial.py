@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 (
                     "slug",
                     models.CharField(
-                        help_text="Names the view, too: a-z, digits, hyphens and underscores.",
+                        help_text="Names the segment in code, and its view: a-z, digits, hyphens and underscores.",
                         max_length=63,
                         unique=True,
                         validators=[segments.models.validate_slug],
@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
                     "definition",
                     models.TextField(
                         blank=True,
-                        help_text="One SELECT that gives user ids.",
+                        help_text="One SELECT that returns user ids.",
                         verbose_name="definition",
                     ),
                 ),
@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
                     "priority",
                     models.IntegerField(
                         default=0,
-                        help_text="Segments with a higher one come first.",
+                        help_text="Segments with a higher priority come first.",
                         verbose_name="priority",
                     ),
                 ),
@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
                     "refresh_every",
                     models.DurationField(
                         blank=True,
-                        help_text="The interval of refresh_segments --due, as in 1 06:00:00.",
+                        help_text="The time between scheduled refreshes, such as 1 06:00:00 for 30 hours.",
                         null=True,
                         verbose_name="refresh every",
                     ),
@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
                     "is_active",
                     models.BooleanField(
                         default=True,
-                        help_text="Others are left out when all are refreshed, and keep their last members.",
+                        help_text="Inactive segments are skipped by bulk refreshes and keep their members.",
                         verbose_name="active",
                     ),
                 ),
@@ -123,7 +123,7 @@ class Migration(migrations.Migration):
                     "model",
                     models.ForeignKey(
                         blank=True,
-                        help_text="The model that has the manager; the user model if left empty.",
+                        help_text="The model that has the manager. Empty means the user model.",
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
@@ -259,7 +259,7 @@ class Migration(migrations.Migration):
                     "slug", models.Value("-"), models.Value("_")
                 ),
                 name="segments_segment_view_name",
-                violation_error_message="Another segment has this slug but for hyphens and underscores; both would have a view of the same name.",
+                violation_error_message="Another segment has this slug, apart from hyphens and underscores; both would have a view of the same name.",
             ),
         ),
         migrations.AddIndex(

@@ -1,4 +1,4 @@
-"""Names: from a slug to the view it names, and from a model to its table and key."""
+"""Names: the views of a slug, and the table and key of the user model."""
 
 import re
 from typing import Any
@@ -10,12 +10,10 @@ from psycopg import sql
 
 from segments import conf
 from segments.exceptions import SegmentDefinitionError
+from segments.sql.owned import RESERVED_SLUGS
 
 MAX_BYTES = 63
-"""Postgres cuts longer names with no more than a notice (NAMEDATALEN - 1)."""
-
-RESERVED = {"catalog", "membership"}
-"""The views over all segments have these names."""
+"""Postgres cuts longer names and only notices it (NAMEDATALEN - 1)."""
 
 INDEX_NAME = re.compile(r"_idx\d*$")
 """Postgres names the views' unique indexes like this, and they share one namespace with views."""
@@ -37,10 +35,10 @@ def check_slug(slug: str) -> None:
         )
     if len(slug) > MAX_BYTES:
         raise refuse(f"a slug has at most {MAX_BYTES} characters, this one has {len(slug)}")
-    if slug in RESERVED:
+    if slug in RESERVED_SLUGS:
         raise refuse("this slug is reserved: a view over all segments has that name")
     if INDEX_NAME.search(view_name(slug)):
-        raise refuse('this slug is reserved: names that end in "_idx" are those of indexes')
+        raise refuse('this slug is reserved: the names of indexes end in "_idx"')
 
 
 def view_name(slug: str) -> str:
@@ -65,26 +63,26 @@ def table(model: type[models.Model]) -> sql.Identifier:
 
 def user_table() -> sql.Identifier:
     """Return the table of the user model that holds its primary key."""
-    return table(user_key().model)
+    return table(user_key_field().model)
 
 
-def user_key() -> "models.Field[Any, Any]":
+def user_key_field() -> "models.Field[Any, Any]":
     """Return the primary key field of the user model."""
     return get_user_model()._meta.pk
 
 
 def user_key_column() -> str:
     """Return the column of the user model's primary key."""
-    return str(user_key().column)
+    return str(user_key_field().column)
 
 
 def key_type(connection: BaseDatabaseWrapper) -> str:
-    """Return the SQL type that views give user ids in.
+    """Return the SQL type of user ids in views.
 
     Integers of any size are bigint and strings are text, so that a key may grow without any view
     having to be rebuilt (the type of a view's column cannot change).
     """
-    declared = user_key().rel_db_type(connection) or ""
+    declared = user_key_field().rel_db_type(connection) or ""
     base = declared.partition("(")[0]
     if base in INTEGERS:
         return "bigint"
@@ -92,7 +90,10 @@ def key_type(connection: BaseDatabaseWrapper) -> str:
 
 
 def accepted_types(connection: BaseDatabaseWrapper) -> set[int] | None:
-    """Return the type OIDs in which a definition may give user ids; None: Postgres decides."""
+    """Return the OIDs of the types that user ids may have in a definition.
+
+    None means that Postgres decides.
+    """
     match key_type(connection):
         case "bigint":
             return set(INTEGERS.values())

@@ -1,4 +1,4 @@
-"""The transaction in which a segment is worked on: its limits, its lock, its protocol."""
+"""The door to Postgres: the transaction in which a segment is worked on, and how to ask in it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -6,82 +6,101 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections
+from django.db import transaction as django_transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.exceptions import SegmentExecutionError, from_driver
-from segments.sql import statement, text
+from segments.exceptions import SegmentExecutionError, from_driver, translated
+from segments.sql.statements import compose, sql_text
+
+LIMITS = ("statement_timeout", "lock_timeout", "work_mem", "application_name", "propagation")
+"""What `set_limits` returns after the isolation level, and `restore_limits` takes."""
 
 
 @contextmanager
-def limited(
+def transaction(
     alias: str,
     slug: str,
-    undo: bool = False,
-    writes: bool = True,
+    *,
+    rollback: bool = False,
+    read_only: bool = False,
     timeout: timedelta | None = None,
     lock_timeout: timedelta | None = None,
+    field: str | None = None,
+    translate: bool = True,
 ) -> Iterator[BaseDatabaseWrapper]:
     """Open a transaction, or a savepoint in the caller's, under the timeouts of the settings.
 
-    The caller's own timeouts hold again afterwards. Any exception rolls back what was done.
+    The caller's own timeouts are restored at the end. Any exception rolls back what was done.
 
     Args:
         alias: The database.
-        slug: The segment that is worked on; `application_name` says so to who looks at the server.
-        undo: Roll back at the end in any case, since only the outcome is of interest.
-        writes: Whether views are changed or refreshed, which needs READ COMMITTED.
+        slug: The segment that is worked on. `application_name` shows it to anyone who looks at
+            the server's sessions, and errors name it.
+        rollback: Roll back at the end in any case, since only the outcome is of interest.
+        read_only: Nothing is changed or refreshed, so any isolation level will do.
         timeout, lock_timeout: How long a statement may run, and how long of that it may wait for
-            a lock; None: as the settings say.
+            a lock. None means the settings' values.
+        field: The field of the segment that errors belong to.
+        translate: Turn the driver's errors into SegmentExecutionError. A caller that saves rows
+            in here turns this off, so that Django's own errors reach the code that saves.
 
     Raises:
-        SegmentExecutionError: for a write in a transaction of the caller that is not READ
-            COMMITTED: it would fail as soon as anybody else had refreshed the segment.
+        SegmentExecutionError: when Postgres refuses, and for a write in a caller's transaction
+            that is not READ COMMITTED: it would fail as soon as another session had refreshed the
+            segment.
     """
+    errors = translated(SegmentExecutionError, slug, field=field) if translate else nullcontext()
     connection = connections[alias]
-    # With autocommit off, there is a transaction of the caller without any atomic block.
-    outermost = not connection.in_atomic_block and connection.get_autocommit()
-    if outermost and connection.errors_occurred:  # What Django does between two requests.
-        connection.errors_occurred = False
-        if not connection.is_usable():
-            connection.close()
-    with (
-        _read_committed(connection) if outermost and writes else nullcontext(),
-        _transaction(alias, slug),
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(
-            text("set_limits"),
-            {
-                "statement_timeout": milliseconds(
-                    conf.statement_timeout() if timeout is None else timeout
-                ),
-                "lock_timeout": milliseconds(
-                    conf.lock_timeout() if lock_timeout is None else lock_timeout
-                ),
-                "work_mem": conf.work_mem(),
-                "application_name": f"segments: {slug}"[:63],
-            },
-        )
-        isolation, *before = cursor.fetchone()[:6]
-        if writes and isolation != "read committed":
-            raise SegmentExecutionError(
-                f'the transaction is "{isolation}", and segments need "read committed"',
-                slug=slug,
-                hint="Do this outside the transaction, or without its isolation level.",
-            )
-        yield connection
-        if undo:
-            transaction.set_rollback(True, using=alias)
-        elif not outermost:
-            cursor.execute(text("restore_limits"), before)
+    with errors:
+        # With autocommit off, the caller has a transaction without any atomic block.
+        outermost = not connection.in_atomic_block and connection.get_autocommit()
+        if outermost and connection.errors_occurred:  # Django does this between two requests.
+            connection.errors_occurred = False
+            if not connection.is_usable():
+                connection.close()
+        with (
+            _read_committed(connection) if outermost and not read_only else nullcontext(),
+            _atomic(alias, slug),
+        ):
+            before = _set_limits(connection, slug, timeout, lock_timeout)
+            if not read_only and before["isolation"] != "read committed":
+                raise SegmentExecutionError(
+                    f'the transaction is "{before["isolation"]}", and segments need '
+                    '"read committed"',
+                    slug=slug,
+                    hint="Do this outside the transaction, or without its isolation level.",
+                )
+            yield connection
+            if rollback:
+                django_transaction.set_rollback(True, using=alias)
+            elif not outermost:
+                fetch_all(connection, "restore_limits", **before)
+
+
+def _set_limits(
+    connection: BaseDatabaseWrapper,
+    slug: str,
+    timeout: timedelta | None,
+    lock_timeout: timedelta | None,
+) -> dict[str, Any]:
+    """Set the limits of a transaction; return its isolation level and the limits before."""
+    (row,) = fetch_all(
+        connection,
+        "set_limits",
+        statement_timeout=milliseconds(conf.statement_timeout() if timeout is None else timeout),
+        lock_timeout=milliseconds(conf.lock_timeout() if lock_timeout is None else lock_timeout),
+        work_mem=conf.work_mem(),
+        application_name=f"segments: {slug}"[:63],
+    )
+    return dict(zip(("isolation", *LIMITS), row, strict=False))
 
 
 @contextmanager
 def _read_committed(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Have the next transaction begin as READ COMMITTED, whatever those of the connection are."""
+    """Begin the next transaction as READ COMMITTED, whatever the connection's default is."""
     connection.ensure_connection()
     raw: Any = connection.connection
     before = raw.isolation_level
@@ -94,11 +113,11 @@ def _read_committed(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 @contextmanager
-def _transaction(alias: str, slug: str) -> Iterator[None]:
-    """Open a transaction; what goes wrong at its end, as without a server, is a SegmentError."""
+def _atomic(alias: str, slug: str) -> Iterator[None]:
+    """Open a transaction; turn what fails at its end, such as a lost server, into SegmentError."""
     inside: BaseException | None = None
     try:
-        with transaction.atomic(using=alias):
+        with django_transaction.atomic(using=alias):
             try:
                 yield
             except BaseException as error:
@@ -110,23 +129,61 @@ def _transaction(alias: str, slug: str) -> Iterator[None]:
         raise from_driver(error, SegmentExecutionError, slug) from error
 
 
-def rows(connection: BaseDatabaseWrapper, file: str, /, **params: Any) -> list[tuple[Any, ...]]:
-    """Run the query in `<file>.sql` and return its rows."""
+def fetch_all(
+    connection: BaseDatabaseWrapper, statement: str | sql.Composed, /, **params: Any
+) -> list[tuple[Any, ...]]:
+    """Run a statement, by its name or composed, and return its rows.
+
+    The two schemas are always among its parameters, as `schema` and `live_schema`.
+    """
+    query: Any = sql_text(statement) if isinstance(statement, str) else statement
+    schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
     with connection.cursor() as cursor:
-        cursor.execute(text(file), params)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found
+        cursor.execute(query, schemas | params)
+        return cursor.fetchall() if cursor.description else []
 
 
-def value(connection: BaseDatabaseWrapper, file: str, /, **params: Any) -> Any:
-    """Run the query in `<file>.sql` and return the start of its first row; None without one."""
-    found = rows(connection, file, **params)
-    return found[0][0] if found else None
+def fetch_value(
+    connection: BaseDatabaseWrapper, statement: str | sql.Composed, /, **params: Any
+) -> Any:
+    """Run a statement and return the first column of its first row; None without a row."""
+    rows = fetch_all(connection, statement, **params)
+    return rows[0][0] if rows else None
+
+
+def run_ddl(connection: BaseDatabaseWrapper, name: str, /, **parts: sql.Composable) -> None:
+    """Run a DDL statement as the owner of the views, on the extended protocol.
+
+    That protocol takes one statement only. psycopg uses it without parameters when binary results
+    are asked for; Django's cursors would use the simple protocol, on which a `;` in a definition
+    starts another statement.
+    """
+    raw: Any = connection.connection
+    with as_owner(connection):
+        psycopg.Cursor(raw).execute(compose(name, **parts), binary=True)
+
+
+@contextmanager
+def as_owner(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Take on the rights of `SEGMENTS_EXEC_ROLE`, if it is set, until the end of the transaction.
+
+    Never evaluate a definition in here, except by a command that Postgres runs
+    security-restricted, such as REFRESH: elsewhere a definition can give up the role. After an
+    error the role stays on until the caller rolls back.
+    """
+    role = conf.exec_role()
+    if role is None:
+        yield
+        return
+    before = fetch_value(connection, "select_role")
+    fetch_value(connection, "set_role", role=role)
+    yield
+    fetch_value(connection, "set_role", role=before)
 
 
 def lock(connection: BaseDatabaseWrapper, segment: int) -> None:
     """Take the segment's lock until the end of the transaction, waiting up to lock_timeout."""
-    value(connection, "lock_segment", key=_lock_key(segment))
+    fetch_value(connection, "lock_segment", key=_lock_key(segment))
 
 
 def try_lock(connection: BaseDatabaseWrapper, segment: int) -> tuple[bool, bool]:
@@ -136,66 +193,36 @@ def try_lock(connection: BaseDatabaseWrapper, segment: int) -> tuple[bool, bool]
         Whether it was taken, and `is_schema_changing`.
     """
     keys = {"key": _lock_key(segment), "schema_change": _schema_change_key()}
-    ((taken, changing),) = rows(connection, "try_lock_segment", **keys)
+    ((taken, changing),) = fetch_all(connection, "try_lock_segment", **keys)
     return taken, changing
 
 
-def lock_base(connection: BaseDatabaseWrapper) -> None:
-    """Take the lock of what all segments share, which two sessions cannot change at once."""
-    value(connection, "lock_segment", key=f"{conf.schema()}:base")
+def lock_shared(connection: BaseDatabaseWrapper) -> None:
+    """Take the lock of what all segments share, which only one session at a time may change."""
+    fetch_value(connection, "lock_segment", key=f"{conf.schema()}:base")
 
 
 def begin_schema_change(connection: BaseDatabaseWrapper) -> None:
-    """Let the refreshes of other sessions stand aside, until this session ends or says so."""
-    value(connection, "lock_schema_change", key=_schema_change_key())
+    """Make the refreshes of other sessions stand aside until this session ends the change."""
+    fetch_value(connection, "lock_schema_change", key=_schema_change_key())
 
 
 def end_schema_change(connection: BaseDatabaseWrapper) -> None:
     """Let refreshes go on, if this session has stopped them."""
-    value(connection, "unlock_schema_change", key=_schema_change_key())
+    fetch_value(connection, "unlock_schema_change", key=_schema_change_key())
 
 
 def is_schema_changing(connection: BaseDatabaseWrapper) -> bool:
     """Return whether another session changes the schema.
 
-    To be asked once the segment's lock was taken: a schema change that starts later waits for that
+    Ask this while holding the segment's lock: a schema change that starts later waits for that
     lock before it detaches the segment.
     """
-    return bool(value(connection, "select_schema_change", key=_schema_change_key()))
-
-
-def execute(connection: BaseDatabaseWrapper, file: str, /, **parts: sql.Composable) -> None:
-    """Run the DDL in `<file>.sql`, as the owner of the views, on the extended protocol.
-
-    That takes one statement only. Asking for binary results is what makes psycopg use it without
-    parameters; Django's cursors would use the simple one, on which a `;` in a definition starts
-    another statement.
-    """
-    raw: Any = connection.connection
-    with as_owner(connection):
-        psycopg.Cursor(raw).execute(statement(file, **parts), binary=True)
-
-
-@contextmanager
-def as_owner(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Have the rights of `SEGMENTS_EXEC_ROLE`, if there is one, to the end of the transaction.
-
-    Of what evaluates a definition, only what Postgres runs in a security-restricted operation may
-    go here, such as a REFRESH: elsewhere a definition can give up the role. An error leaves it on,
-    for whoever rolls back.
-    """
-    role = conf.exec_role()
-    if role is None:
-        yield
-        return
-    before = value(connection, "select_role")
-    value(connection, "set_role", role=role)
-    yield
-    value(connection, "set_role", role=before)
+    return bool(fetch_value(connection, "select_schema_change", key=_schema_change_key()))
 
 
 def milliseconds(value: timedelta) -> str:
-    """Return a timeout as Postgres takes it; rounded up, as zero would be without limit."""
+    """Return a timeout as Postgres takes it, rounded up: zero would mean no limit."""
     return str(-(-value // timedelta(milliseconds=1)))
 
 

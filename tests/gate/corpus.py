@@ -17,7 +17,7 @@ REFUSED = "refused"
 DENIED = "42501"
 STOPPED = "57014"
 EVERYONE = tuple(f"u{n}" for n in range(10))
-NOBODY = ()
+EMPTY_WARNING = ()
 NO_XML = "0A000"
 """What a server says that was built without libxml."""
 
@@ -51,7 +51,7 @@ def _where(condition):
 
 
 refused, denied, stopped = _is(REFUSED), _is(DENIED), _is(STOPPED)
-everyone, nobody = _is(EVERYONE), _is(NOBODY)
+everyone, nobody = _is(EVERYONE), _is(EMPTY_WARNING)
 
 SECRET = "(SELECT string_agg(secret, ',') FROM vault)"
 
@@ -359,7 +359,7 @@ EXHAUSTION = {
         "SELECT max(a) AS id FROM (SELECT a, b FROM generate_series(1, 100000) a, "
         "generate_series(1, 100000) b ORDER BY b, a OFFSET 1) q"
     ),
-    "a regular expression": _is(STOPPED, "2201B", "54000", EVERYONE, NOBODY)(
+    "a regular expression": _is(STOPPED, "2201B", "54000", EVERYONE, EMPTY_WARNING)(
         _where("repeat('a', 40) ~ '^((((a*)*)*)*)*b$'")
     ),
     "a factorial": _is(STOPPED, "22003")(_where("factorial(id::int * 0 + 30000) > 0")),

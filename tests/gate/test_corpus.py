@@ -11,7 +11,7 @@ from tests.gate.corpus import CORPUS, REFUSED, STOPPED
 
 pytestmark = pytest.mark.django_db
 
-BOOKS = {"segments_segment", "segments_segmentrefresh", "segments_membership", "own"}
+REFRESH_PRIVILEGES = {"segments_segment", "segments_segmentrefresh", "segments_membership", "own"}
 """What changes with an accepted definition, and with a refresh."""
 
 
@@ -91,10 +91,10 @@ def test_definition__changes_nothing_whatever_comes_of_it(
     unchanged()
     found = outcome(save)
     assert found in hostile.comes
-    unchanged(BOOKS if isinstance(found, tuple) else ())
+    unchanged(REFRESH_PRIVILEGES if isinstance(found, tuple) else ())
     found = outcome(refresh)
     assert found in hostile.comes
-    unchanged(BOOKS)
+    unchanged(REFRESH_PRIVILEGES)
     settings.SEGMENTS_REFRESH_ON_SAVE = False
     found = outcome(redefine)
     if REFUSED in hostile.comes:
@@ -112,10 +112,10 @@ def test_definition__changes_nothing_whatever_comes_of_it(
 
     found = outcome(live_names)
     assert found in hostile.comes_live
-    unchanged(BOOKS)
+    unchanged(REFRESH_PRIVILEGES)
     found = outcome(lambda: tuple(u.username for u in users if segment.has_member_live(u)))
     assert found in hostile.comes_live
-    unchanged(BOOKS)
+    unchanged(REFRESH_PRIVILEGES)
 
 
 def test_errors__of_the_gate_are_those_of_the_package():

@@ -174,10 +174,10 @@ def test_server_side_cursors__work_in_a_transaction(
 
 def test_lock_of_a_migration__may_stay_in_the_pool(shared, direct, others_at_work):
     """Why `migrate` needs a connection of its own."""
-    with session.limited("default", "migrate") as opened:
+    with session.transaction("default", "migrate") as opened:
         session.begin_schema_change(opened)
     with others_at_work():
-        with session.limited("default", "sync") as opened:
+        with session.transaction("default", "sync") as opened:
             session.end_schema_change(opened)
         assert shared.refresh().status == "detached"
     assert direct(block("sql", "pg_terminate_backend")) == [(True,)]

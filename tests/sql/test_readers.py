@@ -4,7 +4,8 @@ import pytest
 from django.db import transaction
 
 from segments import sync
-from segments.sql import base, session
+from segments.pgviews import shared
+from segments.sql import session
 
 pytestmark = pytest.mark.usefixtures("users")
 
@@ -41,8 +42,8 @@ def test_reader__that_is_no_more_is_told_and_reads_no_more(make, settings, role,
     settings.SEGMENTS_READER_ROLES = [bi]
     what = [f"role {other} is no more in SEGMENTS_READER_ROLES, and may still read"]
     assert told() == [("", what)]
-    with session.limited("default", "test") as opened:
-        base.ensure_base(opened)  # As for detach_segments, which is no sync.
+    with session.transaction("default", "test") as opened:
+        shared.ensure_shared(opened)  # As for detach_segments, which is no sync.
     assert may_read(other)
     assert told() == [("", what)]
     assert [(entry.slug, entry.what) for entry in sync.sync()] == [("", what)]
@@ -72,7 +73,7 @@ def test_reader__that_a_save_alone_has_known_is_told(make, settings, role, query
 
 
 def test_reader__of_all_that_is_made_stays_one(make, settings, role, query, may_read):
-    """As `segments_grants --reader` makes one."""
+    """As `grant_segments --reader` makes one."""
     bi = role("bi")
     settings.SEGMENTS_READER_ROLES = [bi]
     make()

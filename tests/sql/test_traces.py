@@ -15,9 +15,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import ExecStatus, PGconn
 
-from segments import runs
 from segments.models import Membership, Segment
-from segments.sql import traces
+from segments.refreshing import many, unchanged
 from tests.conftest import USERS
 from tests.waiting import until
 
@@ -329,7 +328,7 @@ def test_refresh__of_what_leaves_no_trace(condition, make, query):
     segment = make(definition=f"SELECT user_id FROM {table} WHERE {condition}")
     try:
         assert len(segment) == 5
-        assert segment.trace == ""
+        assert segment.read_digest == ""
         assert segment.refresh().status == "refreshed"
     finally:
         Segment.objects.all().delete()
@@ -636,12 +635,12 @@ def test_lag__says_as_of_when(an_hour_ago, query, session, settings):
     (state_change,) = query(
         "SELECT state_change FROM pg_stat_activity WHERE pid = %s", other.info.backend_pid
     )[0]
-    (result,) = runs.refresh_many([segment], scheduled=True)
+    (result,) = many.refresh_many([segment], scheduled=True)
     assert result.status == "unchanged"
     stored = Segment.objects.get()
     assert stored.refreshed_at == state_change - timedelta(seconds=75)
     assert stored.attempted_at > state_change
-    (again,) = runs.refresh_many([stored], scheduled=True)
+    (again,) = many.refresh_many([stored], scheduled=True)
     assert again.status == "unchanged"
     assert Segment.objects.get().refreshed_at == stored.refreshed_at
 
@@ -650,7 +649,7 @@ def test_lag__never_puts_the_clock_back(make, session, settings):
     settings.SEGMENTS_SKIP_LAG = 100
     segment = rested(make, HEAVY)
     session().execute("SELECT 1")
-    (result,) = runs.refresh_many([segment], scheduled=True)
+    (result,) = many.refresh_many([segment], scheduled=True)
     assert result.status == "unchanged"
     assert Segment.objects.get().refreshed_at == segment.refreshed_at
 
@@ -660,7 +659,7 @@ def test_lag__is_not_taken(lag, scheduled, an_hour_ago, session, settings):
     settings.SEGMENTS_SKIP_LAG = lag
     segment = an_hour_ago(HEAVY)
     session().execute("SELECT 1")
-    (result,) = runs.refresh_many([segment], scheduled=scheduled)
+    (result,) = many.refresh_many([segment], scheduled=scheduled)
     assert result.status == "refreshed"
 
 
@@ -669,7 +668,7 @@ def test_lag__does_not_hide_what_was_reported(an_hour_ago, query, session, setti
     segment = an_hour_ago(HEAVY)
     other = session()
     other.execute(f"{WRITE}; SELECT pg_stat_force_next_flush()")
-    (result,) = runs.refresh_many([segment], scheduled=True)
+    (result,) = many.refresh_many([segment], scheduled=True)
     assert result.status == "refreshed"
     assert holds(segment, query)
 
@@ -680,8 +679,8 @@ def test_sessions__that_one_may_not_look_at(make, query, session, role):
     query(f'GRANT USAGE ON SCHEMA segments, segments_live TO "{limited}"')
 
     def until_when(lag):
-        return traces.unchanged_until(
-            connection, "vip", segment.trace, segment.refreshed_at, lag, []
+        return unchanged.unchanged_until(
+            connection, "vip", segment.read_digest, segment.refreshed_at, lag, []
         )
 
     try:

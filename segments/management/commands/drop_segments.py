@@ -1,79 +1,58 @@
 """manage.py drop_segments"""
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from segments import uninstall
-from segments.exceptions import SegmentError
-from segments.uninstall import Inventory
+from segments.management.report import ReportingCommand
+from segments.sync import uninstall
+from segments.sync.detach import StepResult
 
 
-class Command(BaseCommand):
-    """Drop everything that this package has made in the database."""
+class Command(ReportingCommand):
+    """Drop everything that this package has created in the database."""
 
     help = (
         "Deletes all segments, their members and their history, and drops all views, functions "
-        "and both schemas. Nothing that others have made is dropped along. Then run: "
+        "and both schemas. Drops nothing that others have created. Afterwards, run: "
         "migrate segments zero --skip-checks"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take an option."""
-        parser.add_argument("--yes", action="store_true", help="Do not ask.")
+        parser.add_argument("--yes", action="store_true", help="Drop without asking.")
 
     def handle(self, *, yes: bool, **options: Any) -> None:
         """Ask, drop, and report."""
-        try:
-            found = uninstall.inventory()
-            if not found:
-                self.stdout.write("There is nothing to drop.")
-                return
-            if not yes:
-                self._ask(found)
-            self._drop(found)
-        except SegmentError as error:
-            raise CommandError(str(error)) from error
+        if not yes:
+            self._ask()
+        dropped = self.report(
+            uninstall.drop(),
+            _words,
+            "{done} dropped, and these are still there: {failed}. When nothing needs them any "
+            "more, run this again.",
+            name=_words,
+        )
+        if not dropped:
+            self.stdout.write("There is nothing to drop.")
+            return
+        self.stdout.write(
+            "Everything is dropped. Next: manage.py migrate segments zero --skip-checks"
+        )
 
-    def _ask(self, found: Inventory) -> None:
-        """Go on only with a yes from a terminal."""
-        self.stdout.write("\n".join(_told(found)))
+    def _ask(self) -> None:
+        """Go on only after a yes on a terminal."""
+        self.stdout.write(
+            "This deletes all segments with their lists, members and history, and everything that "
+            "all segments share. Django also deletes rows of other models that point to a "
+            "segment, as their on_delete says."
+        )
         if not sys.stdin.isatty():
-            raise CommandError("Nothing is dropped without --yes, where nobody can be asked.")
-        if input("Type 'yes' to drop it, or anything else to leave it: ") != "yes":
+            raise CommandError("Not a terminal: pass --yes to drop without asking.")
+        if input("Type 'yes' to drop it, or anything else to keep it: ") != "yes":
             raise CommandError("Nothing was dropped.")
 
-    def _drop(self, found: Inventory) -> None:
-        dropped, failed = 0, []
-        for step in uninstall.drop(found):
-            if step.error:
-                failed.append(step.what)
-                self.stderr.write(str(step.error))
-            elif step.kept:
-                self.stdout.write("\n  ".join([f"{step.what} stays, for there is:", *step.kept]))
-            else:
-                dropped += 1
-                self.stdout.write(f"dropped {step.what}")
-        if failed:
-            raise CommandError(
-                f"{dropped} dropped, and these are still there: {', '.join(failed)}. When nothing "
-                "stands in their way any more, run this again."
-            )
-        self.stdout.write("All is dropped. Next: manage.py migrate segments zero --skip-checks")
 
-
-def _told(found: Inventory) -> Iterator[str]:
-    """Say what would be dropped."""
-    yield "This drops, for good:"
-    if found.segments:
-        yield f"  {len(found.segments)} segments with their lists, members and history: " + (
-            ", ".join(found.segments)
-        )
-    for label, number in found.others.items():
-        yield f"  {number} rows of {label}, which go with them"
-    if found.orphans:
-        yield f"  views that no segment has: {', '.join(found.orphans)}"
-    if found.schemas:
-        yield f"  what all segments share, and the schemas {', '.join(found.schemas)}"
+def _words(step: StepResult) -> str:
+    return "; ".join(step.what)

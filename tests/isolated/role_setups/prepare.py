@@ -26,7 +26,7 @@ def prepare():
     call_command("migrate", run_syncdb=True, verbosity=0, stdout=io.StringIO())
     if settings.SETUP != "one_role":
         call_command(
-            "segments_grants", "--role", settings.OWNER, "--app-role", settings.APP,
+            "grant_segments", "--role", settings.OWNER, "--app-role", settings.APP,
             *(f"--read={table}" for table in READABLE), "--using=privileged", "--apply",
         )  # fmt: skip
         with connections["privileged"].cursor() as cursor:

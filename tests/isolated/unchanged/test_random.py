@@ -16,8 +16,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from segments import runs, sync
+from segments import sync
 from segments.models import Membership, Segment
+from segments.refreshing import many
 from tests.conftest import USERS
 
 pytestmark = [
@@ -120,7 +121,7 @@ class Refreshes(RuleBasedStateMachine):
         self.other.execute(AFRESH)
         for slug, definition in DEFINITIONS.items():
             Segment.objects.filter(slug=slug).update(definition=definition)
-        for _ in runs.refresh_many(Segment.objects.all(), force=True):
+        for _ in many.refresh_many(Segment.objects.all(), force=True):
             pass
 
     @rule(writes=st.lists(write, min_size=1, max_size=2), safely=st.booleans(), then=st.booleans())
@@ -211,7 +212,7 @@ class Refreshes(RuleBasedStateMachine):
 
     @rule()
     def refresh_all(self):
-        for result in list(runs.refresh_many(Segment.objects.all())):
+        for result in list(many.refresh_many(Segment.objects.all())):
             self.check(result.slug, result.status)
 
     def check(self, slug, status):

@@ -12,7 +12,8 @@ from django.db import connection
 from segments import sync
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Membership, Segment
-from segments.sql import names, view_models
+from segments.pgviews import models as view_models
+from segments.sql import names
 from tests.isolated.user_models.models import Note
 
 pytestmark = pytest.mark.django_db
@@ -200,7 +201,9 @@ def test_key_of_another_type():
             cursor.execute(statement)
     (entry,) = [entry for entry in sync.sync() if entry.slug]
     assert "view bi depends on materialized view segments.listed" in str(entry.error)
-    told = f"the views give ids as {other}, and those of users are {names.key_type(connection)}"
+    told = (
+        f"the views have ids of type {other}, and those of users are {names.key_type(connection)}"
+    )
     assert told in entry.what
     with connection.cursor() as cursor:
         cursor.execute("DROP VIEW bi")

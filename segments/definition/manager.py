@@ -1,0 +1,161 @@
+"""Compile a manager method: call it, and turn its queryset into SQL."""
+
+import inspect
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import EmptyResultSet
+from django.db import connections, models
+from django.db.models.manager import BaseManager
+from psycopg import sql
+
+from segments.exceptions import SegmentDefinitionError
+from segments.sql import names
+from segments.sql.statements import compose
+
+
+class ManagerMethod:
+    """A manager method that returns the members of a segment.
+
+    Args:
+        slug: The segment, for messages.
+        model: The model that has the manager.
+        manager_name: The name of the manager on the model.
+        manager_method: The method to call, without arguments.
+    """
+
+    def __init__(
+        self, slug: str, model: type[models.Model], manager_name: str, manager_method: str
+    ) -> None:
+        self.slug, self.model = slug, model
+        self.manager_name, self.manager_method = manager_name, manager_method
+
+    def compile(self, alias: str) -> tuple[str, str]:
+        """Call the method and return its query, with and without its parameters.
+
+        The method runs, but its query does not. The driver merges the parameters into the text.
+
+        Raises:
+            SegmentDefinitionError: when there is no such method, it needs arguments, it raises,
+                or it returns anything but a queryset of users.
+        """
+        queryset = self._ids(self._call(alias).using(alias))
+        try:
+            stable_text, params = queryset.query.get_compiler(using=alias).as_sql()
+        except EmptyResultSet:  # As .none() and filter(pk__in=[]) do.
+            nobody = compose(
+                "select_nobody",
+                key=sql.Identifier(names.user_key_column()),
+                users=names.user_table(),
+            ).as_string()
+            return nobody, nobody
+        operations: Any = connections[alias].ops
+        return operations.compose_sql(stable_text, params), stable_text
+
+    def _call(self, alias: str) -> "models.QuerySet[Any, Any]":
+        try:
+            manager = getattr(self.model, self.manager_name, None)
+        except AttributeError:  # The model is swapped out or abstract.
+            manager = None
+        if not isinstance(manager, BaseManager):
+            raise self._refused(
+                "manager_name", f'{self._label} has no manager "{self.manager_name}"'
+            )
+        name = self.manager_method
+        method = getattr(manager.db_manager(alias), name, None)
+        if not inspect.isroutine(method):
+            raise self._refused(
+                "manager_method", f'{self._label}.{self.manager_name} has no method "{name}"'
+            )
+        # Django's own methods write, as `create` does, or name no users, except `all`.
+        if name.startswith("_") or (
+            name != "all" and (hasattr(models.Manager, name) or hasattr(models.QuerySet, name))
+        ):
+            raise self._refused(
+                "manager_method", f'"{name}" is a method of Django\'s managers, and names no users'
+            )
+        if getattr(method, "alters_data", False):
+            raise self._refused("manager_method", f'"{name}" writes data: its alters_data is set')
+        try:
+            inspect.signature(method).bind()
+        except TypeError as error:
+            raise self._refused(
+                "manager_method", f'"{name}" cannot be called without arguments: {error}'
+            ) from error
+        try:
+            result = method()
+        except Exception as error:
+            raise self._refused(
+                "manager_method", f'"{name}" raised {type(error).__name__}: {error}'
+            ) from error
+        if not isinstance(result, models.QuerySet):
+            raise self._refused(
+                "manager_method", f'"{name}" returned {type(result).__name__}, not a queryset'
+            )
+        return result
+
+    def _ids(self, queryset: "models.QuerySet[Any, Any]") -> "models.QuerySet[Any, Any]":
+        """Return the queryset with user ids as its only column."""
+        if queryset._fields is not None:  # type: ignore[attr-defined]  # values() was called
+            return self._single(queryset)
+        if self._has_user_keys(queryset.model):
+            return queryset.values_list("pk")
+        model: type[models.Model] = queryset.model
+        relations = [
+            field
+            for field in model._meta.get_fields()
+            if isinstance(field, models.ForeignKey)
+            and field.concrete
+            and issubclass(get_user_model(), field.related_model)
+        ]
+        if len(relations) != 1:
+            raise self._refused(
+                "manager_method",
+                f'"{self.manager_method}" returns {model._meta.label}, which has '
+                f"{len(relations) or 'no'} relations to the user model",
+                'End the method with .values_list("...") and the name of the column of user ids.',
+            )
+        return queryset.values_list(f"{relations[0].name}__pk")
+
+    def _single(self, queryset: "models.QuerySet[Any, Any]") -> "models.QuerySet[Any, Any]":
+        """Return a queryset that selects certain columns; refuse it unless they are user ids."""
+        query = queryset.query
+        selected = [*query.extra_select, *query.values_select, *query.annotation_select]
+        if len(selected) != 1:
+            raise self._refused(
+                "manager_method",
+                f'"{self.manager_method}" selects {len(selected)} columns',
+                'It must select one: end it with .values_list("...") and the column of user ids.',
+            )
+        if selected[0] in query.values_select:
+            self._check_origin(queryset, selected[0])
+        return queryset
+
+    def _check_origin(self, queryset: "models.QuerySet[Any, Any]", path: str) -> None:
+        """Refuse a column that is known to hold anything but user ids."""
+        opts = queryset.model._meta
+        field: Any = queryset.query.names_to_path(path.split("__"), opts)[1]
+        while field.is_relation:
+            if self._has_user_keys(field.related_model):
+                return
+            field = field.target_field
+        if field.primary_key and self._has_user_keys(field.model):
+            return
+        if field.primary_key or self._has_user_keys(queryset.model):
+            raise self._refused(
+                "manager_method",
+                f'"{self.manager_method}" selects {field.model._meta.label}.{field.name}, '
+                "which is not a user id",
+            )
+
+    @staticmethod
+    def _has_user_keys(model: type[models.Model]) -> bool:
+        """Return whether the model's primary key is that of the user model."""
+        return issubclass(names.user_key_field().model, model._meta.concrete_model or model)
+
+    @property
+    def _label(self) -> str:
+        return self.model._meta.label
+
+    def _refused(self, field: str, reason: str, hint: str | None = None) -> SegmentDefinitionError:
+        return SegmentDefinitionError(reason, slug=self.slug, field=field, hint=hint)

@@ -1,0 +1,269 @@
+"""Compile the text of an author into one SELECT of distinct, existing, non-null user ids.
+
+No other module puts an author's text into a statement. `gate` then checks what the text calls.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import pq, sql
+from psycopg.errors import error_from_result
+
+from segments.exceptions import SegmentDefinitionError, translated
+from segments.sql import names
+from segments.sql.owned import STATIC_MEMBER
+from segments.sql.session import as_owner, fetch_value
+from segments.sql.statements import compose
+
+PLACEHOLDER = "\0"
+"""Marks the place of the definition in its wrapper. No definition can contain it."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What an author wrote.
+
+    Attributes:
+        slug: The segment, for messages.
+        text: A SELECT, or None if there are only static ids.
+        field: The field of the segment that errors belong to.
+        stable_text: Identifies the definition if its text varies, as that of a manager method does
+            with its parameters; None if it does not vary.
+        static_ids_of: The segment whose static ids are members as well, or None.
+    """
+
+    slug: str
+    text: str | None
+    field: str = "definition"
+    stable_text: str | None = None
+    static_ids_of: int | None = None
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A SELECT for the live view.
+
+    Attributes:
+        definition: What it was compiled from.
+        select: The SELECT itself.
+        fingerprint: Of the whole SELECT.
+        stable_fingerprint: Of the definition, without what varies between compilations.
+    """
+
+    definition: Definition
+    select: str
+    fingerprint: str
+    stable_fingerprint: str
+
+    def as_sql(self) -> sql.SQL:
+        """Return the SELECT for composition."""
+        return sql.SQL(self.select)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a definition's result, as Postgres describes it. The table 0 means no table."""
+
+    name: str
+    type: int
+    table: int
+    number: int
+
+
+def compile_definition(
+    connection: BaseDatabaseWrapper,
+    definition: Definition,
+    known_fingerprint: str | None = None,
+) -> Compiled:
+    """Compile a definition, static ids, or the union of both. Executes nothing of the definition.
+
+    Must be called in a transaction. Costs two or three round trips. Takes AccessShare on the
+    tables that the definition names, until the end of the transaction.
+
+    Args:
+        known_fingerprint: The fingerprint of a live view. Postgres has parsed its SELECT already.
+
+    Raises:
+        SegmentDefinitionError: with the reason and its position.
+    """
+    selects, offset = [], 0
+    if definition.text is not None:
+        wrapped, offset = _wrapped(connection, definition, definition.text)
+        selects.append(wrapped)
+    if definition.static_ids_of is not None:
+        selects.append(_static(connection, definition.static_ids_of))
+    select = "\nUNION\n".join(selects)
+    # An empty list beside a definition does not change its identity.
+    stable_text = definition.stable_text or selects[0]
+    compiled = Compiled(definition, select, _digest(select), _digest(stable_text))
+    if definition.text is not None and compiled.fingerprint != known_fingerprint:
+        # This refuses what is a statement, but cannot be in a view: DML, SHOW, a semicolon.
+        with translated(
+            SegmentDefinitionError,
+            definition.slug,
+            field=definition.field,
+            source=definition.text,
+            offset=offset,
+        ):
+            describe(connection, selects[0])
+    return compiled
+
+
+def check_text(slug: str, text: str, field: str = "definition") -> None:
+    """Raise SegmentDefinitionError for characters that Postgres cannot store."""
+    wrong = "a NUL character" if "\0" in text else None
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        wrong = f"a character that is not Unicode, at index {error.start}"
+    if wrong:
+        raise SegmentDefinitionError(f"the definition has {wrong}", slug=slug, field=field)
+
+
+def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
+    """Return the columns of a statement, which Postgres parses but does not run.
+
+    Postgres parses exactly one complete statement here. It refuses several statements, and
+    parentheses that would break out of a wrapper.
+
+    Raises:
+        psycopg.Error: when Postgres refuses the statement.
+        ValueError: when the statement has parameters.
+    """
+    raw: Any = connection.connection
+    encoding: str = raw.info.encoding
+    with as_owner(connection):
+        parsed = raw.pgconn.prepare(b"", query.encode(encoding))
+        if parsed.status != pq.ExecStatus.COMMAND_OK:
+            raise error_from_result(parsed, encoding=encoding)
+        described = raw.pgconn.describe_prepared(b"")
+        if described.status != pq.ExecStatus.COMMAND_OK:
+            raise error_from_result(described, encoding=encoding)
+    if described.nparams:
+        raise ValueError("it has parameters ($1), and nothing provides their values")
+    return [
+        Column(
+            (described.fname(i) or b"").decode(encoding),
+            described.ftype(i),
+            described.ftable(i),
+            described.ftablecol(i),
+        )
+        for i in range(described.nfields)
+    ]
+
+
+def _wrapped(
+    connection: BaseDatabaseWrapper, definition: Definition, text: str
+) -> tuple[str, int]:
+    """Parse a definition; return the SELECT around it, and the offset of its text in there."""
+
+    def refused(reason: str, hint: str | None = None) -> SegmentDefinitionError:
+        return SegmentDefinitionError(
+            reason, slug=definition.slug, field=definition.field, hint=hint
+        )
+
+    check_text(definition.slug, text, definition.field)
+    if not text.strip():
+        raise refused("the definition is empty")
+    try:
+        with translated(
+            SegmentDefinitionError, definition.slug, field=definition.field, source=text
+        ):
+            columns = describe(connection, text)
+    except ValueError as error:
+        if isinstance(error, SegmentDefinitionError):
+            raise
+        raise refused(f"the definition cannot be used: {error}") from error
+    if not columns:
+        raise refused(
+            "the definition returns no columns", "It must be one SELECT that returns user ids."
+        )
+    column, certain = _id_column(connection, columns, refused)
+    wrapper: str = compose(
+        "wrap_distinct" if certain else "wrap_semi_join",
+        definition=sql.SQL(PLACEHOLDER),
+        column=sql.Identifier(column.name),
+        users=names.user_table(),
+        key=sql.Identifier(names.user_key_column()),
+        key_type=_type(connection),
+    ).as_string()
+    return wrapper.replace(PLACEHOLDER, text), wrapper.index(PLACEHOLDER)
+
+
+def _id_column(
+    connection: BaseDatabaseWrapper, columns: list[Column], refused: Any
+) -> tuple[Column, bool]:
+    """Return the column of user ids, and whether all its values are known to be keys of users.
+
+    The column with the name of the user key comes first, then `user_id`, then the only column. If
+    a definition has the first two, as `SELECT * FROM orders` does, and only the second is known to
+    hold keys of users, the first is the key of something else. If that is known of neither, the
+    author must choose.
+    """
+    key = names.user_key_column()
+    candidates = [c for name in dict.fromkeys((key, "user_id")) for c in columns if c.name == name]
+    if not candidates and len(columns) == 1:
+        candidates = columns
+    if not candidates:
+        present = ", ".join(f'"{c.name}"' for c in columns)
+        raise refused(
+            f'the definition has no column "{key}" or "user_id" to take user ids from; '
+            f"it has {present}",
+            f'Name the column of user ids: SELECT ... AS "{key}"',
+        )
+    certain = [c for c in candidates if _certain(connection, c)]
+    if not certain and len({c.name for c in candidates}) > 1:
+        raise refused(
+            f'the definition has "{key}" and "user_id", and neither is known to hold user ids',
+            "Select only the one that does.",
+        )
+    column = (certain or candidates)[0]
+    accepted = names.accepted_types(connection)
+    if accepted is not None and column.type not in accepted:
+        raise refused(
+            f'the column "{column.name}" is of type {_type_name(connection, column.type)}; '
+            f"user ids are of type {names.key_type(connection)}",
+            "Select the column of user ids, or cast this column to their type.",
+        )
+    return column, bool(certain)
+
+
+def _certain(connection: BaseDatabaseWrapper, column: Column) -> bool:
+    """Return whether the column's origin proves that every value is the key of a user."""
+    return bool(column.table) and bool(
+        fetch_value(
+            connection,
+            "select_origin",
+            users=names.user_table().as_string(),
+            key=names.user_key_column(),
+            table=column.table,
+            column=column.number,
+        )
+    )
+
+
+def _static(connection: BaseDatabaseWrapper, segment: int) -> str:
+    """Return the SELECT of a segment's static ids."""
+    select: str = compose(
+        "wrap_static_ids",
+        users=names.user_table(),
+        key=sql.Identifier(names.user_key_column()),
+        key_type=_type(connection),
+        static=sql.Identifier(STATIC_MEMBER),
+        segment=sql.Literal(segment),
+    ).as_string()
+    return select
+
+
+def _type(connection: BaseDatabaseWrapper) -> sql.SQL:
+    return sql.SQL(names.key_type(connection))
+
+
+def _type_name(connection: BaseDatabaseWrapper, oid: int) -> str:
+    return str(fetch_value(connection, "select_type_name", oid=oid))
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:16]

@@ -1,0 +1,198 @@
+"""What all segments share: two schemas, two views, and some functions."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import sql
+
+from segments import conf
+from segments.definition.kinds import KINDS, QUERY_KINDS
+from segments.pgviews import readers
+from segments.pgviews.comments import comment_columns, comment_text, comment_view, key_comment
+from segments.sql import names, owned
+from segments.sql.session import fetch_all, fetch_value, lock_shared, run_ddl
+from segments.sql.statements import compose, sql_text
+
+DECLARATION = re.compile(r"CREATE OR REPLACE FUNCTION \{function\} (\(.*?\))\s+RETURNS", re.DOTALL)
+"""Matches a statement that creates a function, and captures the function's arguments."""
+
+
+def ensure_shared_exists(connection: BaseDatabaseWrapper) -> None:
+    """Create what all segments share if any of it is missing, also in schemas of others."""
+    if _missing(connection):
+        ensure_shared(connection)
+
+
+def ensure_shared(connection: BaseDatabaseWrapper) -> None:
+    """Create or replace what all segments share. Other sessions wait."""
+    lock_shared(connection)
+    for schema in (conf.schema(), conf.live_schema()):
+        if not fetch_value(connection, "select_schema", schema=schema):
+            run_ddl(connection, "create_schema", schema=sql.Identifier(schema))
+    before = membership_type(connection)
+    if before not in (None, names.key_type(connection)):
+        _drop_keyed(connection, before)
+    for name, signature in owned.RETIRED_FUNCTIONS:
+        former = {"function": function(name), "arguments": sql.SQL(signature)}
+        run_ddl(connection, "drop_function", **former)
+    for name, parts in _statements(connection):
+        run_ddl(connection, name, **parts)
+    for identifier, arguments in functions(connection):
+        run_ddl(connection, "grant_execute", function=identifier, arguments=arguments)
+    for view in owned.VIEWS:
+        comment_view(connection, shared_view(view.name), view.comment)
+        readers.grant(connection, shared_view(view.name))
+        has_key = {"user_id": key_comment()} if view.name == "membership" else {}
+        comment_columns(connection, view.name, has_key | dict(view.columns))
+    members = comment_text("Members of segments, at their last refresh.", _fingerprint(connection))
+    live = comment_text("Members of segments, computed on each read.")
+    for schema, comment in ((conf.schema(), members), (conf.live_schema(), live)):
+        run_ddl(connection, "comment_schema", schema=sql.Identifier(schema), comment=comment)
+
+
+def drift(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return in words what `ensure_shared` would repair."""
+    missing = _missing(connection)
+    comment = fetch_value(connection, "select_schema_comment", schema=conf.schema()) or ""
+    what = [f"{name} is missing" for name in missing]
+    if not missing and not comment.endswith(f"{_fingerprint(connection)}]"):
+        what.append("what all segments share is of another version or other settings")
+    for view in owned.VIEWS:
+        name = f"{conf.schema()}.{view.name}"
+        if name not in missing:
+            denied = readers.ungranted(connection, shared_view(view.name))
+            what += [f"role {role} may not read {name}" for role, _ in denied]
+    return what
+
+
+def functions(connection: BaseDatabaseWrapper) -> Iterator[tuple[sql.Identifier, sql.Composed]]:
+    """Yield the shared functions, each with the arguments that its statement declares."""
+    parts = dict(_statements(connection))
+    for function in owned.FUNCTIONS:
+        declaration = DECLARATION.match(sql_text(function.statement))
+        if declaration is None:
+            raise ValueError(f"the statement {function.statement} declares no function")
+        arguments = sql.SQL(declaration[1]).format(**parts[function.statement])
+        yield _identifier(function), arguments
+
+
+def shared_view(name: str) -> sql.Identifier:
+    """Return one of the views over all segments."""
+    return sql.Identifier(conf.schema(), name)
+
+
+def function(name: str) -> sql.Identifier:
+    """Return one of the functions that all segments share."""
+    return sql.Identifier(conf.schema(), name)
+
+
+def live_function(name: str) -> sql.Identifier:
+    """Return one of the functions that evaluate a definition. Readers may not use their schema."""
+    return sql.Identifier(conf.live_schema(), name)
+
+
+def due_expression() -> sql.Composed:
+    """Return the SQL for a segment's due time; NULL means never."""
+    every = sql.SQL("{}::interval").format(sql.Literal(conf.refresh_every()))
+    expression: sql.Composed = compose("due_of_segment", every=every)
+    return expression
+
+
+def membership_type(connection: BaseDatabaseWrapper) -> str | None:
+    """Return the type of the user ids in the view over all memberships; None without a view."""
+    view = shared_view("membership").as_string()
+    key_type: str | None = fetch_value(connection, "select_key_type", view=view)
+    return key_type
+
+
+def _missing(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the names of shared objects that do not exist."""
+    rows = fetch_all(
+        connection,
+        "select_missing_shared",
+        views=[view.name for view in owned.VIEWS],
+        functions=[function.name for function in owned.FUNCTIONS if not function.live],
+        live_functions=[function.name for function in owned.FUNCTIONS if function.live],
+    )
+    return [name for (name,) in rows]
+
+
+def _drop_keyed(connection: BaseDatabaseWrapper, key_type: str | None) -> None:
+    """Drop what has the former type of the user key in its signature: it cannot be replaced."""
+    run_ddl(connection, "drop_shared_view", view=shared_view("membership"))
+    parts = dict(_statements(connection))
+    for function in owned.FUNCTIONS:
+        if function.keyed:
+            declaration = DECLARATION.match(sql_text(function.statement))
+            former = parts[function.statement] | {"key_type": sql.SQL(key_type or "")}
+            arguments = sql.SQL(declaration[1] if declaration else "()").format(**former)
+            run_ddl(
+                connection, "drop_function", function=_identifier(function), arguments=arguments
+            )
+
+
+def _identifier(function: owned.SharedFunction) -> sql.Identifier:
+    return sql.Identifier(conf.live_schema() if function.live else conf.schema(), function.name)
+
+
+def _statements(connection: BaseDatabaseWrapper) -> list[tuple[str, dict[str, sql.Composable]]]:
+    """Return the statements that create the shared views and functions, each with its parts."""
+    users = names.user_table()
+    key_type = sql.SQL(names.key_type(connection))
+    parts: dict[str, sql.Composable] = {
+        "membership": sql.Identifier(owned.MEMBERSHIP),
+        "segment": sql.Identifier(owned.SEGMENT),
+        "refresh": sql.Identifier(owned.REFRESH),
+        "schema": sql.Literal(conf.schema()),
+        "live_schema": sql.Literal(conf.live_schema()),
+        "key_type": key_type,
+        "key": sql.Identifier(names.user_key_column()),
+        "users": _located(connection, users),
+        "path": _path(connection, users),
+        "kind": _kind_expression(),
+        "due": due_expression(),
+        "reads": sql.SQL(sql_text("reads_of_segment")).format(live=sql.SQL("live_view")),
+        "read_digest": function("read_digest"),
+    }
+    return [
+        *((view.statement, parts | {"view": shared_view(view.name)}) for view in owned.VIEWS),
+        *((item.statement, parts | {"function": _identifier(item)}) for item in owned.FUNCTIONS),
+    ]
+
+
+def _kind_expression() -> sql.Composed:
+    """Return the SQL for the kind of a segment, as a word."""
+    cases = [
+        compose("kind_of_segment", column=sql.Identifier(kind.field), word=sql.Literal(kind.word))
+        for kind in QUERY_KINDS
+        if kind.field
+    ]
+    return sql.SQL("CASE {} ELSE {} END").format(
+        sql.SQL(" ").join(cases), sql.Literal(KINDS[-1].word)
+    )
+
+
+def _located(connection: BaseDatabaseWrapper, table: sql.Identifier) -> sql.Identifier:
+    """Return the name of a table with its schema, if the table exists."""
+    rows = fetch_all(connection, "select_relation", name=table.as_string())
+    return sql.Identifier(*rows[0][:2]) if rows else table
+
+
+def _path(connection: BaseDatabaseWrapper, table: sql.Identifier) -> sql.Composable:
+    """Return a `SET search_path` for functions that read a table.
+
+    It is empty if reading the table runs no code of the project.
+    """
+    rows = fetch_all(connection, "select_path", name=table.as_string())
+    if not rows:
+        return sql.SQL("")
+    schemas = sql.SQL(", ").join(sql.Identifier(schema) for (schema,) in rows)
+    setting: sql.Composed = compose("search_path_setting", schemas=schemas)
+    return setting
+
+
+def _fingerprint(connection: BaseDatabaseWrapper) -> str:
+    texts = (compose(name, **parts).as_string() for name, parts in _statements(connection))
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]

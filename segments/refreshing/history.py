@@ -1,0 +1,169 @@
+"""The outcome of a refresh: store it on the row and in the history, then send its signal."""
+
+import json
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import django.db
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+from psycopg import sql
+
+from segments import conf
+from segments.exceptions import SegmentError, for_log
+from segments.refreshing.unchanged import ReadDigest
+from segments.rows import STATE, Status, try_locked_row
+from segments.signals import segment_refresh_failed, segment_refreshed
+from segments.sql import owned, session
+from segments.sql.statements import compose
+
+if TYPE_CHECKING:
+    from segments.models import Segment
+
+logger = logging.getLogger(__name__)
+
+LOCKED = "locked"
+"""The status of a refresh that left a segment to another session; it is not stored."""
+
+DETACHED = "detached"
+"""The status of a refresh that stood aside for a schema change; it is not stored."""
+
+
+@dataclass(frozen=True)
+class RefreshResult:
+    """What a refresh did.
+
+    Attributes:
+        status: `refreshed`; `unchanged` if nothing that the segment reads was written since the
+            last refresh, so that its members stand; `locked` if another session was refreshing or
+            changing the segment, or `detached` during a schema change, and nothing was done;
+            `failed` (only where several are refreshed) with the `error`.
+        members_count: The current number of members; None if the segment was never populated.
+        added, removed: How many rows the view has gained and lost.
+        duration: From the start to just before the commit.
+        slug: The segment.
+        error: Why it failed.
+        notes: Further remarks in words: what had to be put back, and which of the segments that it
+            reads have failed, so that their last good members counted.
+        dependents: The results of the segments that read this one, if those were asked for.
+    """
+
+    status: str
+    members_count: int | None = None
+    added: int = 0
+    removed: int = 0
+    duration: timedelta = timedelta()
+    slug: str = ""
+    error: SegmentError | None = None
+    notes: tuple[str, ...] = ()
+    dependents: tuple["RefreshResult", ...] = ()
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """When a refresh started, and how long it has run."""
+
+    started_at: datetime = field(default_factory=timezone.now)
+    _start: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> timedelta:
+        """The time since the start."""
+        return timedelta(seconds=time.monotonic() - self._start)
+
+
+def record(
+    connection: BaseDatabaseWrapper,
+    row: "Segment",
+    stopwatch: Stopwatch,
+    result: RefreshResult,
+    *,
+    digest: ReadDigest | None = None,
+    until: datetime | None = None,
+) -> RefreshResult:
+    """Store the result of a refresh and notify listeners in the database; return it with its time.
+
+    Args:
+        row: Gets its state set.
+        digest: What the members were computed from.
+        until: Until when they are known to stand, if they were not computed.
+    """
+    result = replace(result, duration=stopwatch.elapsed)
+    moment = digest.moment if digest else until
+    numbers = {
+        "status": str(result.status),
+        "members_count": result.members_count,
+        "added": result.added,
+        "removed": result.removed,
+    }
+    params: dict[str, Any] = numbers | {
+        "segment": row.pk,
+        "started_at": stopwatch.started_at,
+        "moment": digest.moment if digest else None,
+        "refreshed_at": max(filter(None, (moment, row.refreshed_at))) if moment else None,
+        "duration": result.duration,
+        "added": None if result.error else result.added,
+        "removed": None if result.error else result.removed,
+        "error": str(result.error or ""),
+        "read_digest": digest.digest if digest else None,
+        "history": conf.history(),
+        # Losing an "unchanged" row in a crash is harmless; do not wait for the disk.
+        "light": bool(until) and not digest and not connection.savepoint_ids,
+        "channel": conf.schema(),
+        "payload": json.dumps({"segment": row.slug, "id": row.pk} | numbers),
+    }
+    query = compose(
+        "record_refresh",
+        segment=sql.Identifier(owned.SEGMENT),
+        refresh=sql.Identifier(owned.REFRESH),
+        state=sql.SQL(", ").join(map(sql.Identifier, STATE)),
+    )
+    (stored,) = session.fetch_all(connection, query, **params)
+    for name, value in zip(STATE, stored, strict=False):
+        setattr(row, name, value)
+    return result
+
+
+def record_failure(
+    alias: str, segment: "Segment", stopwatch: Stopwatch, error: SegmentError
+) -> None:
+    """Store a failure on the segment and in its history, apart from what was rolled back.
+
+    Nothing is stored if another session holds the segment or has refreshed it since: its outcome
+    counts.
+    """
+    result = RefreshResult(Status.FAILED, slug=segment.slug, error=error)
+    try:
+        with session.transaction(alias, segment.slug) as connection:
+            row, _ = try_locked_row(connection, segment.pk)
+            if row is not None and row.attempted_at == segment.attempted_at:
+                record(connection, row, stopwatch, result)
+    except ObjectDoesNotExist:
+        return
+    except (django.db.Error, SegmentError) as trouble:
+        # The database is gone or read-only; what matters is why the refresh failed.
+        logger.warning(
+            "The failure of segment %s was not stored: %s", segment.slug, for_log(trouble)
+        )
+
+
+def announce(segment: "Segment", result: RefreshResult) -> None:
+    """Send the signal for the result of a refresh, once that is committed."""
+    arguments: dict[str, Any] = {"sender": type(segment), "segment": segment, "result": result}
+    if result.error:
+        send = partial(segment_refresh_failed.send_robust, **arguments, error=result.error)
+    elif result.status in (Status.REFRESHED, Status.UNCHANGED):
+        send = partial(segment_refreshed.send_robust, **arguments)
+    else:
+        return
+    connection = connections[conf.exec_connection()]
+    if connection.in_atomic_block:
+        connection.on_commit(send)
+    else:  # It is committed, or the caller commits by hand and Django does not know when.
+        send()

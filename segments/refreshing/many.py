@@ -1,0 +1,164 @@
+"""Refresh many segments, in order, on one connection or several; a failure stops no other."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from segments import conf
+from segments.exceptions import SegmentError, SegmentExecutionError
+from segments.refresh import RefreshOptions, refresh, try_refresh
+from segments.refreshing import schedule
+from segments.refreshing.history import RefreshResult, announce
+from segments.refreshing.order import Plan, dependents, ordered
+from segments.refreshing.pool import RefreshPool
+from segments.rows import Status, segment_rows
+from segments.sql import names
+from segments.sql.session import fetch_all
+
+if TYPE_CHECKING:
+    from segments.models import Segment
+
+logger = logging.getLogger(__name__)
+
+
+def refresh_many(
+    segments: Iterable["Segment"],
+    concurrently: bool = True,
+    *,
+    force: bool = False,
+    jobs: int = 1,
+    scheduled: bool = False,
+    stop: Event | None = None,
+) -> Iterator[RefreshResult]:
+    """Refresh segments, each in its own transaction, and yield each result when it is ready.
+
+    A segment comes after those that it reads. A failure yields a result with the status `failed`
+    and the error. Segments that read the failed one are refreshed on its last good members, and
+    their `notes` say so.
+
+    Args:
+        concurrently, force: As for `segments.refresh.refresh`.
+        jobs: How many connections refresh at the same time. In a transaction of the caller it is
+            one, since no other connection sees what that has not committed.
+        scheduled: Whether this is a scheduled run, which skips what another run has refreshed
+            meanwhile, and to which `SEGMENTS_SKIP_LAG` applies.
+        stop: Once set, no further refresh is started.
+    """
+    plan = Plan(segments)
+    lag = conf.skip_lag() if scheduled else RefreshOptions.lag
+    options = RefreshOptions(concurrently, force, lag=lag, scheduled=scheduled)
+    if jobs > 1 and len(plan) > 1 and not connections[conf.exec_connection()].in_atomic_block:
+        with RefreshPool(min(jobs, len(plan))) as pool:
+            results = _side_by_side(plan, options, pool, stop or Event())
+            yield from _announced(plan, results)
+    else:
+        yield from _announced(plan, _one_by_one(plan, options, stop or Event()))
+
+
+def refresh_due(jobs: int = 1, stop: Event | None = None) -> Iterator[RefreshResult]:
+    """Refresh the active segments that are due, and yield each result when it is ready.
+
+    See `refresh_many`; `schedule.due` decides which are due.
+    """
+    segments = schedule.due(segment_rows().filter(is_active=True))
+    return refresh_many(segments, jobs=jobs, scheduled=True, stop=stop)
+
+
+def refresh_with_dependents(
+    segment: "Segment", concurrently: bool = True, *, force: bool = False
+) -> RefreshResult:
+    """Refresh a segment, and then the active segments that read it, directly or not.
+
+    The results of those are in `dependents` of the result.
+
+    Raises:
+        SegmentError: when the first one fails; nothing else is refreshed then.
+    """
+    result = refresh(segment, concurrently, force=force)
+    others = refresh_many(dependents([segment]), concurrently, force=force)
+    return replace(result, dependents=tuple(others))
+
+
+def refresh_for_user(user: Any) -> list[RefreshResult]:
+    """Refresh the active segments in which a user's live membership differs from the last refresh.
+
+    Costs one live check a segment. Afterwards `is_member` and `is_member_live` agree for this
+    user, unless another session was refreshing the same segment.
+
+    Raises:
+        SegmentExecutionError: naming the segments that failed, after all others are done.
+    """
+    results, errors = [], list[SegmentError]()
+    for segment in ordered(segment_rows().filter(is_active=True)):
+        try:
+            if segment.has_member_live(user) != segment.has_member(user):
+                results.append(refresh(segment, force=True))
+        except SegmentError as error:
+            errors.append(error)
+    if errors:
+        raise SegmentExecutionError(
+            "\n".join(map(str, errors)), hint="The other segments have been refreshed."
+        ) from errors[0]
+    return results
+
+
+def _announced(
+    plan: Plan, results: Iterable[tuple["Segment", RefreshResult]]
+) -> Iterator[RefreshResult]:
+    """Add notes on failed segments that one reads, and send the signals."""
+    failed_rows = segment_rows(conf.exec_connection()).filter(status=Status.FAILED)
+    failing = {names.view_name(s.slug): s.slug for s in failed_rows}
+    for segment, result in results:
+        own, reads = names.view_name(segment.slug), plan.reads(segment)
+        notes = [
+            f"it reads {slug}, which failed, and has taken its last good members"
+            for name, slug in sorted(failing.items())
+            if name in reads and name != own and result.status == Status.REFRESHED
+        ]
+        for note in notes:
+            logger.warning("Segment %s: %s", segment.slug, note)
+        failing.pop(own, None)
+        if result.error:
+            failing[own] = segment.slug
+        result_with_notes = replace(result, notes=(*result.notes, *notes))
+        announce(segment, result_with_notes)
+        yield result_with_notes
+
+
+def _one_by_one(
+    plan: Plan, options: RefreshOptions, stop: Event
+) -> Iterator[tuple["Segment", RefreshResult]]:
+    """Refresh what is ready on this connection until nothing is."""
+    for segment in plan.ready():
+        if stop.is_set():
+            return
+        result = try_refresh(segment, options)
+        plan.done(segment)
+        yield segment, result
+
+
+def _side_by_side(
+    plan: Plan, options: RefreshOptions, pool: RefreshPool, stop: Event
+) -> Iterator[tuple["Segment", RefreshResult]]:
+    """Refresh what is ready on the pool's connections until nothing is.
+
+    The session of the caller may have written what it has not reported yet. It reports that before
+    each refresh starts, and the proof of "unchanged" then reaches up to that moment.
+    """
+    connection = connections[conf.exec_connection()]
+    while not stop.is_set():
+        for segment in plan.ready():
+            ((pid, reported_at, _),) = fetch_all(connection, "report_writes")
+            pool.own_pids.add(pid)
+            options = replace(options, own_pids=pool.own_pids, reported_at=reported_at)
+            pool.start(segment, options)
+        if not pool.busy:
+            return
+        segment, result = pool.next_result()
+        plan.done(segment)
+        yield segment, result
+    yield from pool.finish()

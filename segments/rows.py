@@ -1,0 +1,201 @@
+"""The door to a segment's row: find it, lock it, copy its state.
+
+Locks are taken in one order: the segment's advisory lock, its row, its views. Callers such as
+`update_or_create` lock the row first and then wait for the advisory lock; a refresh skips a
+segment whose row is taken.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import django.db
+from django.apps import apps
+from django.db import models, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Exists, OuterRef, Value
+from django.db.models.functions import Replace
+from django.utils.translation import gettext_lazy as _
+
+from segments import conf
+from segments.exceptions import SegmentExecutionError, SegmentLockedError, translated
+from segments.sql import names, session
+
+if TYPE_CHECKING:
+    from segments.models import Segment, SegmentQuerySet
+
+logger = logging.getLogger(__name__)
+
+
+class Status(models.TextChoices):
+    """How a segment, or a refresh of it, is doing; only a refresh can be `unchanged`."""
+
+    UNPOPULATED = "unpopulated", _("unpopulated")
+    REFRESHED = "refreshed", _("refreshed")
+    UNCHANGED = "unchanged", _("unchanged")
+    FAILED = "failed", _("failed")
+
+
+STATE = (
+    "members_count",
+    "refreshed_at",
+    "status",
+    "last_error",
+    "failures",
+    "attempted_at",
+    "read_digest",
+)
+"""The fields that refreshes store on a row."""
+
+
+def segment_rows(alias: str | None = None) -> "SegmentQuerySet":
+    """Return the segments of a database; None means the one that the routers name."""
+    return _rows("Segment", alias)  # type: ignore[no-any-return]
+
+
+def static_member_rows(alias: str | None = None) -> "models.QuerySet[Any]":
+    """Return the rows of all lists of ids."""
+    return _rows("StaticMember", alias)  # type: ignore[no-any-return]
+
+
+def membership_rows(alias: str | None = None) -> Any:
+    """Return the rows of the membership index, as a `MembershipQuerySet`."""
+    return _rows("Membership", alias)
+
+
+def refresh_rows(alias: str | None = None) -> "models.QuerySet[Any]":
+    """Return the rows of the history of all segments."""
+    return _rows("SegmentRefresh", alias)  # type: ignore[no-any-return]
+
+
+def write_alias() -> str:
+    """Return the database that segments are saved in."""
+    return router.db_for_write(apps.get_model("segments", "Segment"))
+
+
+def read_alias() -> str:
+    """Return the database that segments and their members are read from."""
+    return router.db_for_read(apps.get_model("segments", "Segment"))
+
+
+def slugs_by_view(alias: str | None = None) -> dict[str, str]:
+    """Return the slug of every segment by the name of its views."""
+    slugs = segment_rows(alias).order_by("slug").values_list("slug", flat=True)
+    return {names.view_name(slug): slug for slug in slugs}
+
+
+def slug_of_view(alias: str, view: str, besides: Any = None) -> str | None:
+    """Return the slug of the segment whose views have this name, if there is one.
+
+    Args:
+        besides: The key of a segment to leave out.
+    """
+    others = segment_rows(alias).exclude(pk=besides)
+    taken = others.alias(in_view=Replace("slug", Value("-"), Value("_"))).filter(in_view=view)
+    return taken.order_by().values_list("slug", flat=True).first()
+
+
+@contextmanager
+def locked(
+    alias: str,
+    key: int | None,
+    slug: str,
+    timeout: timedelta | None = None,
+    *,
+    translate: bool = True,
+) -> Iterator[tuple[BaseDatabaseWrapper, "Segment | None"]]:
+    """Open a transaction that holds the segment; yield its connection and its current row.
+
+    Args:
+        alias: The database.
+        key: The segment; None for one that is not saved yet.
+        slug: The segment, for messages.
+        timeout: How long a statement may run; None means the setting's value.
+        translate: As for `session.transaction`.
+
+    Raises:
+        SegmentLockedError: when another session holds it for longer than `SEGMENTS_LOCK_TIMEOUT`.
+    """
+    with session.transaction(alias, slug, timeout=timeout, translate=translate) as connection:
+        row = None
+        if key is not None:
+            with translated(SegmentExecutionError, slug):
+                session.lock(connection, key)
+                row = segment_rows(alias).filter(pk=key).select_for_update(no_key=True).first()
+        yield connection, row
+
+
+def try_locked_row(connection: BaseDatabaseWrapper, key: int) -> tuple["Segment | None", bool]:
+    """Lock a segment and its row without waiting.
+
+    Returns:
+        The row, or None if another session holds either lock; and whether the schema is changing.
+
+    Raises:
+        ObjectDoesNotExist: when the row has been deleted.
+    """
+    taken, changing = session.try_lock(connection, key)
+    if not taken:
+        return None, changing
+    rows = segment_rows(connection.alias).filter(pk=key)
+    listed = Exists(static_member_rows().filter(segment_id=OuterRef("pk")))
+    lockable = rows.select_for_update(no_key=True, skip_locked=True)
+    row = lockable.annotate(listed=listed).first()
+    if row is None:
+        rows.get()
+    return row, changing
+
+
+def wait_for(segment: "Segment") -> None:
+    """Wait until no other session holds the segment, for as long as a statement of it may run.
+
+    Raises:
+        SegmentLockedError: when one holds it for longer.
+    """
+    limit = segment.timeout if segment.timeout is not None else conf.statement_timeout()
+    with session.transaction(
+        conf.exec_connection(), segment.slug, timeout=limit, lock_timeout=limit
+    ) as connection:
+        session.lock(connection, segment.pk)
+        segment_rows(connection.alias).filter(pk=segment.pk).select_for_update(no_key=True).first()
+
+
+def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
+    """Raise SegmentLockedError while another session migrates: nothing may be attached then."""
+    if session.is_schema_changing(connection):
+        raise SegmentLockedError(
+            "a migration is running",
+            slug=slug,
+            hint="Try again when it has ended. It attaches all segments at its end.",
+        )
+
+
+def copy_state(source: "Segment | None", target: "Segment") -> None:
+    """Copy what refreshes store on a row; without a source, set that of a new segment."""
+    for name in STATE:
+        field: models.Field[Any, Any] = target._meta.get_field(name)  # type: ignore[assignment]
+        setattr(target, name, getattr(source, name) if source else field.get_default())
+
+
+def store(segment: "Segment", **state: Any) -> None:
+    """Store fields of a segment's state on its row."""
+    with translated(SegmentExecutionError, segment.slug):
+        segment_rows(conf.exec_connection()).filter(pk=segment.pk).update(**state)
+
+
+def reload_state(alias: str, segment: "Segment") -> None:
+    """Set on an instance what a refresh has stored, if the database still answers."""
+    try:
+        stored = segment_rows(alias).filter(pk=segment.pk).first()
+    except django.db.Error:
+        logger.warning("The state of segment %s could not be read", segment.slug)
+        return
+    if stored:
+        copy_state(stored, segment)
+
+
+def _rows(model: str, alias: str | None) -> Any:
+    manager = apps.get_model("segments", model)._default_manager
+    return manager.using(alias) if alias else manager.all()

@@ -1,0 +1,266 @@
+"""Keep a segment's views in step when its row is saved or deleted.
+
+A segment's views change under its lock, which comes before any lock on its row. If rows are saved
+on the alias of `SEGMENTS_EXEC_CONNECTION`, both change in one transaction; otherwise the views
+follow once the row is committed, and what fails then is stored on the row and logged.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING
+
+from django.db import OperationalError, connections
+from django.db import transaction as django_transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from segments import conf
+from segments.definition import static_ids
+from segments.definition.compile import compile_segment
+from segments.definition.kinds import DEFINING_FIELDS
+from segments.definition.select import check_text
+from segments.exceptions import (
+    SegmentDefinitionError,
+    SegmentError,
+    SegmentExecutionError,
+    SegmentLockedError,
+    for_log,
+    from_driver,
+    translated,
+)
+from segments.pgviews import views
+from segments.refresh import recompute
+from segments.refreshing.history import Stopwatch, announce, record_failure
+from segments.rows import (
+    check_no_migration,
+    copy_state,
+    locked,
+    reload_state,
+    segment_rows,
+    slug_of_view,
+    slugs_by_view,
+)
+from segments.sql import names, session
+from segments.validation.checks import (
+    check_circle,
+    check_clash,
+    check_cost,
+    check_defined,
+    check_timeout,
+    differ,
+    try_definition,
+)
+
+if TYPE_CHECKING:
+    from segments.models import Segment
+
+logger = logging.getLogger(__name__)
+
+LABEL_FIELDS = ("slug", "name", "description")
+"""The fields that the comments on views repeat."""
+
+DEPENDENT_OBJECTS = "2BP01"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What saving a row means for its views."""
+
+    created: bool
+    redefined: bool
+    relabelled: bool
+    check_cost: bool
+    old_slug: str
+
+
+@contextmanager
+def saved(segment: "Segment", using: str) -> Iterator[None]:
+    """Bring static ids and views in step with a row that is saved inside; see `Segment.save`."""
+    names.check_slug(segment.slug)
+    check_text(segment.slug, segment.definition)
+    together = using == conf.exec_connection()
+    if not together:
+        stored = segment_rows(using).filter(pk=segment.pk).first()
+        check_timeout(segment, stored)
+        try_definition(segment, stored)
+    with locked(using, segment.pk, segment.slug, segment.timeout, translate=False) as (
+        connection,
+        before,
+    ):
+        check_clash(segment, using)
+        check_defined(segment, before, using)
+        check_timeout(segment, before)
+        if not together:
+            _check_free(segment)
+        # A refresh may have stored more since this instance was loaded; none can from here on.
+        copy_state(before, segment)
+        with _row_locks(segment.slug):
+            yield
+        ids = segment.unsaved_static_ids
+        if ids is not None:
+            static_ids.replace(connection, segment.slug, segment.pk, ids)
+        row = segment_rows(using).get(pk=segment.pk)
+        redefined = differ(before, row, DEFINING_FIELDS)
+        change = Change(
+            created=before is None,
+            redefined=ids is not None or redefined,
+            relabelled=differ(before, row, LABEL_FIELDS),
+            # Otherwise its cost was checked before the row was saved.
+            check_cost=together and not segment.allow_cost and redefined,
+            old_slug=before.slug if before else row.slug,
+        )
+        if together:
+            _apply_views(connection, row, change)
+        else:
+            apply = partial(_apply_views_on_commit, segment, row.slug, change)
+            django_transaction.on_commit(apply, using=using)
+        copy_state(segment_rows(using).get(pk=segment.pk), segment)
+
+
+@contextmanager
+def deleted(segment: "Segment", using: str) -> Iterator[None]:
+    """Drop the views of a segment, as it stands in the database, whose row is deleted inside.
+
+    Raises:
+        SegmentExecutionError: naming the segments and views that read it.
+        SegmentLockedError: when another session holds it for too long.
+    """
+    with locked(using, segment.pk, segment.slug, translate=False) as (connection, row):
+        if row is not None:
+            with translated(SegmentExecutionError, row.slug):
+                if using == conf.exec_connection():
+                    views.drop(connection, row.slug)
+                else:
+                    _check_droppable(row, using)
+                    drop = partial(_drop_views_on_commit, row.pk, row.slug)
+                    django_transaction.on_commit(drop, using=using)
+        yield
+
+
+def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change) -> None:
+    """Change the views of a segment after its row; the caller holds its lock."""
+    stopwatch = Stopwatch()
+    with translated(SegmentExecutionError, row.slug):
+        if change.created:  # Its key is known only now.
+            session.lock(connection, row.pk)
+        if change.relabelled and not change.created:
+            views.relabel(connection, change.old_slug, row.label)
+        if not (change.created or change.redefined):
+            return
+        check_no_migration(connection, row.slug)
+        current = views.state(connection, row.slug)
+        if current.detached_manually:
+            raise SegmentLockedError(
+                "it is detached from its tables",
+                slug=row.slug,
+                hint="When the schema change is over, run: manage.py sync_segments",
+            )
+        compiled = compile_segment(connection, row)
+        if change.check_cost:
+            check_cost(connection, row, compiled)
+        current = views.ensure(connection, row.label, compiled, current)
+        if current.live:  # Nothing can have read a view that did not exist before.
+            check_circle(connection, row.slug, names.view_name(row.slug))
+        at_once = change.created or conf.refresh_on_save()
+        if at_once and not conf.refresh_async():
+            announce(row, recompute(connection, row, current, stopwatch))
+            return
+        # What failed before may work now, and so is due.
+        segment_rows(connection.alias).filter(pk=row.pk).update(failures=0, attempted_at=None)
+        if at_once:
+            from segments import tasks  # It needs a tasks framework, which is optional.
+
+            tasks.enqueue_refresh(row)
+
+
+def _apply_views_on_commit(segment: "Segment", slug: str, change: Change) -> None:
+    """Change the views of a segment whose row was saved on another alias, and is committed.
+
+    A failure is stored on the segment, like that of a refresh, and logged. The instance that was
+    saved gets the resulting state.
+
+    Args:
+        slug: The slug that the row was saved with; it may have another one since.
+    """
+    alias, stopwatch = conf.exec_connection(), Stopwatch()
+    try:
+        with locked(alias, segment.pk, slug, segment.timeout) as (connection, row):
+            if row is None:  # It was deleted in the same transaction.
+                _drop_unless_taken(connection, change.old_slug)
+                return
+            old_name = names.view_name(change.old_slug)
+            # A later change in the same transaction may have left nothing of that name.
+            is_there = views.state(connection, change.old_slug).ours
+            own = is_there and slug_of_view(alias, old_name, row.pk) is None
+            _apply_views(connection, row, replace(change, relabelled=change.relabelled and own))
+    except SegmentError as error:
+        logger.error("The views of segment %s have not followed: %s", slug, for_log(error))
+        record_failure(alias, segment, stopwatch, error)
+    finally:
+        reload_state(alias, segment)
+
+
+def _drop_views_on_commit(key: int, slug: str) -> None:
+    """Drop the views of a segment whose row was deleted on another alias, and is committed."""
+    try:
+        with locked(conf.exec_connection(), key, slug) as (connection, _):
+            _drop_unless_taken(connection, slug)
+    except SegmentError as error:
+        logger.error("The views of segment %s were not dropped: %s", slug, for_log(error))
+
+
+def _drop_unless_taken(connection: BaseDatabaseWrapper, slug: str) -> None:
+    """Drop the views of a deleted segment, unless another segment has their name by now."""
+    if not slug_of_view(connection.alias, names.view_name(slug)):
+        views.drop(connection, slug)
+
+
+def _check_droppable(row: "Segment", using: str) -> None:
+    """Raise if anything reads the views of a segment, except segments deleted in this transaction.
+
+    The rows of those are gone, while their views are dropped only once that is committed.
+    """
+    alias = conf.exec_connection()
+    with session.transaction(alias, row.slug, rollback=True) as connection:
+        kept, graph = slugs_by_view(using), views.reads(connection)
+        dropped = {names.view_name(row.slug)}
+        while (
+            more := {n for n, read in graph.items() if n not in kept and read & dropped} - dropped
+        ):
+            dropped |= more
+        order = TopologicalSorter({name: graph.get(name, set()) & dropped for name in dropped})
+        for name in reversed([*order.static_order()]):
+            views.drop(connection, name)
+
+
+@contextmanager
+def _row_locks(slug: str) -> Iterator[None]:
+    """Translate lock timeouts on the row; let Django's other errors pass."""
+    try:
+        yield
+    except OperationalError as error:
+        raise from_driver(error, SegmentExecutionError, slug) from error
+
+
+def _check_free(segment: "Segment") -> None:
+    """Refuse a slug whose view exists already, where the views follow on commit.
+
+    Until then, and for good if that fails, the segment would have the members of another one.
+    """
+    alias, name = conf.exec_connection(), names.view_name(segment.slug)
+    committed = segment_rows(alias).filter(pk=segment.pk).values_list("slug", flat=True).first()
+    if committed is not None and name == names.view_name(committed):
+        return
+    with translated(SegmentExecutionError, segment.slug):
+        taken = views.state(connections[alias], segment.slug).ours
+    if taken:
+        raise SegmentDefinitionError(
+            f"the view {name} of another segment still exists",
+            slug=segment.slug,
+            field="slug",
+            hint="If that segment was deleted or renamed in this transaction, commit that first; "
+            "otherwise run: manage.py sync_segments --prune",
+        )

@@ -1,2 +1,0 @@
--- Runs after a refresh; AccessShare on the members.
-SELECT count(*) FROM {view}

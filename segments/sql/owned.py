@@ -1,0 +1,99 @@
+"""What this package owns in a database, declared once: tables, shared views and functions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import LiteralString
+
+SEGMENT, STATIC_MEMBER = "segments_segment", "segments_staticmember"
+MEMBERSHIP, REFRESH = "segments_membership", "segments_segmentrefresh"
+
+TABLES = (SEGMENT, STATIC_MEMBER, MEMBERSHIP, REFRESH)
+"""The tables of the models, in `public` or wherever migrations have created them."""
+
+
+@dataclass(frozen=True)
+class SharedView:
+    """A view over all segments.
+
+    Attributes:
+        name: Its name in the members' schema.
+        statement: The statement that creates or replaces it.
+        comment: What it is.
+        columns: What its columns are, but for `user_id`.
+    """
+
+    name: str
+    statement: str
+    comment: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SharedFunction:
+    """A function that serves all segments.
+
+    Attributes:
+        name: Its name.
+        statement: The statement that creates or replaces it, and so declares its arguments.
+        live: Whether it evaluates definitions, and so is in the schema of the live views, which
+            readers may not use.
+        keyed: Whether the type of the user key is part of its signature.
+    """
+
+    name: str
+    statement: str
+    live: bool = False
+    keyed: bool = False
+
+
+VIEWS = (
+    SharedView(
+        "membership",
+        "replace_membership_view",
+        "Which user is in which segment, and since when.",
+        {
+            "segment_id": "Key of the segment, as in the catalog.",
+            "slug": "The segment's slug. The view of that name, with _ for -, has its members.",
+            "entered_at": "When the refresh began that added the user; kept while they stay in.",
+        },
+    ),
+    SharedView(
+        "catalog",
+        "replace_catalog_view",
+        "Every segment, how it is doing, and how old its members are.",
+        {
+            "segment_id": "Key of the segment, as in membership.",
+            "slug": "The segment's unique name in code.",
+            "name": "The segment's name for people.",
+            "description": "What the segment is for.",
+            "view_name": "The materialized view of its members, with its schema.",
+            "kind": "What defines it: sql, static (a list of ids) or manager (a model's method).",
+            "members_count": "How many members its last good refresh found; NULL before that.",
+            "refreshed_at": "When its last good refresh began: its members are those of then.",
+            "age": "The time since refreshed_at.",
+            "status": "unpopulated, refreshed or failed; failed keeps the former members.",
+            "last_error": "Why the last refresh failed; empty if it did not.",
+            "duration": "How long the last refresh took, good or failed.",
+            "failures": "How many refreshes have failed since the last good one.",
+            "due": "When the next refresh is due; NULL without an interval, or if not active.",
+        },
+    ),
+)
+
+FUNCTIONS = (
+    SharedFunction("detached", "replace_detached_function"),
+    SharedFunction("is_user", "replace_is_user_function", keyed=True),
+    SharedFunction("is_member", "replace_is_member_function"),
+    SharedFunction("is_member", "replace_is_live_member_function", live=True, keyed=True),
+    SharedFunction("members", "replace_live_members_function", live=True, keyed=True),
+    SharedFunction("read_digest", "replace_read_digest_function"),
+    SharedFunction("unchanged_until", "replace_unchanged_until_function"),
+)
+
+RETIRED_FUNCTIONS: tuple[tuple[str, LiteralString], ...] = (
+    ("trace", "(regclass, regclass, regclass, name)"),
+)
+"""Functions of earlier versions, with their arguments; they are dropped."""
+
+RESERVED_SLUGS = frozenset(view.name for view in VIEWS)
+"""The shared views have these names, so no segment may."""

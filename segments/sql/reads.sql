@@ -1,0 +1,135 @@
+-- Reads: what views read, and which views read a table, a column or a segment.
+
+
+-- name: view_reads
+-- Part of several statements: which view reads which relation, and which of its columns. Number 0
+-- means the relation as a whole.
+view_reads (view, relation, number) AS (
+    SELECT w.ev_class, d.refobjid, d.refobjsubid
+    FROM pg_catalog.pg_rewrite AS w
+    JOIN pg_catalog.pg_depend AS d
+        ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+        AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> w.ev_class
+)
+
+
+-- name: select_reads
+-- Runs before several segments are refreshed or deleted, and when a definition is saved. Locks
+-- nothing. Returns which segment reads which, through any chain of views, no matter who created
+-- them.
+WITH RECURSIVE
+-- part: view_reads
+,
+edge AS (
+    SELECT DISTINCT view, relation FROM view_reads
+),
+own AS (
+    SELECT oid, relname, relnamespace
+    FROM pg_catalog.pg_class
+    WHERE relkind IN ('v', 'm')
+        AND relnamespace IN (to_regnamespace(%(schema)s), to_regnamespace(%(live_schema)s))
+),
+closure (segment, relation, ends) AS (
+    SELECT relname, oid, false FROM own WHERE relnamespace = to_regnamespace(%(live_schema)s)
+    UNION
+    SELECT c.segment, e.relation, e.relation IN (SELECT oid FROM own)
+    FROM closure AS c
+    JOIN edge AS e ON e.view = c.relation
+    WHERE NOT c.ends
+)
+SELECT DISTINCT c.segment::text, own.relname::text AS reads
+FROM closure AS c
+JOIN own ON own.oid = c.relation
+WHERE c.ends
+ORDER BY 1, 2
+
+
+-- name: select_using
+-- Runs for find_segments. Locks nothing. Returns the views that read a table, or one of its
+-- columns, and the views that read those, through any chain of views.
+WITH RECURSIVE
+-- part: view_reads
+,
+reader (view) AS (
+    SELECT r.view FROM view_reads AS r
+    WHERE r.relation = %(table)s::regclass
+        AND (%(column)s::text IS NULL OR r.number = (
+            SELECT a.attnum FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = %(table)s::regclass AND a.attname = %(column)s AND NOT a.attisdropped
+        ))
+    UNION
+    SELECT r.view FROM reader JOIN view_reads AS r ON r.relation = reader.view
+)
+SELECT
+    c.relname::text AS name,
+    c.oid::regclass::text AS view,
+    n.nspname = %(live_schema)s AS live,
+    n.nspname IN (%(schema)s, %(live_schema)s) AS own,
+    pg_catalog.pg_get_userbyid(c.relowner)::text AS owner
+FROM reader
+JOIN pg_catalog.pg_class AS c ON c.oid = reader.view
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+ORDER BY own DESC, name
+
+
+-- name: select_read_columns
+-- Runs for a preview. Locks nothing. Returns the tables and views that a view reads directly, with
+-- their columns.
+WITH
+-- part: view_reads
+SELECT r.relation::regclass::text AS relation, a.attname::text AS attribute
+FROM view_reads AS r
+LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.relation AND a.attnum = r.number AND r.number <> 0
+WHERE r.view = %(view)s::regclass
+ORDER BY relation, r.number
+
+
+-- name: select_dependencies
+-- Runs before live views are detached. Locks nothing. Returns the tables and columns that each of
+-- them reads directly.
+WITH
+-- part: view_reads
+SELECT
+    v.relname::text AS view,
+    pg_catalog.jsonb_agg(DISTINCT pg_catalog.jsonb_build_object(
+        'id', r.relation::bigint,
+        'number', r.number,
+        'relation', r.relation::regclass::text,
+        'name', a.attname
+    )) AS reads
+FROM pg_catalog.pg_class AS v
+JOIN view_reads AS r ON r.view = v.oid
+LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.relation AND a.attnum = r.number
+WHERE v.relkind = 'v' AND v.relnamespace = to_regnamespace(%(live_schema)s)
+GROUP BY v.relname
+
+
+-- name: select_definition
+-- Runs when a definition no longer compiles. Locks nothing. Returns the SQL of its live view, with
+-- the current names of tables and columns.
+SELECT pg_catalog.pg_get_viewdef(%(view)s::regclass, true)
+
+
+-- name: select_table_and_column
+-- Runs for find_segments. Locks nothing. Resolves a.b as table b of schema a if there is one,
+-- otherwise as column b of table a.
+WITH argument AS (SELECT pg_catalog.parse_ident(%(what)s) AS parts),
+candidate (relation, attribute, preference) AS (
+    SELECT parts, NULL, 1 FROM argument WHERE cardinality(parts) <= 2
+    UNION ALL
+    SELECT parts[:cardinality(parts) - 1], parts[cardinality(parts)], 2
+    FROM argument WHERE cardinality(parts) BETWEEN 2 AND 3
+)
+SELECT c.oid::regclass::text AS relation, candidate.attribute
+FROM candidate
+JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass((
+    SELECT pg_catalog.string_agg(pg_catalog.quote_ident(part), '.' ORDER BY place)
+    FROM unnest(candidate.relation) WITH ORDINALITY AS parts (part, place)
+))
+WHERE candidate.attribute IS NULL OR EXISTS (
+    SELECT FROM pg_catalog.pg_attribute AS a
+    WHERE a.attrelid = c.oid AND a.attname = candidate.attribute AND a.attnum > 0
+        AND NOT a.attisdropped
+)
+ORDER BY candidate.preference
+LIMIT 1

@@ -1,0 +1,113 @@
+-- Refresh: lock a segment, count and reconcile its members, and record the outcome.
+
+
+-- name: try_lock_segment
+-- Runs before a refresh. Takes the segment's lock until the end of the transaction, unless another
+-- session holds it; never waits. Returns whether it was taken and, asked after that, whether
+-- another session is changing the schema: if the second lock can be taken, no session is, and the
+-- lock is released at once.
+SELECT
+    pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(%(key)s, 0)) AS locked,
+    CASE
+        WHEN pg_catalog.pg_try_advisory_lock_shared(pg_catalog.hashtextextended(%(schema_change)s, 0))
+            THEN NOT pg_catalog.pg_advisory_unlock_shared(pg_catalog.hashtextextended(%(schema_change)s, 0))
+        ELSE true
+    END AS changing
+
+
+-- name: count_members
+-- Runs after a refresh. Takes AccessShare on the members.
+SELECT count(*) FROM {view}
+
+
+-- name: select_counters
+-- Runs right before and right after a REFRESH CONCURRENTLY. Locks nothing. Returns how many rows
+-- this transaction has inserted and deleted so far. The difference of two readings is exact, and
+-- needs no scan.
+SELECT
+    pg_catalog.pg_stat_get_xact_tuples_inserted(%(view)s::regclass) AS inserted,
+    pg_catalog.pg_stat_get_xact_tuples_deleted(%(view)s::regclass) AS deleted,
+    pg_catalog.current_setting('track_counts')::boolean AS counted
+
+
+-- name: reconcile_membership
+-- Runs after a refresh, in its transaction. Takes row locks only on the rows that change. Both
+-- sides come sorted from an index, so this is one merge join, whatever the size of the whole table
+-- is. A user who was deleted after the refresh read the table of users has no membership any more,
+-- and gets none. Memberships that end are looked up by index and deleted by ctid, so the plan does
+-- not depend on statistics, which a new segment does not have.
+WITH change AS MATERIALIZED (
+    SELECT v.user_id AS entering, m.user_id AS leaving
+    FROM {view} AS v
+    FULL JOIN (SELECT user_id FROM {membership} WHERE segment_id = %(segment)s) AS m
+        ON m.user_id = v.user_id
+    WHERE v.user_id IS NULL OR m.user_id IS NULL
+),
+deleted AS (
+    DELETE FROM {membership}
+    WHERE ctid = ANY (ARRAY(
+        SELECT m.ctid
+        FROM change
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM {membership} WHERE segment_id = %(segment)s AND user_id = change.leaving OFFSET 0
+        ) AS m
+    ))
+    RETURNING 1
+),
+inserted AS (
+    INSERT INTO {membership} (user_id, segment_id, entered_at)
+    SELECT entering, %(segment)s, pg_catalog.now() FROM change
+    WHERE entering IN (SELECT {key} FROM {users})
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM inserted) AS entered, (SELECT count(*) FROM deleted) AS left
+
+
+-- name: record_refresh
+-- Runs at the end of a refresh, or after one that failed. Takes a row lock on the segment. Stores
+-- the outcome, deletes history that is older than SEGMENTS_HISTORY_DAYS, and notifies listeners at
+-- the commit. The session also reports its writes to the statistics then, which select_read_digest
+-- reads.
+WITH state AS (
+    UPDATE {segment}
+    SET
+        status = CASE WHEN %(error)s = '' THEN 'refreshed' ELSE %(status)s END,
+        last_error = %(error)s,
+        failures = CASE WHEN %(error)s = '' THEN 0 ELSE failures + 1 END,
+        attempted_at = coalesce(%(moment)s, pg_catalog.clock_timestamp()),
+        refreshed_at = coalesce(%(refreshed_at)s, refreshed_at),
+        members_count = coalesce(%(members_count)s, members_count),
+        read_digest = coalesce(%(read_digest)s, read_digest)
+    WHERE id = %(segment)s
+    RETURNING {state}
+),
+expired AS (
+    DELETE FROM {refresh}
+    WHERE segment_id = %(segment)s AND started_at < %(started_at)s - %(history)s
+),
+history AS (
+    INSERT INTO {refresh} (segment_id, started_at, duration, status, members_count, added, removed, error)
+    VALUES (
+        %(segment)s, %(started_at)s, %(duration)s, %(status)s, %(members_count)s, %(added)s, %(removed)s, %(error)s
+    )
+)
+SELECT
+    state.*,
+    pg_catalog.pg_notify(%(channel)s, %(payload)s),
+    pg_catalog.pg_stat_force_next_flush(),
+    CASE WHEN %(light)s THEN pg_catalog.set_config('synchronous_commit', 'off', true) END
+FROM state
+
+
+-- name: select_due
+-- Runs for refresh_segments --due and --watch, and for the admin. Takes AccessShare on the
+-- segments. Returns when each of them is due; NULL means never.
+SELECT s.id, {due} AS due
+FROM {segment} AS s
+WHERE s.id = ANY(%(segments)s)
+ORDER BY due
+
+
+-- name: select_clock
+-- Runs when a refresh is enqueued. Locks nothing. Returns the server's time.
+SELECT pg_catalog.clock_timestamp()

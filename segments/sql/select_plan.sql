@@ -1,2 +1,0 @@
--- Runs when a definition is priced; AccessShare on the view that holds its plan.
-SELECT plan FROM {view}

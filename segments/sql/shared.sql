@@ -1,0 +1,284 @@
+-- What all segments share: two schemas, the views over all segments, and the functions.
+
+
+-- name: create_schema
+-- Runs when the first segment is created or synced. Needs CREATE on the database. Locks nothing.
+CREATE SCHEMA {schema}
+
+
+-- name: comment_schema
+-- Runs at sync and when the schema is created. Takes ShareUpdateExclusive on the schema, so nobody
+-- drops it meanwhile.
+COMMENT ON SCHEMA {schema} IS {comment}
+
+
+-- name: select_schema
+-- Runs before a schema is used. Locks nothing. Reads the catalog itself, since to_regnamespace may
+-- answer from a cache that does not contain what another session has committed while this one
+-- waited for its lock.
+SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s)
+
+
+-- name: select_schema_comment
+-- Runs at sync. Locks nothing. Returns the comment of a schema.
+SELECT pg_catalog.obj_description(n.oid, 'pg_namespace')
+FROM pg_catalog.pg_namespace AS n
+WHERE n.nspname = %(schema)s
+
+
+-- name: select_missing_shared
+-- Runs at sync and before a segment's views are created. Locks nothing. Returns what all segments
+-- share and does not exist.
+WITH item (schema, name, kind) AS (
+    SELECT %(schema)s, unnest(%(views)s::text[]), 'view'
+    UNION ALL
+    SELECT %(schema)s, unnest(%(functions)s::text[]), 'function'
+    UNION ALL
+    SELECT %(live_schema)s, unnest(%(live_functions)s::text[]), 'function'
+)
+SELECT schema || '.' || name || CASE kind WHEN 'function' THEN '()' ELSE '' END AS name
+FROM item
+WHERE NOT EXISTS (
+    SELECT FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE kind = 'view' AND n.nspname = item.schema AND c.relname = item.name
+) AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_proc AS p
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE kind = 'function' AND n.nspname = item.schema AND p.proname = item.name
+)
+UNION ALL
+SELECT %(live_schema)s WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = %(live_schema)s)
+ORDER BY 1
+
+
+-- name: drop_shared_view
+-- Runs for drop_segments, and when the key of the user model has another type: that of a view's
+-- column cannot change. Takes AccessExclusive on the view. Postgres refuses while anything else
+-- reads it.
+DROP VIEW IF EXISTS {view}
+
+
+-- name: drop_function
+-- Runs for drop_segments, and when the key of the user model has another type. Takes
+-- AccessExclusive on the function. Postgres refuses while anything else uses it.
+DROP FUNCTION IF EXISTS {function} {arguments}
+
+
+-- name: drop_schema
+-- Runs for drop_segments. Takes AccessExclusive on the schema. Postgres refuses while it contains
+-- anything.
+DROP SCHEMA IF EXISTS {schema}
+
+
+-- name: grant_execute
+-- Runs at sync and when the schema is created. Locks nothing. This is Postgres' own default, which
+-- hardened databases change. The privileges on the schema decide who may call the function.
+GRANT EXECUTE ON FUNCTION {function} {arguments} TO PUBLIC
+
+
+-- name: select_path
+-- Runs at sync and when the schema is created. Locks nothing. Returns the schemas in which this
+-- session looks up names, if reading the table runs functions of the project: those in its
+-- policies, or in a view.
+SELECT schema::text
+FROM unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS path (schema, place)
+WHERE schema !~ '^pg_temp' AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_class AS c
+    WHERE c.oid = to_regclass(%(name)s) AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity
+)
+ORDER BY place
+
+
+-- name: search_path_setting
+-- Part of a function that reads the users. Temporary objects, which a caller may have created, come last.
+SET search_path = {schemas}, pg_temp
+
+
+-- name: select_key_type
+-- Runs before the view over all memberships is replaced or detached. Locks nothing. Returns the
+-- type of the user ids in it.
+SELECT pg_catalog.format_type(a.atttypid, a.atttypmod)
+FROM pg_catalog.pg_attribute AS a
+WHERE a.attrelid = to_regclass(%(view)s) AND a.attname = 'user_id'
+
+
+-- name: detach_membership_view
+-- Runs before a migration that changes the key of the user model. Takes AccessExclusive on the
+-- view.
+CREATE OR REPLACE VIEW {view} AS
+SELECT d AS user_id, NULL::bigint AS segment_id, NULL::varchar(63) AS slug, NULL::timestamptz AS entered_at
+FROM {function}('membership', NULL::{key_type}) AS d
+
+
+-- name: replace_membership_view
+-- Runs at sync and when the schema is created. Takes AccessExclusive on the view for an instant.
+-- Columns may only be appended.
+CREATE OR REPLACE VIEW {view} AS
+SELECT m.user_id::{key_type} AS user_id, m.segment_id, s.slug, m.entered_at
+FROM {membership} AS m
+JOIN {segment} AS s ON s.id = m.segment_id
+
+
+-- name: replace_catalog_view
+-- Runs at sync and when the schema is created. Takes AccessExclusive on the view for an instant.
+-- Columns may only be appended.
+CREATE OR REPLACE VIEW {view} AS
+SELECT
+    s.id AS segment_id,
+    s.slug,
+    s.name,
+    s.description,
+    {schema}::text || '.' || replace(s.slug, '-', '_') AS view_name,
+    {kind} AS kind,
+    s.members_count,
+    s.refreshed_at,
+    pg_catalog.now() - s.refreshed_at AS age,
+    s.status,
+    s.last_error,
+    last.duration,
+    s.failures,
+    CASE WHEN s.is_active THEN {due} END AS due
+FROM {segment} AS s
+LEFT JOIN LATERAL (
+    SELECT r.duration
+    FROM {refresh} AS r
+    WHERE r.segment_id = s.id
+    ORDER BY r.started_at DESC
+    LIMIT 1
+) AS last ON true
+
+
+-- name: due_of_segment
+-- Part of the statements that ask when a segment is due. It is due when its interval has passed
+-- since the last attempt, less up to a tenth: each segment has a fraction of its own, so that
+-- segments of one interval do not start together. After a failure, the wait is the interval,
+-- doubled with each further failure, up to a day. A segment is due at once if it has no attempt,
+-- or its definition has changed since. Without an interval it is never due. An interval that leads
+-- beyond the calendar would be an error for all segments, so it counts as a century.
+CASE WHEN coalesce(s.refresh_every, {every}) IS NOT NULL THEN coalesce(
+    s.attempted_at + CASE
+        WHEN s.failures = 0
+            THEN least(greatest(coalesce(s.refresh_every, {every}), interval '0'), interval '36500 days')
+        ELSE least(
+            least(greatest(coalesce(s.refresh_every, {every}), interval '0'), interval '1 day')
+                * power(2, least(s.failures - 1, 16)),
+            interval '1 day'
+        )
+    END * (1 - (pg_catalog.hashint8(s.id) & 1023) / 10240.0),
+    s.updated_at
+) END
+
+
+-- name: replace_detached_function
+-- Runs at sync and when the schema is created. Locks nothing. A live view reads this function
+-- while it is detached. The function is volatile because the planner may answer for any other
+-- without calling it. PUBLIC keeps EXECUTE, so everyone who reads the view gets the message.
+CREATE OR REPLACE FUNCTION {function} (slug text, key anyelement) RETURNS SETOF anyelement
+LANGUAGE plpgsql VOLATILE SET search_path = '' AS $body$
+BEGIN
+    RAISE EXCEPTION 'segment "%" is detached from its tables', slug
+    USING ERRCODE = 'object_not_in_prerequisite_state',
+        HINT = 'A schema change is running or was interrupted. Members and checks at the last refresh still work. '
+            'When the change is over, this attaches it: manage.py sync_segments';
+END
+$body$
+
+
+-- name: replace_is_user_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns whether there is a user of
+-- this key.
+--
+-- It is a function because each session keeps its plan: planning a sub-select in its place takes
+-- longer than a whole check. It has the privileges of its owner because a role that may read
+-- members need not be allowed to read users. Its body names everything in full, since a
+-- search_path of its own would cost as much as the probe. It has a search_path only if reading the
+-- table runs functions of the project: in those, a caller could put other objects in place of the
+-- ones that they name.
+CREATE OR REPLACE FUNCTION {function} (id {key_type}) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER {path} AS $body$
+BEGIN
+    PERFORM FROM {users} AS u WHERE u.{key} OPERATOR(pg_catalog.=) $1;
+    RETURN FOUND;
+END
+$body$
+
+
+-- name: replace_is_member_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns whether a user was in a
+-- segment at its last refresh; NULL if no segment of that slug is populated. It is a function
+-- because only dynamic SQL can ask whether a materialized view is populated and read it in one
+-- round trip.
+CREATE OR REPLACE FUNCTION {function} (slug text, id anyelement) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = '' AS $body$
+DECLARE
+    name text := replace(slug, '-', '_');
+    answer boolean;
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = {schema} AND c.relname = name AND c.relkind = 'm' AND c.relispopulated
+    ) THEN
+        EXECUTE pg_catalog.format(
+            'SELECT EXISTS (SELECT FROM %I.%I WHERE user_id = $1 AND %1$I.is_user(user_id))', {schema}, name
+        )
+        INTO answer USING id;
+    END IF;
+    RETURN answer;
+END
+$body$
+
+
+-- name: replace_is_live_member_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns whether a user is currently
+-- in a segment.
+--
+-- The definition is evaluated with the privileges of the views' owner, which it cannot give up in
+-- here. The error at the end of the block undoes the settings that it changes. The key has one
+-- type only: a cast from another type, which may be the caller's own, would run with those
+-- privileges as well.
+CREATE OR REPLACE FUNCTION {function} (slug text, id {key_type}) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $body$
+DECLARE
+    answer boolean;
+BEGIN
+    EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM %I.%I WHERE user_id = $1)', {live_schema}, replace(slug, '-', '_'))
+    INTO answer USING id;
+    RAISE SQLSTATE 'SG000';
+EXCEPTION WHEN SQLSTATE 'SG000' THEN
+    RETURN answer;
+END
+$body$
+
+
+-- name: replace_live_members_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns the users who are currently
+-- in a segment, with the same precautions as replace_is_live_member_function.
+CREATE OR REPLACE FUNCTION {function} (slug text) RETURNS SETOF {key_type}
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $body$
+BEGIN
+    RETURN QUERY EXECUTE pg_catalog.format('SELECT user_id FROM %I.%I', {live_schema}, replace(slug, '-', '_'));
+    RAISE SQLSTATE 'SG000';
+EXCEPTION WHEN SQLSTATE 'SG000' THEN
+    RETURN;
+END
+$body$
+
+
+-- name: select_relation
+-- Runs for grant_segments, at sync, and when the schema is created. Locks nothing. Returns the
+-- schema, the name and the columns of a table.
+SELECT n.nspname::text AS schema, c.relname::text AS name, ARRAY(
+    SELECT a.attname::text FROM pg_catalog.pg_attribute AS a
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attnum
+) AS columns
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass(%(name)s)
+
+
+-- name: kind_of_segment
+-- Part of the catalog: one kind of definition, and its word.
+WHEN s.{column} <> '' THEN {word}

@@ -1,0 +1,136 @@
+"""Remove users from lists, the membership index and views, and from the texts of errors."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import get_user_model
+from django.db import connections, models, transaction
+
+from segments import conf
+from segments.definition import static_ids
+from segments.exceptions import SegmentError, SegmentExecutionError, translated
+from segments.pgviews import views
+from segments.pgviews.models import segment_view
+from segments.refresh import refresh
+from segments.refreshing.order import ordered
+from segments.rows import (
+    Status,
+    membership_rows,
+    refresh_rows,
+    segment_rows,
+    static_member_rows,
+    wait_for,
+    write_alias,
+)
+from segments.sql import names
+from segments.sync.detach import StepResult
+from segments.sync.repair import orphans
+
+if TYPE_CHECKING:
+    from segments.models import Segment
+
+POSITION = re.compile(r" \(line \d+, column \d+\)")
+"""The numbers in the text of an error that are nobody's key."""
+
+FORGOTTEN = "(The text of this error named a user that has been forgotten.)"
+
+
+def parse_keys(texts: Iterable[str]) -> list[Any]:
+    """Return the keys that these texts name, as the key field of the user model reads them.
+
+    Raises:
+        ValueError: naming what is not a key.
+    """
+    key_type = names.key_type(connections[conf.exec_connection()])
+    return [static_ids.parse_key(text, key_type) for text in texts]
+
+
+def existing(keys: list[Any]) -> list[Any]:
+    """Return those of the keys that are in the table of users."""
+    users = get_user_model()._base_manager.using(conf.exec_connection())
+    with translated(SegmentExecutionError):
+        return list(users.filter(pk__in=keys).order_by("pk").values_list("pk", flat=True))
+
+
+def forget(keys: list[Any]) -> Iterator[StepResult]:
+    """Remove users from everything this package stores; yield each view that had them.
+
+    Does not touch the table of users. As long as a user is in it, definitions may go on selecting
+    them. Looks into each view once, after any running refresh, and refreshes those that have one
+    of the users, in dependency order. A failure stops nothing else.
+    """
+    alias = write_alias()
+    with translated(SegmentExecutionError), transaction.atomic(using=alias):
+        for rows in (static_member_rows(alias), membership_rows(alias)):
+            rows.filter(user_id__in=keys)._raw_delete(alias)
+    for segment in ordered(segment_rows(conf.exec_connection())):
+        try:
+            if _refreshed_without(segment, keys):
+                yield StepResult(segment.slug, ["refreshed without them"])
+        except SegmentError as error:
+            yield StepResult(segment.slug, error=error)
+    yield from _orphans_with(keys)
+    _clear_texts(alias, keys)  # Last, because a refresh may have failed with another text.
+
+
+def _refreshed_without(segment: "Segment", keys: list[Any]) -> bool:
+    """Refresh a segment if its view has one of the users; return whether it had.
+
+    Raises:
+        SegmentError: when the view cannot be read, or still has one.
+    """
+    wait_for(segment)  # A refresh that began earlier may still bring them back.
+    if not _has(segment.slug, keys):
+        return False
+    result = refresh(segment, force=True)
+    if result.status != Status.REFRESHED:
+        raise SegmentExecutionError(
+            f"it was not refreshed, it is {result.status}", slug=segment.slug
+        )
+    if _has(segment.slug, keys):
+        raise SegmentExecutionError(
+            "its definition selects them",
+            slug=segment.slug,
+            hint="Delete the user first, or change the definition; then run this again.",
+        )
+    return True
+
+
+def _orphans_with(keys: list[Any]) -> Iterator[StepResult]:
+    """Yield the views with one of the users that no segment has and nothing refreshes."""
+    with translated(SegmentExecutionError):
+        orphaned = orphans(connections[conf.exec_connection()])
+    for name in orphaned:
+        try:
+            if _has(name, keys):
+                raise SegmentExecutionError(
+                    "no segment has this view",
+                    slug=name,
+                    hint="This drops it: manage.py sync_segments --prune",
+                )
+        except SegmentError as error:
+            yield StepResult(name, error=error)
+
+
+def _has(slug: str, keys: list[Any]) -> bool:
+    """Return whether one of the users is in the view, whether they exist or not."""
+    alias = conf.exec_connection()
+    with translated(SegmentExecutionError, slug):
+        if not views.state(connections[alias], slug).populated:
+            return False
+        return segment_view(slug).objects.using(alias).filter(user_id__in=keys).exists()
+
+
+def _clear_texts(alias: str, keys: list[Any]) -> None:
+    """Clear the texts of errors that name one of the users, as Postgres' details may."""
+    named = re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(str(key)) for key in keys)})(?!\w)")
+    columns: list[tuple[models.QuerySet[Any], str]] = [
+        (refresh_rows(alias), "error"),
+        (segment_rows(alias), "last_error"),
+    ]
+    with translated(SegmentExecutionError):
+        for rows, column in columns:
+            texts = rows.exclude(**{column: ""}).values_list("pk", column)
+            pks = [pk for pk, text in texts.iterator() if named.search(POSITION.sub("", text))]
+            rows.filter(pk__in=pks).update(**{column: FORGOTTEN})

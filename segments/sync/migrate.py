@@ -1,0 +1,147 @@
+"""Free all tables before the first migration, and attach all segments after the last.
+
+Django sends `pre_migrate` and `post_migrate` once a run for this app. `migrate` never fails
+because of a segment; what could not be done is reported at its end.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.operations import AlterField, SeparateDatabaseAndState
+
+from segments import conf
+from segments.exceptions import SegmentError, SegmentExecutionError, for_log, translated
+from segments.pgviews import views
+from segments.rows import segment_rows, write_alias
+from segments.sql import owned, session
+from segments.sync.detach import StepResult, detach, detach_membership
+from segments.sync.repair import sync
+from segments.sync.uninstall import drop_shared
+
+logger = logging.getLogger(__name__)
+
+
+def before_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
+    """Detach all live views, if there is anything to migrate; a `pre_migrate` receiver.
+
+    From here on the refreshes of other sessions stand aside, until this session syncs or ends.
+    """
+    alias, stdout = conf.exec_connection(), kwargs.get("stdout")
+    try:
+        if not plan or not _concerns(using):
+            return
+        with session.transaction(_holder(using), "migrate") as connection:
+            session.begin_schema_change(connection)
+        _warn(detach(manual=False), stdout)
+        if _removes_tables(plan):
+            _warn(_drop_shared_unless_used(connections[alias]), stdout)
+        if _changes_user_key(plan):
+            with session.transaction(alias, "migrate") as opened:
+                detach_membership(opened)
+    except SegmentError as error:
+        _warn([StepResult("", error=error)], stdout)
+
+
+def after_migrate(using: str, **kwargs: Any) -> None:
+    """Attach all segments, and create the views of a fresh database; a `post_migrate` receiver.
+
+    A `flush` sends the same signal without a plan; then the views of the segments that it has
+    deleted are dropped.
+    """
+    stdout = kwargs.get("stdout")
+    try:
+        if not _concerns(using):
+            return
+        with translated(SegmentExecutionError):
+            session.end_schema_change(connections[_holder(using)])
+        flushed = kwargs.get("plan") is None and not segment_rows().exists()
+        _warn(sync(prune=flushed), stdout)
+    except SegmentError as error:
+        _warn([StepResult("", error=error)], stdout)
+
+
+def _holder(using: str) -> str:
+    """Return the alias whose session announces the schema change.
+
+    Migrations may save segments, so it is the session that evaluates them. Only if yet another
+    alias is migrated is it that one: behind a pool, the usual alias has no session of its own.
+    """
+    usual = using in (conf.exec_connection(), write_alias())
+    return conf.exec_connection() if usual else using
+
+
+def _concerns(using: str) -> bool:
+    """Return whether an alias reaches the segments' database, and their tables exist there.
+
+    Raises:
+        SegmentExecutionError: when that cannot be decided, as before the role of the other alias
+            is created.
+    """
+    connection = connections[using]
+    if (
+        connection.vendor != "postgresql"
+        or owned.SEGMENT not in connection.introspection.table_names()
+    ):
+        return False
+    with translated(SegmentExecutionError):
+        # Another alias may well reach the same database, such as around a connection pool.
+        own = session.fetch_value(connections[conf.exec_connection()], "select_identity")
+        return bool(session.fetch_value(connection, "select_identity") == own)
+
+
+def _changes_user_key(plan: Any) -> bool:
+    """Return whether a plan changes the type of the user model's primary key."""
+    user = get_user_model()._meta
+    return any(
+        migration.app_label == user.app_label
+        and operation.model_name_lower == user.model_name
+        and operation.field.primary_key
+        for migration, _ in plan
+        for operation in _flat(migration.operations)
+        if isinstance(operation, AlterField)
+    )
+
+
+def _removes_tables(plan: Any) -> bool:
+    """Return whether a plan removes the tables of segments: migrate segments zero."""
+    return any(
+        backwards and migration.app_label == "segments" and migration.initial
+        for migration, backwards in plan
+    )
+
+
+def _drop_shared_unless_used(connection: BaseDatabaseWrapper) -> Iterator[StepResult]:
+    """Drop what all segments share; report the views that stay when their tables are gone."""
+    with translated(SegmentExecutionError):
+        left_behind = views.states(connection)
+    if left_behind:
+        error = SegmentExecutionError(
+            f"the views of {len(left_behind)} segments are left behind",
+            hint="This drops them, even without the tables: manage.py drop_segments",
+        )
+        yield StepResult("", error=error)
+        return
+    yield from (step for step in drop_shared(connection) if step.error)
+
+
+def _flat(operations: Iterable[Any]) -> Iterator[Any]:
+    for operation in operations:
+        if isinstance(operation, SeparateDatabaseAndState):
+            yield from _flat([*operation.database_operations, *operation.state_operations])
+        else:
+            yield operation
+
+
+def _warn(results: Iterable[StepResult], stdout: Any) -> None:
+    """Warn of what could not be detached or attached."""
+    for result in results:
+        if result.error:
+            message = "\n  ".join(["Warning: " + str(result.error), *result.what])
+            first_lines = [words.partition("\n")[0] for words in result.what]
+            logger.warning("\n  ".join(["Warning: " + for_log(result.error), *first_lines]))
+            if stdout is not None:
+                stdout.write(message)

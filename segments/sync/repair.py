@@ -1,0 +1,234 @@
+"""Find where views and rows differ, and make the views match the rows."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from segments import conf
+from segments.definition.compile import compile_segment
+from segments.definition.select import Compiled
+from segments.exceptions import (
+    SegmentDefinitionError,
+    SegmentError,
+    SegmentExecutionError,
+    translated,
+)
+from segments.pgviews import readers, shared, views
+from segments.refresh import refresh
+from segments.rows import (
+    STATE,
+    Status,
+    check_no_migration,
+    copy_state,
+    locked,
+    segment_rows,
+    slug_of_view,
+    slugs_by_view,
+    store,
+)
+from segments.sql import names, session
+from segments.sync.detach import StepResult, changes, current_sql
+
+if TYPE_CHECKING:
+    from segments.models import Segment
+
+ORPHANED = "no segment has this view"
+
+UNDEFINED_TABLE = "42P01"
+
+RETRYABLE = {UNDEFINED_TABLE, "55000"}
+"""undefined_table and object_not_in_prerequisite_state: another step may create it."""
+
+RENAMED = {UNDEFINED_TABLE, "42703"}
+"""undefined_table and undefined_column: a definition names what now has another name."""
+
+
+def check() -> list[StepResult]:
+    """Return all differences between rows and views, orphans included. Changes nothing."""
+    connection = connections[conf.exec_connection()]
+    with translated(SegmentExecutionError):
+        what, states = shared.drift(connection), views.states(connection)
+        absent = readers.missing_roles(connection)
+    what += [f"role {name} of SEGMENTS_READER_ROLES does not exist" for name in absent]
+    results = [StepResult("", what)]
+    for segment in segment_rows(connection.alias):
+        name = names.view_name(segment.slug)
+        results.append(_drift(segment, states.get(name, views.State(name))))
+    results += [StepResult(name, [ORPHANED]) for name in orphans(connection)]
+    return [result for result in results if result]
+
+
+def sync(prune: bool = False) -> Iterator[StepResult]:
+    """Repair what differs, each segment in its own transaction, and yield what was repaired.
+
+    Creates missing views and populates them, replaces definitions, and puts back indexes, comments
+    and GRANTs. What cannot be repaired carries its error, and does not stop the rest.
+
+    Args:
+        prune: Drop the views that no segment has, unless anything else reads them.
+    """
+    alias = conf.exec_connection()
+    with session.transaction(alias, "sync") as connection:
+        session.end_schema_change(connection)
+        what = shared.drift(connection)
+        shared.ensure_shared(connection)
+    if what:
+        yield StepResult("", what)
+    pending = list(segment_rows(alias))
+    states = views.states(connection)
+    while pending:
+        # A definition may read a segment that is not created yet. Segments that miss something get
+        # another chance as long as others succeed.
+        failed = []
+        for segment in pending:
+            name = names.view_name(segment.slug)
+            result = _repair(segment, states.get(name, views.State(name)))
+            if result.error and result.error.sqlstate in RETRYABLE:
+                failed.append((segment, result))
+            elif result:
+                yield result
+        if len(failed) == len(pending):
+            yield from (result for _, result in failed)
+            break
+        pending = [segment for segment, _ in failed]
+    if prune:
+        yield from drop_orphans(connection)
+
+
+def orphans(connection: BaseDatabaseWrapper, has_rows: bool = True) -> list[str]:
+    """Return the names of this package's views that no segment has.
+
+    Args:
+        has_rows: Whether the table of segments exists.
+    """
+    owned = slugs_by_view(connection.alias) if has_rows else {}
+    states = views.states(connection)
+    return [name for name, state in states.items() if state.ours and name not in owned]
+
+
+def drop_orphans(connection: BaseDatabaseWrapper, has_rows: bool = True) -> Iterator[StepResult]:
+    """Drop the views that no segment has, those that read others first.
+
+    Args:
+        has_rows: As for `orphans`.
+    """
+    pending = orphans(connection, has_rows)
+    while pending:
+        refused = []
+        for name in pending:
+            try:
+                with session.transaction(connection.alias, name) as opened:
+                    # While the views are locked, no segment of that name can come to be.
+                    views.drop(opened, name)
+                    if has_rows and slug_of_view(opened.alias, name):
+                        raise SegmentExecutionError("a segment has it meanwhile", slug=name)
+                yield StepResult(name, [ORPHANED])
+            except SegmentError as error:
+                refused.append(StepResult(name, [ORPHANED], error))
+        if len(refused) == len(pending):
+            yield from refused
+            return
+        pending = [result.slug for result in refused]
+
+
+def _drift(segment: "Segment", current: views.State) -> StepResult:
+    """Compare the views of a segment with its row. Compiles it, and changes nothing."""
+    what: list[str] = []
+    try:
+        with session.transaction(
+            conf.exec_connection(), segment.slug, rollback=True
+        ) as connection:
+            what += _visible(connection, segment, current)
+            if current.live:
+                what += _defined(connection, compile_segment(connection, segment), current)
+    except SegmentError as error:
+        return StepResult(segment.slug, [*what, *_explained(segment, current, error)], error)
+    return StepResult(segment.slug, what)
+
+
+def _visible(
+    connection: BaseDatabaseWrapper, segment: "Segment", current: views.State
+) -> Iterator[str]:
+    """Yield the differences that are seen without compiling the segment."""
+    if not current.live:
+        yield "the live view is missing"
+    if current.detached:
+        yield "the live view is detached from its tables"
+    if current.members_oid is None:
+        yield "the materialized view is missing"
+        return
+    if not current.populated:
+        yield "the materialized view is not populated"
+    if not current.indexed:
+        yield "the unique index is missing"
+    if not current.commented:
+        yield "the comment is missing"
+    for role, _ in readers.ungranted(connection, names.members_view(segment.slug)):
+        yield f"role {role} may not read it"
+
+
+def _defined(
+    connection: BaseDatabaseWrapper, compiled: Compiled, current: views.State
+) -> Iterator[str]:
+    """Yield the differences in the definition of a live view."""
+    key_type = names.key_type(connection)
+    if current.key_type != key_type:
+        yield f"the views have ids of type {current.key_type}, and those of users are {key_type}"
+    elif not current.detached and current.stable_fingerprint != compiled.stable_fingerprint:
+        yield "the live view has another definition"
+
+
+def _repair(segment: "Segment", current: views.State) -> StepResult:
+    """Bring the views of one segment in step with its row, and populate them if they are new."""
+    if current.detached:
+        result = StepResult(segment.slug, ["detached"])
+    else:
+        result = _drift(segment, current)
+    if not result:
+        return result  # Without its lock, which a running refresh may hold for long.
+    what: list[str] = []
+    try:
+        with locked(conf.exec_connection(), segment.pk, segment.slug) as (connection, row):
+            check_no_migration(connection, segment.slug)
+            if row is None or row.slug != segment.slug:  # It was deleted or renamed meanwhile.
+                return StepResult(segment.slug)
+            if not current.detached:  # A detached view can be replaced whatever it is by now.
+                current = views.state(connection, row.slug)
+            what += _visible(connection, row, current)
+            compiled = compile_segment(connection, row)
+            if current.live:
+                what += _defined(connection, compiled, current)
+            ensured = views.ensure(connection, row.label, compiled, current)
+            if ensured.members_oid is None:
+                copy_state(None, row)
+                store(row, **{name: getattr(row, name) for name in STATE})
+            elif current.detached and row.status == Status.FAILED and row.refreshed_at:
+                store(row, status=Status.REFRESHED, last_error="")
+        if not ensured.whole:
+            # What recreated the members, such as Citus, may have left them empty.
+            refresh(segment, concurrently=False)
+    except SegmentError as error:
+        if current.detached and isinstance(error, SegmentDefinitionError):
+            with suppress(SegmentError):  # The result reports the first error in any case.
+                store(segment, status=Status.FAILED, last_error=str(error))
+        what += _explained(segment, current, error)
+        return StepResult(segment.slug, what or result.what, error)
+    return StepResult(segment.slug, what)
+
+
+def _explained(segment: "Segment", current: views.State, error: SegmentError) -> list[str]:
+    """Say what became of what a definition names, if that is why it does not compile."""
+    if error.sqlstate not in RENAMED or not current.live:
+        return []
+    try:
+        with session.transaction(
+            conf.exec_connection(), segment.slug, rollback=True
+        ) as connection:
+            if current.detached:
+                return changes(connection, current)
+            return [f"its view now reads:\n{current_sql(connection, segment.slug)}"]
+    except SegmentError:
+        return []  # The view has gone meanwhile, and the first error is reported already.

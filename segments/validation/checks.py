@@ -1,0 +1,148 @@
+"""What is wrong with a segment, found before it is saved or its views change."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from segments import conf
+from segments.definition import static_ids
+from segments.definition.compile import compile_segment
+from segments.definition.kinds import DEFINING_FIELDS, StaticList, kind_of
+from segments.definition.select import Compiled
+from segments.exceptions import SegmentCostError, SegmentDefinitionError
+from segments.pgviews import views
+from segments.pgviews.shared import ensure_shared_exists
+from segments.rows import segment_rows, slug_of_view, static_member_rows
+from segments.sql import names, session
+from segments.validation import trial
+
+if TYPE_CHECKING:
+    from segments.models import Segment
+
+
+def validate(segment: "Segment") -> None:
+    """Evaluate what defines a segment once, and roll that back; see `try_definition`.
+
+    Raises:
+        SegmentDefinitionError, SegmentExecutionError: with what is wrong, and `field` set.
+    """
+    alias = conf.exec_connection()
+    before = segment_rows(alias).filter(pk=segment.pk).first()
+    check_defined(segment, before, alias)
+    check_timeout(segment, before)
+    try_definition(segment, before)
+
+
+def try_definition(segment: "Segment", before: "Segment | None") -> None:
+    """Evaluate a definition that differs from the one before, and roll that back.
+
+    Takes no lock on the segment's views. Costs the evaluation of the definition, up to
+    `SEGMENTS_STATEMENT_TIMEOUT`.
+    """
+    ids = segment.unsaved_static_ids
+    if before and ids is None and not differ(before, segment, DEFINING_FIELDS):
+        return
+    with session.transaction(
+        conf.exec_connection(),
+        segment.slug,
+        rollback=True,
+        timeout=segment.timeout,
+        field=kind_of(segment).error_field,
+    ) as connection:
+        if ids is not None:
+            static_ids.check(connection, segment.slug, ids)
+        compiled = compile_segment(connection, segment)
+        ensure_shared_exists(connection)
+        if not segment.allow_cost and differ(before, segment, DEFINING_FIELDS):
+            check_cost(connection, segment, compiled)
+        view = trial.populate(connection, segment.slug, compiled)
+        check_circle(connection, segment.slug, view)
+
+
+def check_clash(segment: "Segment", using: str) -> None:
+    """Refuse a slug that another segment has, hyphens and underscores being the same."""
+    name = names.view_name(segment.slug)
+    other = slug_of_view(using, name, segment.pk)
+    if other:
+        raise SegmentDefinitionError(
+            f'the segment "{other}" has the view {name} already',
+            slug=segment.slug,
+            field="slug",
+        )
+
+
+def check_defined(segment: "Segment", before: "Segment | None", using: str) -> None:
+    """Refuse a segment without a definition; an empty list is one."""
+    if kind_of(segment) is not StaticList or segment.unsaved_static_ids is not None:
+        return
+    if before is not None and kind_of(before) is StaticList:
+        return
+    if not static_member_rows(using).filter(segment=segment.pk).exists():
+        raise SegmentDefinitionError(
+            "it has no definition: set SQL, static ids or a manager method",
+            slug=segment.slug,
+            field="definition",
+        )
+
+
+def check_timeout(segment: "Segment", before: "Segment | None") -> None:
+    """Refuse a new timeout above `SEGMENTS_MAX_TIMEOUT`; zero means no limit."""
+    timeout, limit = segment.timeout, conf.max_timeout()
+    if timeout is None or not limit or timedelta() < timeout <= limit:
+        return
+    if differ(before, segment, ("timeout",)):
+        raise SegmentDefinitionError(
+            f"its timeout may be {limit} at most",
+            slug=segment.slug,
+            field="timeout",
+            hint="Make it shorter, or raise SEGMENTS_MAX_TIMEOUT.",
+        )
+
+
+def check_cost(connection: BaseDatabaseWrapper, segment: "Segment", compiled: Compiled) -> None:
+    """Raise SegmentCostError for a definition that is priced above `SEGMENTS_MAX_COST`."""
+    limit = conf.max_cost()
+    if limit is None or kind_of(segment) is StaticList:
+        return
+    cost = trial.price(connection, segment.slug, compiled).cost
+    if cost > limit:
+        raise SegmentCostError(
+            f"the planner prices it at {cost:,.0f}, and SEGMENTS_MAX_COST is {limit:,.0f}",
+            slug=segment.slug,
+            field=kind_of(segment).error_field,
+            hint="Make it cheaper (is an index missing?), or allow it for this one save: "
+            "segment.allow_cost = True",
+        )
+
+
+def check_circle(connection: BaseDatabaseWrapper, slug: str, start: str) -> None:
+    """Refuse a segment that reads itself, directly or not, looking from one of its views."""
+    own = names.view_name(slug)
+    path = _path(views.reads(connection), start, own)
+    if path is None and views.reads_itself(connection, start):
+        path = [own]
+    if path is not None:
+        raise SegmentDefinitionError(
+            f"it would read itself: {' -> '.join([own, *path])}", slug=slug, field="definition"
+        )
+
+
+def differ(before: "Segment | None", after: "Segment", fields: Iterable[str]) -> bool:
+    """Return whether any of the fields has another value than before, or had none."""
+    columns = [after._meta.get_field(field).attname for field in fields]  # type: ignore[union-attr]
+    return before is None or any(getattr(before, c) != getattr(after, c) for c in columns)
+
+
+def _path(graph: dict[str, set[str]], start: str, goal: str) -> list[str] | None:
+    """Return the shortest way from a node to a goal, without the node that it starts at."""
+    paths = [[name] for name in sorted(graph.get(start, ()))]
+    seen: set[str] = set()
+    for path in paths:  # Breadth first: the list grows while it is read.
+        if path[-1] == goal:
+            return path
+        if path[-1] not in seen:
+            seen.add(path[-1])
+            paths += [[*path, name] for name in sorted(graph.get(path[-1], ()))]
+    return None

@@ -1,0 +1,168 @@
+"""Preview: who would be in a segment, what it reads and costs, and what looks like a mistake."""
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import get_user_model
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from segments import conf
+from segments.definition import static_ids
+from segments.definition.compile import compile_segment
+from segments.definition.kinds import StaticList, kind_of
+from segments.pgviews import views
+from segments.rows import segment_rows, slugs_by_view
+from segments.sql import names, session
+from segments.validation import trial
+from segments.validation.checks import check_circle, check_defined, check_timeout
+
+if TYPE_CHECKING:
+    from segments.models import Segment
+
+EMPTY_WARNING = "Nobody is in it."
+
+REPLACEMENTS = {
+    "now": "now()",
+    "today": "current_date",
+    "yesterday": "current_date - 1",
+    "tomorrow": "current_date + 1",
+}
+"""What to write for a word that is read as a time only once."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a segment would be.
+
+    Attributes:
+        members_count: How many members it would have.
+        exact: Whether they were counted; otherwise the number is the planner's estimate.
+        sample: The first of them by their primary key; empty unless exact.
+        cost: The planner's cost of the definition, in its units.
+        rows: How many members the planner expects.
+        reads: The columns that it reads directly, as `table.column`, the user's key included.
+        segments: The slugs of the segments that it reads, directly or through other views.
+        warnings: What looks like a mistake, in sentences.
+    """
+
+    members_count: int
+    exact: bool
+    sample: tuple[Any, ...]
+    cost: float
+    rows: int
+    reads: tuple[str, ...]
+    segments: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def preview(segment: "Segment", limit: int = 10) -> Preview:
+    """Return who would be in a segment, saved or not. Saves nothing, and changes no view.
+
+    Evaluates the definition once as a refresh would, for up to `SEGMENTS_PREVIEW_TIMEOUT`, in a
+    transaction that is rolled back. Until then it keeps what it reads from being altered.
+
+    Args:
+        limit: How many users to return as a sample.
+
+    Raises:
+        SegmentDefinitionError, SegmentExecutionError: what validation would raise. A cost above
+            the limit is only a warning here.
+    """
+    if limit < 0:
+        raise ValueError(f"the limit of a preview must not be below zero, and is {limit}")
+    if segment.slug:
+        names.check_slug(segment.slug)
+    alias, slug = conf.exec_connection(), segment.slug
+    time = _time_for(segment)
+    with session.transaction(
+        alias,
+        slug,
+        rollback=True,
+        timeout=segment.timeout,
+        field=kind_of(segment).error_field,
+    ) as connection:
+        before = segment_rows(alias).filter(pk=segment.pk).first()
+        check_defined(segment, before, alias)
+        check_timeout(segment, before)
+        compiled = compile_segment(connection, _with_list(connection, segment))
+        view = trial.create(connection, slug, compiled)
+        check_circle(connection, slug, view)
+        price = trial.price(connection, slug, compiled)
+        read_views = views.reads(connection).get(view, set())
+        columns = trial.columns_read(connection, view)
+        warnings = list(_warnings(connection, segment, compiled.select, view))
+        evaluation = trial.evaluate(connection, slug, compiled, time, limit)
+    if evaluation is None:
+        seconds = f"{time.total_seconds():g} s"
+        warnings.insert(0, f"Counting took longer than {seconds}, so the number is an estimate.")
+    elif not evaluation.count:
+        warnings.insert(0, EMPTY_WARNING)
+    max_cost = conf.max_cost()
+    if max_cost is not None and price.cost > max_cost and kind_of(segment) is not StaticList:
+        warnings.append(
+            f"Its cost of {price.cost:,.0f} is above SEGMENTS_MAX_COST, which is {max_cost:,.0f}."
+        )
+    users = get_user_model()._default_manager.order_by("pk")
+    read_slugs = [slug for name, slug in slugs_by_view().items() if name in read_views]
+    return Preview(
+        members_count=evaluation.count if evaluation else price.rows,
+        exact=evaluation is not None,
+        sample=tuple(users.filter(pk__in=evaluation.sample)) if evaluation else (),
+        cost=price.cost,
+        rows=price.rows,
+        reads=columns,
+        segments=tuple(read_slugs),
+        warnings=tuple(warnings),
+    )
+
+
+def _with_list(connection: BaseDatabaseWrapper, segment: "Segment") -> "Segment":
+    """Return the segment, or a copy with a key of its own if its list is not saved yet.
+
+    Under that key, the list is loaded without a lock on the rows of the saved list.
+    """
+    ids = segment.unsaved_static_ids
+    if ids is None:
+        return segment
+    raw: Any = connection.connection
+    listed = copy(segment)
+    listed.pk = -raw.info.backend_pid  # No segment has this key, and no other session.
+    static_ids.replace(connection, segment.slug, listed.pk, ids)
+    return listed
+
+
+def _time_for(segment: "Segment") -> timedelta:
+    """Return how long a preview may count: the shorter of two limits; zero means no limit."""
+    statement = segment.timeout if segment.timeout is not None else conf.statement_timeout()
+    return min(filter(None, (conf.preview_timeout(), statement)), default=timedelta())
+
+
+def _warnings(
+    connection: BaseDatabaseWrapper, segment: "Segment", select: str, view: str
+) -> Iterator[str]:
+    written = segment.definition
+    for word, index in trial.frozen_words(connection, written or select):
+        line = f" in line {written.count(chr(10), 0, index) + 1}" if written else ""
+        replacement = REPLACEMENTS[word.lower()]
+        yield (
+            f"The literal with '{word}'{line} is read once, when the definition is saved, and "
+            f"stays that time; {replacement} moves on."
+        )
+    if written:
+        for table in trial.whole_tables(connection, written):
+            yield (
+                f"It selects every column of {table}, as SELECT * does, and uses one. It depends "
+                "on all of them: a change of any column concerns the segment, and columns that "
+                "are added later are not in it. Select only the user ids."
+            )
+    for name, of_postgres in trial.opaque_functions(connection, view):
+        if of_postgres:
+            yield f"{name}() may return another value at each call: members change by chance."
+        else:
+            yield (
+                f"{name}() hides what it reads: the segment is recomputed at every refresh, and "
+                "neither schema changes nor the order of refreshes know what it depends on."
+            )

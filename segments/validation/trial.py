@@ -1,0 +1,195 @@
+"""Trials: what a definition would yield, seen in views that the caller rolls back.
+
+A plain trial view evaluates nothing. Whatever evaluates, for members or for a plan, happens in a
+materialized view.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+import django.db
+import psycopg
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import sql
+from psycopg.errors import InvalidDatetimeFormat, QueryCanceled
+
+from segments import conf
+from segments.definition.gate import create_checked_view
+from segments.definition.select import Compiled, describe
+from segments.pgviews.shared import ensure_shared_exists
+from segments.sql import names
+from segments.sql.session import as_owner, fetch_all, fetch_value, milliseconds, run_ddl
+from segments.sql.statements import compose
+
+TIME_WORD = re.compile(r"\b(now|today|yesterday|tomorrow)\b(?!\s*\()", re.IGNORECASE)
+"""The words that Postgres reads as a time of its own clock wherever it reads a time."""
+
+NOT_A_TIME = "nowhen"
+
+MAX_WORDS = 50
+"""How many of these words are examined; each costs three round trips."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What the planner expects.
+
+    Attributes:
+        cost: In its own units, of which reading one page in sequence is 1.
+        rows: How many members it expects.
+    """
+
+    cost: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a definition yields.
+
+    Attributes:
+        count: How many members.
+        sample: The keys of the first of them.
+    """
+
+    count: int
+    sample: tuple[Any, ...]
+
+
+def create(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> str:
+    """Create a plain view of a definition, evaluating nothing; return the view's name."""
+    ensure_shared_exists(connection)
+    name = _name(connection, slug, "trial")
+    create_checked_view(connection, "replace_live_view", _in_live_schema(name), compiled)
+    return name
+
+
+def populate(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> str:
+    """Evaluate a definition into a materialized view; return the view's name."""
+    name = _name(connection, slug, "populated trial")
+    view = _in_live_schema(name)
+    create_checked_view(connection, "create_trial_view", view, compiled)
+    run_ddl(connection, "populate_trial_view", view=view)
+    return name
+
+
+def price(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> Price:
+    """Return what the planner expects of a definition. Leaves nothing behind, evaluates nothing.
+
+    To estimate rows, planning calls the immutable and stable functions of a definition. They run
+    inside a materialized view, as for the members: in an EXPLAIN of its own, such a function could
+    undo a `SET LOCAL ROLE`.
+    """
+    with transaction.atomic(using=connection.alias):
+        trial = _in_live_schema(create(connection, slug, compiled))
+        planner = _in_live_schema(_name(connection, slug, "planner"))
+        explain = sql.Literal(compose("explain_view", view=trial).as_string())
+        run_ddl(connection, "create_planner", function=planner, explain=explain)
+        view = _in_live_schema(_name(connection, slug, "plan"))
+        call = compose("call_planner", function=planner)
+        run_ddl(connection, "create_trial_view", view=view, definition=call)
+        run_ddl(connection, "populate_trial_view", view=view)
+        with as_owner(connection):
+            (plan,) = json.loads(fetch_value(connection, compose("select_plan", view=view)))
+        transaction.set_rollback(True, using=connection.alias)
+    return Price(float(plan["Plan"]["Total Cost"]), int(plan["Plan"]["Plan Rows"]))
+
+
+def evaluate(
+    connection: BaseDatabaseWrapper, slug: str, compiled: Compiled, limit: timedelta, sample: int
+) -> Evaluation | None:
+    """Evaluate a definition once; None if that takes longer than the limit.
+
+    The timeout stays in force, and the view exists, until the caller rolls back.
+
+    Args:
+        limit: How long a statement may run; zero means no limit.
+        sample: How many keys to return, in their order.
+    """
+    try:
+        with transaction.atomic(using=connection.alias):
+            fetch_value(connection, "set_statement_timeout", milliseconds=milliseconds(limit))
+            view = _in_live_schema(populate(connection, slug, compiled))
+            with as_owner(connection):  # Reading a materialized view evaluates nothing.
+                count = fetch_value(connection, compose("count_members", view=view))
+                keys = fetch_all(connection, compose("select_sample", view=view), limit=sample)
+            return Evaluation(count, tuple(key for (key,) in keys))
+    except (django.db.Error, psycopg.Error) as error:
+        if not isinstance(error.__cause__ or error, QueryCanceled):
+            raise
+        return None
+
+
+def columns_read(connection: BaseDatabaseWrapper, trial: str) -> tuple[str, ...]:
+    """Return the columns that a trial reads as `table.column`, or `table` if it reads none."""
+    view = _in_live_schema(trial).as_string()
+    rows = fetch_all(connection, "select_read_columns", view=view)
+    return tuple(table if column is None else f"{table}.{column}" for table, column in rows)
+
+
+def whole_tables(connection: BaseDatabaseWrapper, definition: str) -> list[str]:
+    """Return the tables of which a definition selects every column, as `SELECT *` does."""
+    columns = [column for column in describe(connection, definition) if column.table]
+    rows = fetch_all(
+        connection,
+        "select_whole_tables",
+        tables=[column.table for column in columns],
+        numbers=[column.number for column in columns],
+    )
+    return [table for (table,) in rows]
+
+
+def opaque_functions(connection: BaseDatabaseWrapper, trial: str) -> list[tuple[str, bool]]:
+    """Return functions whose bodies hide what they read, and volatile functions of Postgres.
+
+    Returns:
+        The names, each with whether it is a function of Postgres.
+    """
+    query = compose(
+        "select_opaque_functions",
+        reads=compose("reads_of_segment", live=sql.Placeholder("live")),
+        calls=compose("calls_of_segment"),
+    )
+    rows = fetch_all(connection, query, live=_in_live_schema(trial).as_string())
+    return [(name, of_postgres) for name, of_postgres in rows]
+
+
+def frozen_words(connection: BaseDatabaseWrapper, query: str) -> Iterator[tuple[str, int]]:
+    """Yield the words in literals, such as 'yesterday', that Postgres has already read as a time.
+
+    Postgres reads them when it parses them, and they stay that time. To find them, each word is
+    replaced by one that is no time: if Postgres then refuses the literal as a time, it was one.
+    This leaves out text that is compared to text, names of columns, comments, and
+    `'now'::text::timestamptz`, which is read at each evaluation. Runs nothing of the query.
+
+    Returns:
+        The words, each with its index in the query.
+    """
+    for word in islice(TIME_WORD.finditer(query), MAX_WORDS):
+        other = f"{query[: word.start()]}{NOT_A_TIME}{query[word.end() :]}"
+        try:
+            with transaction.atomic(using=connection.alias):
+                describe(connection, other)
+        except InvalidDatetimeFormat:
+            yield word[0], word.start()
+        except (psycopg.Error, ValueError):  # It is a name, or text that is no time.
+            continue
+
+
+def _name(connection: BaseDatabaseWrapper, slug: str, purpose: str) -> str:
+    """Return a name that nothing else can have.
+
+    No slug has a space in it, and no other session has this process id.
+    """
+    raw: Any = connection.connection
+    return f"{names.view_name(slug)[:40]} {purpose} {raw.info.backend_pid}"
+
+
+def _in_live_schema(name: str) -> sql.Identifier:
+    return sql.Identifier(conf.live_schema(), name)
