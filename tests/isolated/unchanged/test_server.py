@@ -9,7 +9,7 @@ from django.db import connection
 
 from segments.models import Segment
 from tests.conftest import USERS
-from tests.sql.test_traces import NEW_USER, alone, holds, rested
+from tests.refreshing.test_unchanged import NEW_USER, alone, holds, rested
 from tests.waiting import until
 
 pytestmark = [

@@ -10,8 +10,8 @@ from django.urls import path, reverse
 
 from segments.admin import SegmentAdmin
 from segments.models import Segment
+from tests.admin.test_segment import ADD, LIST, form
 from tests.conftest import USERS
-from tests.test_admin import ADD, LIST, form
 
 site = admin.AdminSite()
 site.register(Segment, SegmentAdmin)
