@@ -36,7 +36,7 @@ def test_segment__lives_as_on_one_alias(users, make, query):
     assert not Membership.objects.exists()
 
 
-def test_instance__that_was_saved_answers_as_of_its_refresh(staff, users, make):
+def test_instance__that_was_saved_shows_its_refresh(staff, users, make):
     segment = make(definition=EVEN)
     staff(1)
     assert segment.has_member(users[0])
@@ -63,7 +63,7 @@ def test_views__follow_on_commit(users, make, relation):
     assert relation("segments.vip") is None
 
 
-def test_segment__that_is_made_and_renamed_in_one_transaction(users, make):
+def test_segment__may_be_created_and_renamed_in_one_transaction(users, make):
     with transaction.atomic():
         segment = make("first", definition=FEW)
         rename(segment, "second")
@@ -159,7 +159,7 @@ def test_failure_to_follow__stops_no_other_segment(users, make, dba, relation, c
     assert [result.error for result in sync.sync()] == [None, None]
 
 
-def test_failure_to_follow__is_stored_after_a_rolled_back_savepoint(users, make, dba):
+def test_failure_to_follow__outlives_a_rolled_back_savepoint(users, make, dba):
     dba("CREATE TABLE segments.vip (note text)")
     with transaction.atomic():
         make()
@@ -257,7 +257,7 @@ def test_save_and_delete__in_one_transaction(users, make, relation):
 
 
 @pytest.mark.roles
-def test_deletion__that_is_refused_says_so_before_the_row_is_gone(users, make):
+def test_deletion__is_refused_before_the_row_is_gone(users, make):
     segment = make()
     make("reader", definition="SELECT user_id FROM segments.vip")
     with pytest.raises(SegmentExecutionError, match="depends on"):
@@ -265,7 +265,7 @@ def test_deletion__that_is_refused_says_so_before_the_row_is_gone(users, make):
     assert Segment.objects.count() == 2
 
 
-def test_deletion__of_what_is_read_by_what_goes_along(users, make, names):
+def test_deletion__of_a_segment_together_with_its_reader(users, make, names):
     before = names()
     make()
     make("reader", definition="SELECT user_id FROM segments.vip")

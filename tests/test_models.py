@@ -42,7 +42,7 @@ def test_is_member__by_segment_and_by_slug_is_one_query(staff, users, django_ass
 
 
 @pytest.mark.roles
-def test_is_member__is_as_of_the_last_refresh_and_live_is_now(staff, users):
+def test_is_member__is_of_the_last_refresh_and_live_is_current(staff, users):
     type(users[0]).objects.filter(username="u5").update(is_staff=True)
     assert not users[5].is_member(staff)
     assert users[5].is_member_live(staff)
@@ -84,7 +84,7 @@ def test_is_member__on_connections_with_other_options(
             assert cursor.fetchone()[0] == 1
 
 
-def test_has_member__of_who_is_no_user_is_false(staff, django_user_model):
+def test_has_member__of_a_user_that_is_not_saved_is_false(staff, django_user_model):
     assert staff.has_member(django_user_model()) is False
     assert staff.has_member(AnonymousUser()) is False
     assert staff.has_member_live(django_user_model()) is False
@@ -240,7 +240,7 @@ def test_offer__goes_to_the_first_segment_that_the_user_is_in(staff, users, make
 
 
 @pytest.mark.parametrize("timeout", [timedelta(hours=2), timedelta()])
-def test_timeout__above_the_limit_is_refused_but_where_it_was_before(timeout, make, settings):
+def test_timeout__above_the_limit_is_refused_unless_unchanged(timeout, make, settings):
     make("hour", timeout=timedelta(hours=1))
     with pytest.raises(SegmentDefinitionError, match="timeout may be 1:00:00 at most") as caught:
         make(timeout=timeout)

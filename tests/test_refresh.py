@@ -69,7 +69,7 @@ def test_refresh__counts_are_exact_however_it_is_done(
     assert indexed(segment) == members(query)
 
 
-def test_refresh__inside_a_savepoint_counts_its_own_rows_alone(staff, make):
+def test_refresh__inside_a_savepoint_counts_only_its_own_rows(staff, make):
     segment = make(definition=EVEN)
     alias = conf.exec_connection()
     with transaction.atomic(using=alias):
@@ -180,7 +180,7 @@ def test_failure__of_a_column_that_is_gone_keeps_the_members(orders, make, query
 
 
 @pytest.mark.roles
-def test_refresh__by_hand_is_healed_in_the_index(staff, make, query, owner):
+def test_refresh__by_hand_is_repaired_in_the_index(staff, make, query, owner):
     segment = make(definition=EVEN)
     staff(0, 1)
     owner("REFRESH MATERIALIZED VIEW CONCURRENTLY segments.vip")
@@ -236,7 +236,7 @@ def test_refresh__takes_the_row_as_it_is_saved(staff, make, query):
     assert segment.refresh().members_count == 5
 
 
-def test_refresh__of_now_moves_on_for_a_manager_method(users, make, monkeypatch, query):
+def test_refresh__of_a_manager_method_moves_on_with_the_time(users, make, monkeypatch, query):
     from tests.shop.models import Order
 
     segment = make(definition="", manager_method="since_a_while", model=_content_type(Order))
@@ -316,7 +316,7 @@ class TestSessions:
         assert segment.refresh().members_count == segment.members_live.count()
 
     @pytest.mark.roles
-    def test_failure__is_stored_apart_from_what_was_rolled_back(self, orders, make, session):
+    def test_failure__is_stored_after_a_rollback(self, orders, make, session):
         segment = make(definition="SELECT user_id FROM shop_order WHERE 1 / amount < 2")
         other = session()
         other.execute("UPDATE shop_order SET amount = 0")
@@ -352,7 +352,7 @@ class TestSessions:
         assert relation("segments.vip") is None
 
     @pytest.mark.roles
-    def test_row_locked_first__as_update_or_create_does_gets_the_segment(self, staff, make):
+    def test_row_locked_first__by_update_or_create_gets_the_segment(self, staff, make):
         segment = make(definition=EVEN)
         entered, results = threading.Event(), []
 
@@ -385,7 +385,7 @@ class TestSessions:
         at_once(6, create)
         assert [len(segment) for segment in Segment.objects.all()] == [5] * 6
 
-    def test_many_sessions__end_in_step(self, staff, make):
+    def test_many_sessions__end_with_the_same_members(self, staff, make):
         make("a", definition=EVEN)
         make("b", definition="SELECT user_id FROM segments.a")
 

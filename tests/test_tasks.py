@@ -6,7 +6,7 @@ from django.core.exceptions import ImproperlyConfigured
 from segments import checks, conf, tasks
 
 
-def test_no_framework__is_said(settings, monkeypatch):
+def test_no_framework__is_an_error_of_the_check(settings, monkeypatch):
     monkeypatch.setattr(conf, "tasks_framework", lambda: None)
     settings.SEGMENTS_REFRESH_ASYNC = True
     (fault,) = [each for each in checks.check_project() if each.id == "segments.E009"]

@@ -113,7 +113,7 @@ def test_preview__shows_errors_beside_their_fields(author, users):
     assert 'line 1: "x" is not a whole number' in page
 
 
-def test_timeout__above_the_limit_is_told_beside_it(author, users):
+def test_timeout__above_the_limit_is_an_error_of_its_field(author, users):
     for button in ({}, {"_preview": "Preview"}):
         page = author(ADD, **form(static_ids=users[0].pk, timeout="1:00:01"), **button)
         assert "its timeout may be 1:00:00 at most" in page
@@ -199,7 +199,7 @@ def test_editor__edits_names_and_lists_and_no_sql(editor, users, make):
     assert {users[5].pk, users[6].pk} <= set(segment.member_ids())
 
 
-def test_editor__creates_lists_alone(editor, users):
+def test_editor__creates_only_lists(editor, users):
     page = editor(ADD)
     assert 'name="static_ids"' in page
     for field in ("definition", "model", "manager_name", "manager_method", "allow_cost"):
@@ -277,7 +277,7 @@ def test_members__are_listed_page_by_page_and_searched(author, users, make, clie
     assert "NUL" in page
 
 
-def test_members__link_to_users_whom_one_may_see(person, make, settings):
+def test_members__link_to_the_users_that_one_may_see(person, make, settings):
     settings.ROOT_URLCONF = __name__
     segment = make(definition=FEW)
     member = segment.members.first()

@@ -67,7 +67,7 @@ def test_add__creates_views_and_members(users, browse):
     assert "Last 10 refreshes" in page
 
 
-def test_state__is_shown_of_what_has_one(users, make, browse):
+def test_state__is_shown_once_there_is_one(users, make, browse):
     new = browse(ADD)
     for words in ("Next refresh", "Failures in a row", "Last 10 refreshes"):
         assert words.lower() not in new.lower()
@@ -151,7 +151,7 @@ def test_change__of_the_slug_that_clashes(users, make, browse):
 
 
 @pytest.mark.roles
-def test_refresh__of_selected_ones_tells_of_each_failure(orders, make, browse, query):
+def test_refresh__of_selected_segments_reports_each_failure(orders, make, browse, query):
     query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
     failing = make("failing", definition="SELECT user_id FROM shop_order WHERE 1 / amount <= 1")
     good = make("good")
@@ -165,7 +165,7 @@ def test_refresh__of_selected_ones_tells_of_each_failure(orders, make, browse, q
     assert "division by zero" in change_page
 
 
-def test_delete__that_is_refused_says_what_reads_it(users, make, browse):
+def test_delete__that_is_refused_names_the_readers(users, make, browse):
     segment = make()
     make("reader", definition="SELECT user_id FROM segments.vip")
     page = browse("admin:segments_segment_delete", segment.pk, post="yes")
@@ -206,7 +206,7 @@ def test_permissions__are_those_of_django(users, make, client, django_user_model
     )
 
 
-def test_delete__tells_what_goes_along_and_asks_for_permission(
+def test_delete__lists_related_objects_and_needs_permission(
     users, make, client, browse, monkeypatch
 ):
     from django.contrib.auth.models import Permission

@@ -37,7 +37,7 @@ def refused(make, definition):
     return str(caught.value)
 
 
-def test_function__of_postgres_that_leaves_something_behind_is_refused(users, make):
+def test_function__with_lasting_effects_is_refused(users, make):
     assert refused(make, f"SELECT id FROM {USERS} WHERE pg_advisory_lock(1) IS NULL") == (
         'segment "x": the definition calls pg_advisory_lock(), which may have side effects\n'
         "Hint: A definition may only read. Of the volatile functions of Postgres, it may call "
@@ -115,7 +115,7 @@ def test_functions__of_the_project_and_of_its_views_are_allowed(users, make, cal
     assert calls()
 
 
-def test_functions__are_told_by_what_is_meant_and_not_by_their_names(users, make, query):
+def test_functions__are_recognised_by_identity_and_not_by_name(users, make, query):
     query("CREATE SCHEMA app")
     query(
         "CREATE FUNCTION app.set_config(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1'"
@@ -213,7 +213,7 @@ def asked(captured):
     return sum("hasForUpdate" in each["sql"] for each in captured.captured_queries)
 
 
-def test_check__costs_one_query_where_a_view_is_made_and_none_elsewhere(users, make):
+def test_check__costs_one_query_for_each_new_view_only(users, make):
     with CaptureQueriesContext(connection) as captured:
         segment = make()
     assert asked(captured) == 1
@@ -225,7 +225,7 @@ def test_check__costs_one_query_where_a_view_is_made_and_none_elsewhere(users, m
     assert asked(captured) == 0
 
 
-def test_definition__becomes_a_view_in_one_place_alone():
+def test_definition__becomes_a_view_in_one_place_only():
     folder = Path(segments.__file__).parent
     code = {path.name: path.read_text() for path in folder.rglob("*.py")}
     assert [name for name, text in code.items() if "compiled.as_sql()" in text] == ["calls.py"]

@@ -51,7 +51,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("function", ORDERS.values(), ids=ORDERS)
-def test_queryset_of_another_model__gives_the_users_it_relates_to(function, method, users):
+def test_queryset_of_another_model__selects_the_related_users(function, method, users):
     assert set(method(function).member_ids()) == {users[8].pk, users[9].pk}
 
 
@@ -73,11 +73,11 @@ def _count(name):
 
 
 @pytest.mark.parametrize("function", USERS.values(), ids=USERS)
-def test_queryset_of_users__gives_their_keys(function, method, users, user_model):
+def test_queryset_of_users__selects_their_keys(function, method, users, user_model):
     assert set(method(function, user_model).member_ids()) == {users[8].pk, users[9].pk}
 
 
-def test_queryset__of_nobody_is_an_empty_segment(method):
+def test_queryset__without_rows_is_an_empty_segment(method):
     assert len(method(lambda orders: orders.none())) == 0
 
 
@@ -118,7 +118,7 @@ def test_queryset__that_names_no_users_is_refused(function, says, method, names)
     assert not Segment.objects.exists()
 
 
-def test_queryset_of_users__that_selects_something_else_is_refused(method, user_model):
+def test_queryset_of_users__with_other_columns_is_refused(method, user_model):
     with pytest.raises(SegmentDefinitionError, match="is_staff, which is not a user id"):
         method(lambda users: users.values("is_staff"), user_model)
 

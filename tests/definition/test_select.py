@@ -62,7 +62,7 @@ def test_sql__prefers_the_column_that_is_known_to_hold_users(orders, make, users
     assert member_names(segment) == ["u8", "u9"]
 
 
-def test_sql__user_table_is_left_out_only_where_existence_is_certain(orders, make, query):
+def test_sql__skips_the_user_table_only_if_users_surely_exist(orders, make, query):
     def reads_users(slug):
         return (
             f"FROM {USERS} u\n"
@@ -78,7 +78,7 @@ def test_sql__user_table_is_left_out_only_where_existence_is_certain(orders, mak
     assert reads_users("by_loose_column")
 
 
-def test_sql__existence_is_not_certain_once_the_foreign_key_is_gone(orders, users, make, query):
+def test_sql__needs_the_user_table_without_a_foreign_key(orders, users, make, query):
     segment = make(definition="SELECT user_id FROM shop_order")
     (name,) = query(
         "SELECT conname FROM pg_constraint "
@@ -239,7 +239,7 @@ def test_cycle__is_refused_with_its_path(users, make, query):
     assert query("SELECT count(*) FROM segments_live.a") == [(10,)]
 
 
-def test_empty_segment__must_say_who_is_in_it(db):
+def test_empty_segment__needs_a_definition(db):
     with pytest.raises(SegmentDefinitionError, match="it has no definition"):
         Segment.objects.create(name="x", slug="x")
 

@@ -72,7 +72,7 @@ def test_static_ids__are_forgotten_on_reload(users, make):
 
 
 @pytest.mark.parametrize("entry", ["vip", "1.5", "1_0", "1 2", "1,2", "0x1", "--1", "9" * 19, "½"])
-def test_bad_line__is_told_with_its_number(entry, users, make, names):
+def test_bad_line__is_reported_with_its_number(entry, users, make, names):
     before = names()
     with pytest.raises(SegmentDefinitionError) as caught:
         make(static_ids=f"{users[0].pk}\n\n{entry}\n{users[1].pk}")
@@ -83,12 +83,12 @@ def test_bad_line__is_told_with_its_number(entry, users, make, names):
 
 
 @pytest.mark.parametrize("entry", [None, True, 1.5, b"1", ["1"]])
-def test_bad_entry__of_an_iterable_is_told(entry, users, make):
+def test_bad_entry__of_an_iterable_is_reported(entry, users, make):
     with pytest.raises(SegmentDefinitionError, match="line 2: .* is no"):
         make(static_ids=[users[0].pk, entry])
 
 
-def test_bad_lines__are_all_counted_and_told_in_order(users, make):
+def test_bad_lines__are_all_counted_and_reported_in_order(users, make):
     lines = [str(users[0].pk), "x", "987654", "y", "987655"]
     with pytest.raises(SegmentDefinitionError) as caught:
         make(static_ids="\n".join(lines))

@@ -212,7 +212,7 @@ Segment.objects.create(name="x", slug="x", definition=definition).delete()
         project.app("SET temp_file_limit = -1")
 
 
-def test_listening__by_a_function_of_the_project_ends_with_the_read(project):
+def test_listening__by_a_function_ends_with_the_read(project):
     project.follow("In a new project", exec_role(project))
     project.manage("shell", "-c", PROJECT)
     project.superuser(

@@ -31,7 +31,7 @@ def end_session(other):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("clean_views")
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_check__on_a_connection_that_is_lost_is_an_error_each_time(check, vip, users, session):
+def test_check__on_a_lost_connection_is_an_error_each_time(check, vip, users, session):
     end_session(session())
     for _ in range(3):
         with pytest.raises(SegmentExecutionError, match="(?i)terminat|connection"):

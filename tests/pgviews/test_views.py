@@ -14,7 +14,7 @@ FEW = f"SELECT id FROM {USERS} WHERE username < 'u3'"
 
 
 @pytest.mark.roles
-def test_definition__changes_under_everything_that_was_built_on_it(
+def test_definition__changes_below_everything_built_on_it(
     users, make, query, owner, dba, relation, role
 ):
     segment = make(description="Those who pay")
@@ -153,7 +153,7 @@ def test_comments__say_what_a_view_is(make, relation, query):
 
 
 @pytest.mark.roles
-def test_readers__get_select_on_members_alone(users, make, settings, role, query):
+def test_readers__get_select_on_members_only(users, make, settings, role, query):
     settings.SEGMENTS_READER_ROLES = [role("bi"), role("Other Reader")]
     make()
     for reader in settings.SEGMENTS_READER_ROLES:
@@ -165,7 +165,7 @@ def test_readers__get_select_on_members_alone(users, make, settings, role, query
 
 
 @pytest.mark.roles
-def test_readers__that_do_not_exist_are_told_and_stop_nothing(users, make, settings):
+def test_readers__that_do_not_exist_are_reported(users, make, settings):
     from segments import checks, conf, sync
 
     settings.SEGMENTS_READER_ROLES = ["nobody_by_this_name"]
@@ -187,9 +187,7 @@ def test_delete__leaves_nothing_behind(users, make, names):
         assert not model.objects.exists()
 
 
-def test_delete__of_an_instance_that_was_renamed_in_memory_drops_its_own_views(
-    users, make, relation
-):
+def test_delete__after_an_unsaved_rename_drops_its_own_views(users, make, relation):
     other = make("other")
     segment = make()
     segment.slug = "other"
@@ -380,7 +378,7 @@ def test_schema__has_the_name_of_the_setting(users, make, settings, query, owner
 
 
 @pytest.mark.roles
-def test_catalog__tells_how_segments_are_doing(users, make, query):
+def test_catalog__shows_how_segments_are_doing(users, make, query):
     make(description="Those who pay")
     make("listed", static_ids=users[:2])
     make("method", manager_method="all")
@@ -424,7 +422,7 @@ def test_no_information_schema__and_no_cascade_in_any_statement():
     assert connection.vendor == "postgresql"
 
 
-def test_delete__leaves_a_view_of_the_name_that_somebody_else_has_made(users, make, owner):
+def test_delete__leaves_a_foreign_view_of_the_same_name(users, make, owner):
     segment = make()
     owner("DROP MATERIALIZED VIEW segments.vip")
     owner("DROP VIEW segments_live.vip")

@@ -28,7 +28,7 @@ def test_refresh_many__goes_on_after_a_failure(failing, make, staff):
 
 
 @pytest.mark.roles
-def test_refresh_many__takes_what_is_read_first(staff, make, query):
+def test_refresh_many__refreshes_dependencies_first(staff, make, query):
     make("c", definition=EVEN)
     make("b", definition="SELECT user_id FROM segments.c")
     query("CREATE VIEW bridge AS SELECT user_id FROM segments.b")
@@ -41,7 +41,7 @@ def test_refresh_many__takes_what_is_read_first(staff, make, query):
     assert {r.slug: r.members_count for r in results} == {"c": 3, "b": 3, "a": 3, "ab-c": 0}
 
 
-def test_refresh_many__takes_the_last_good_members_of_what_failed_and_says_so(failing, make):
+def test_refresh_many__reads_the_last_members_after_a_failure(failing, make):
     make("above", definition="SELECT user_id FROM segments.failing")
     make("beside")
     results = {r.slug: r for r in many.refresh_many(Segment.objects.all(), force=True)}
@@ -67,7 +67,7 @@ def test_refresh_many__starts_nothing_once_it_is_stopped(make):
 
 
 @pytest.mark.roles
-def test_with_dependents__goes_on_to_what_reads_it(staff, make):
+def test_with_dependents__goes_on_to_the_readers(staff, make):
     segment = make("base", definition=EVEN)
     make("near", definition="SELECT user_id FROM segments.base")
     make("far", definition="SELECT user_id FROM segments.near")
@@ -79,7 +79,7 @@ def test_with_dependents__goes_on_to_what_reads_it(staff, make):
     assert len(Segment.objects.get(slug="off")) == 5
 
 
-def test_with_dependents__of_one_that_fails_raises_and_leaves_the_others(failing, make):
+def test_with_dependents__stops_at_a_failure_and_raises(failing, make):
     above = make("above", definition="SELECT user_id FROM segments.failing")
     with pytest.raises(SegmentExecutionError, match="division by zero"):
         failing.refresh(with_dependents=True)
@@ -95,7 +95,7 @@ def test_jobs__are_one_in_a_transaction_of_the_caller(staff, make):
 
 
 @pytest.mark.roles
-def test_refresh_for_user__refreshes_what_changed_for_them(staff, make, users):
+def test_refresh_for_user__refreshes_the_segments_that_changed(staff, make, users):
     changed = make("changed", definition=EVEN)
     same = make("same")
     off = make("off", definition=EVEN, is_active=False)
@@ -168,7 +168,7 @@ class TestJobs:
         "exec_role",
         reason="without pg_read_all_stats, writes of other logins are unknown",
     )
-    def test_jobs__skip_what_was_not_written_and_leave_no_connection(self, staff, make, query):
+    def test_jobs__skip_unchanged_segments_and_leave_no_connection(self, staff, make, query):
         for n in range(6):
             make(f"s{n}", definition=f"{EVEN} AND id % 7 <> {n}")
         staff(1)
@@ -190,7 +190,7 @@ class TestJobs:
         assert "division by zero" in str(results["bad"].error)
         assert Segment.objects.get(slug="bad").failures == 1
 
-    def test_jobs__that_are_abandoned_finish_what_they_do(self, staff, make):
+    def test_jobs__that_are_abandoned_finish_their_refresh(self, staff, make):
         for n in range(4):
             make(f"s{n}", definition=EVEN)
         staff(1)
@@ -216,7 +216,7 @@ class TestJobs:
         for result in many.refresh_many(Segment.objects.all(), jobs=2, force=True):
             assert result.members_count == 1
 
-    def test_scheduled__leaves_what_another_run_has_done_meanwhile(self, staff, make):
+    def test_scheduled__skips_segments_that_another_run_refreshed(self, staff, make):
         segment = make(definition=EVEN)
         listed = list(Segment.objects.all())
         staff(1)

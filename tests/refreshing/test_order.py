@@ -35,7 +35,7 @@ def test_dependents__read_a_segment_directly_or_through_others(make, query):
     assert order.dependents([Segment.objects.get(slug="far")]) == []
 
 
-def test_plan__gives_a_segment_once_all_that_it_reads_is_done(make):
+def test_plan__yields_a_segment_after_its_dependencies(make):
     make("a")
     make("b")
     make("c", definition="SELECT user_id FROM segments.a INTERSECT TABLE segments.b")

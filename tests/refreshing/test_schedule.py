@@ -45,9 +45,7 @@ def test_due__never_without_an_interval_whatever_has_failed(failing):
 
 @pytest.mark.parametrize("days", [999_999_999, 100_000_000, -999_999_999])
 @pytest.mark.parametrize("failures", [0, 20])
-def test_due__of_others_does_not_fail_by_an_interval_out_of_the_calendar(
-    days, failures, make, query
-):
+def test_due__survives_an_interval_beyond_the_calendar(days, failures, make, query):
     odd, hourly = make("odd", refresh_every=timedelta(days=days)), make(refresh_every=HOUR)
     Segment.objects.filter(pk=odd.pk).update(failures=failures)
     assert hourly in schedule.due([odd, hourly], timezone.now() + DAY)
@@ -80,7 +78,7 @@ def test_failures__double_the_interval_up_to_a_day(failing):
     assert wait(failing) <= DAY
 
 
-def test_failures__of_a_longer_interval_are_tried_again_after_a_day(failing):
+def test_failures__of_a_long_interval_are_retried_after_a_day(failing):
     failing.refresh_every = 30 * DAY
     failing.save()
     with pytest.raises(SegmentError):

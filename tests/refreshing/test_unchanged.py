@@ -220,7 +220,7 @@ def rested(make, definition):
              "CREATE TABLE pg_catalog.pg_dist_partition ()"),
     ],
 )  # fmt: skip
-def test_refresh__of_what_was_written(case, make, query):
+def test_refresh__after_a_write(case, make, query):
     segment = rested(make, case.definition)
     for statement in case.happens:
         query(statement)
@@ -259,7 +259,7 @@ def test_refresh__of_what_was_written(case, make, query):
              "INSERT INTO extra.other VALUES (1)"),
     ],
 )  # fmt: skip
-def test_refresh__of_what_was_not_written(case, make, query):
+def test_refresh__without_a_write(case, make, query):
     segment = rested(make, case.definition)
     for statement in case.happens:
         query(statement)
@@ -312,7 +312,7 @@ def test_refresh__of_what_was_not_written(case, make, query):
         ),
     ],
 )
-def test_refresh__of_what_leaves_no_trace(condition, make, query):
+def test_refresh__after_a_change_that_no_counter_shows(condition, make, query):
     if "doubled" in condition and connection.pg_version < 180000:
         pytest.skip("Postgres 18 has virtual generated columns")
     query("CREATE EXTENSION IF NOT EXISTS file_fdw")
@@ -356,7 +356,7 @@ def test_refresh__after_a_save_that_did_not_refresh(make, query, settings):
     assert holds(segment, query)
 
 
-def test_refresh__that_recomputes_the_same_leaves_its_readers_unchanged(make, query):
+def test_refresh__with_the_same_members_leaves_readers_unchanged(make, query):
     heavy = make("heavy", definition=HEAVY)
     reader = make("reader", definition="SELECT user_id FROM segments.heavy")
     assert [heavy.refresh().status, reader.refresh().status] == ["unchanged", "unchanged"]
@@ -425,7 +425,7 @@ def test_refresh__in_the_transaction_that_writes(undo, make, query):
              "ALTER TABLE extra.note ENABLE ROW LEVEL SECURITY"),
     ],
 )  # fmt: skip
-def test_refresh__of_what_was_made_anew_twice_in_a_transaction(case, make, query):
+def test_refresh__after_two_recreations_in_one_transaction(case, make, query):
     with transaction.atomic():
         query(case.happens[0])
         segment = make(definition=case.definition)
@@ -627,7 +627,7 @@ def an_hour_ago(make, query):
     return create
 
 
-def test_lag__says_as_of_when(an_hour_ago, query, session, settings):
+def test_lag__reports_the_moment_of_the_members(an_hour_ago, query, session, settings):
     settings.SEGMENTS_SKIP_LAG = 100
     segment = an_hour_ago(HEAVY)
     other = session()

@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 
-def test_watch__gives_what_is_due_and_ends_when_stopped(make, query):
+def test_watch__yields_due_segments_and_ends_when_stopped(make, query):
     make("due", refresh_every=timedelta(hours=1))
     make("never")
     query("UPDATE segments_segment SET attempted_at = NULL")

@@ -92,7 +92,7 @@ def test_aggregate__runs_there(active):
     assert "HAVING" in sent
 
 
-def test_fixed_moment__is_filtered_there_and_now_is_filtered_here(active):
+def test_filter__by_a_fixed_moment_is_remote_and_by_now_is_local(active):
     fixed = plan("SELECT user_id FROM event WHERE placed_at > '2026-01-01T00:00Z'")
     assert "WHERE" in fixed
     moving = plan("SELECT user_id FROM event WHERE placed_at > now() - interval '1 day'")

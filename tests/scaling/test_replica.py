@@ -148,7 +148,7 @@ def test_new_segment__is_there_once_it_was_replayed(segment, people, replica):
     late.delete()
 
 
-def test_changes__of_what_was_read_from_the_replica_go_to_the_primary(segment, people, replica):
+def test_changes__to_a_segment_of_the_replica_go_to_the_primary(segment, people, replica):
     segment.static_ids = people[10:12]
     segment.save()
     assert segment.refresh_from_db(using="default") is None
@@ -212,7 +212,7 @@ def test_long_report__is_cancelled_without_feedback(segment, replica):
         reader.close()
 
 
-def test_long_report__is_cancelled_by_a_refresh_that_is_not_concurrent(segment, replica):
+def test_long_report__is_cancelled_by_a_plain_refresh(segment, replica):
     with restarted(replica, max_standby_streaming_delay="0"):
         reader, _ = long_report(replica)
         segment.refresh(concurrently=False)

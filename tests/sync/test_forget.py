@@ -64,7 +64,7 @@ def test_deleted_user__leaves_every_view_in_the_order_of_reading(forget_user, us
     assert Segment.objects.get(slug="few").refreshes.count() == 1
 
 
-def test_user_deleted_in_sql__leaves_list_and_index_too(forget_user, users, make, query, holds):
+def test_user_deleted_in_sql__leaves_list_and_index(forget_user, users, make, query, holds):
     make(static_ids=users[:3])
     query(f"DELETE FROM {USERS} WHERE id = ANY(%s)", [user.pk for user in users[:2]])
     assert StaticMember.objects.count() == Membership.objects.count() == 3
@@ -73,9 +73,7 @@ def test_user_deleted_in_sql__leaves_list_and_index_too(forget_user, users, make
     assert holds(users[0].pk) == holds(users[1].pk) == set()
 
 
-def test_existing_user__leaves_the_lists_and_stays_where_a_definition_names_them(
-    forget_user, users, make, holds
-):
+def test_existing_user__leaves_lists_and_stays_in_definitions(forget_user, users, make, holds):
     make("pilot", static_ids=users[:3])
     make()
     key = users[0].pk

@@ -162,7 +162,7 @@ GONE = {
 
 
 @pytest.mark.parametrize(("operation", "says", "explains"), GONE.values(), ids=GONE)
-def test_change__that_breaks_the_definition_keeps_the_members_and_says_so(
+def test_change__that_breaks_the_definition_keeps_the_members(
     operation, says, explains, witness, evolve, users, query
 ):
     out = evolve(operation)
@@ -189,7 +189,7 @@ def test_change__that_breaks_the_definition_keeps_the_members_and_says_so(
 
 
 @pytest.mark.roles
-def test_manager_method__follows_what_is_renamed(plans, make, evolve, users, monkeypatch, query):
+def test_manager_method__follows_a_renamed_column(plans, make, evolve, users, monkeypatch, query):
     from django.contrib.contenttypes.models import ContentType
 
     from tests.stock.models import Plan
@@ -204,7 +204,7 @@ def test_manager_method__follows_what_is_renamed(plans, make, evolve, users, mon
     assert segment.refresh().members_count == 7
 
 
-def test_rename__outside_of_migrations_shows_what_the_view_now_reads(plans, make, query):
+def test_rename__outside_of_migrations_shows_in_the_live_view(plans, make, query):
     segment = make("gold", definition="SELECT user_id FROM stock_plan WHERE level = 'gold'")
     query("ALTER TABLE stock_plan RENAME TO stock_renamed")
     try:
@@ -273,9 +273,7 @@ def test_during__members_stay_readable_and_refreshes_stand_aside(
 
 
 @pytest.mark.roles
-def test_during__a_refresh_by_hand_fails_loudly_and_keeps_the_rows(
-    witness, evolve, monkeypatch, session
-):
+def test_during__a_manual_refresh_fails_and_keeps_the_rows(witness, evolve, monkeypatch, session):
     other = session(conf.exec_connection())
 
     def look():
@@ -327,7 +325,7 @@ def test_running_refresh__is_waited_for(witness, evolve, make):
     assert attached()
 
 
-def test_running_refresh__that_takes_too_long_is_left_and_told(witness, evolve, session, settings):
+def test_running_refresh__that_takes_too_long_is_reported(witness, evolve, session, settings):
     settings.SEGMENTS_LOCK_TIMEOUT = 0.2
     other = session()
     key = Segment.objects.get(slug="gold").pk
@@ -340,7 +338,7 @@ def test_running_refresh__that_takes_too_long_is_left_and_told(witness, evolve, 
 
 
 @pytest.mark.roles
-def test_failing_migration__is_healed_by_the_next_refresh(witness, evolve, users):
+def test_failing_migration__is_repaired_by_the_next_refresh(witness, evolve, users):
     with pytest.raises(Exception, match="division by zero"):
         evolve("migrations.RunSQL('SELECT 1 / 0'),")
     gold = Segment.objects.get(slug="gold")
@@ -357,7 +355,7 @@ def test_failing_migration__is_healed_by_the_next_refresh(witness, evolve, users
 
 @pytest.mark.slow
 @pytest.mark.parametrize("healer", ["refresh", "sync", "migrate"])
-def test_killed_migration__is_healed_without_a_person(healer, witness, evolve, users, query):
+def test_killed_migration__is_repaired_without_a_person(healer, witness, evolve, users, query):
     evolve.write(
         "migrations.RunPython(",
         "    lambda *_: (print('HERE', flush=True), __import__('time').sleep(60))",
@@ -402,7 +400,7 @@ def test_options__that_migrate_nothing_detach_nothing(witness, evolve, relation)
     witness()
 
 
-def test_database__that_is_another_is_left_alone(witness, evolve, tmp_path):
+def test_database__of_another_alias_is_left_alone(witness, evolve, tmp_path):
     from segments.sync.migrate import after_migrate, before_migrate
 
     connections.settings["lite"] = {
@@ -471,7 +469,7 @@ def test_find_segments__names_what_reads_a_table_or_a_column(witness, query):
 
 
 @pytest.mark.roles
-def test_segment__in_a_migration_itself_may_be_saved_and_refreshed(plans, evolve, monkeypatch):
+def test_segment__may_be_saved_and_refreshed_in_a_migration(plans, evolve, monkeypatch):
     def work():
         segment = Segment.objects.create(
             name="New", slug="new", definition="SELECT user_id FROM stock_plan"
@@ -494,7 +492,7 @@ def test_exec_connection__is_that_which_detaches_and_attaches(exec_alias, witnes
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "exec"])
-def test_exec_connection__whose_role_is_yet_to_be_made_is_told(exec_alias, evolve, monkeypatch):
+def test_exec_connection__without_its_role_is_reported(exec_alias, evolve, monkeypatch):
     connections["exec"].close()
     monkeypatch.setitem(connections["exec"].settings_dict, "USER", "no such role")
     out = evolve(HARMLESS["alter type"])
@@ -503,7 +501,7 @@ def test_exec_connection__whose_role_is_yet_to_be_made_is_told(exec_alias, evolv
     monkeypatch.undo()
 
 
-def test_serialisation__as_test_runners_do_it_brings_segments_back(users, make):
+def test_serialisation__by_a_test_runner_restores_segments(users, make):
     make("listed", static_ids=users[:2])
     data = connection.creation.serialize_db_to_string()
     call_command(
@@ -536,7 +534,7 @@ def test_database__that_a_test_runner_keeps_works_again(tmp_path):
 
 
 @pytest.mark.roles
-def test_detaching__is_committed_before_it_is_told(witness, session):
+def test_detaching__is_committed_before_it_is_printed(witness, session):
     other = session(conf.exec_connection())
     detaching = sync.detach()
     assert next(detaching).slug == "gold"

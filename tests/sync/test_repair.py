@@ -53,7 +53,7 @@ DAMAGES = {
 
 @pytest.mark.roles
 @pytest.mark.parametrize(("damage", "what"), DAMAGES.items())
-def test_damage__is_found_and_mended(damage, what, users, make, owner, query):
+def test_damage__is_found_and_repaired(damage, what, users, make, owner, query):
     make("other")
     segment = make()
     for statement in damage.split("; "):
@@ -152,7 +152,7 @@ def test_missing_grant__on_a_view_over_all_is_put_back(view, users, make, settin
 
 
 @pytest.mark.roles
-def test_broken_definition__is_told_and_stops_no_other(users, make, owner):
+def test_broken_definition__is_reported_and_stops_no_other(users, make, owner):
     make("good")
     make("bad")
     owner("DROP MATERIALIZED VIEW segments.good")
@@ -167,7 +167,7 @@ def test_broken_definition__is_told_and_stops_no_other(users, make, owner):
 
 @pytest.mark.roles
 @pytest.mark.usefixtures("creates_schemas")
-def test_broken_population__is_told_even_when_others_succeed(orders, make, owner):
+def test_broken_population__is_reported_even_if_others_succeed(orders, make, owner):
     make("bad", definition="SELECT user_id FROM shop_order")
     make("good")
     Segment.objects.filter(slug="bad").update(
@@ -182,7 +182,7 @@ def test_broken_population__is_told_even_when_others_succeed(orders, make, owner
 
 
 @pytest.mark.roles
-def test_orphan__is_told_and_dropped_with_prune_alone(users, make, owner, relation):
+def test_orphan__is_reported_and_dropped_with_prune_only(users, make, owner, relation):
     make()
     make("reader", definition="SELECT user_id FROM segments.vip")
     owner("CREATE VIEW segments.bi AS SELECT count(*) AS n FROM segments.vip")
@@ -312,9 +312,7 @@ def is_whole(query, relation, settings):
 
 
 @pytest.mark.roles
-def test_refresh__puts_back_what_others_took_from_a_view_and_says_so(
-    recreated, query, relation, settings
-):
+def test_refresh__restores_a_damaged_view_and_reports_it(recreated, query, relation, settings):
     result = recreated.refresh()
     assert (result.status, result.members_count) == ("refreshed", 10)
     assert result.notes == (
@@ -327,9 +325,7 @@ def test_refresh__puts_back_what_others_took_from_a_view_and_says_so(
 
 
 @pytest.mark.roles
-def test_sync__puts_back_what_others_took_from_a_view_and_says_so(
-    recreated, query, relation, settings
-):
+def test_sync__restores_a_damaged_view_and_reports_it(recreated, query, relation, settings):
     assert mend()["vip"].what == [
         "the unique index is missing",
         "the comment is missing",
@@ -339,7 +335,7 @@ def test_sync__puts_back_what_others_took_from_a_view_and_says_so(
     assert is_whole(query, relation, settings)
 
 
-def test_index_and_comment_put_back_by_hand__do_not_make_members_good(recreated, query, owner):
+def test_restored_index_and_comment__do_not_vouch_for_members(recreated, query, owner):
     owner("CREATE UNIQUE INDEX ON segments.vip (user_id)")
     owner("COMMENT ON MATERIALIZED VIEW segments.vip IS 'mine [django-segments]'")
     recreated.refresh()

@@ -72,7 +72,7 @@ def shop():
 
 
 @pytest.mark.slow
-def test_drop__and_migrating_to_zero_leave_the_catalog_as_it_was_before(shop):
+def test_drop__and_migrating_to_zero_restore_the_catalog(shop):
     where, before = shop
     assert run(where, CATALOG) != before
     run(where, "DELETE FROM segments_segmentrefresh")
@@ -85,7 +85,7 @@ def test_drop__and_migrating_to_zero_leave_the_catalog_as_it_was_before(shop):
 
 
 @pytest.mark.slow
-def test_migrating_to_zero__after_a_migrate_that_has_put_back_what_is_shared(shop):
+def test_migrating_to_zero__after_a_migrate_that_restored_views(shop):
     where, before = shop
     manage(where, "drop_segments", "--yes")
     manage(where, "migrate")
@@ -95,7 +95,7 @@ def test_migrating_to_zero__after_a_migrate_that_has_put_back_what_is_shared(sho
 
 
 @pytest.mark.slow
-def test_drop__works_after_migrating_to_zero_too(shop):
+def test_drop__works_after_migrating_to_zero(shop):
     where, before = shop
     told = manage(where, "migrate", "segments", "zero").stdout
     assert "the views of 5 segments are left behind" in told
@@ -161,9 +161,7 @@ class TestDrop:
         drop()
         assert schemas() == []
 
-    def test_nothing__is_dropped_along_with_what_others_have_built(
-        self, drop, users, make, query, names
-    ):
+    def test_drop__spares_the_views_of_others(self, drop, users, make, query, names):
         make()
         make("gold")
         query("CREATE VIEW report AS SELECT count(*) FROM segments.vip")
@@ -179,7 +177,7 @@ class TestDrop:
         assert names() == before
         assert Segment.objects.count() == 2
 
-    def test_shared_views__that_others_need_stay_with_their_functions(
+    def test_shared_views__that_others_need_keep_their_functions(
         self, drop, users, make, query, relation
     ):
         make()
@@ -217,16 +215,14 @@ class TestDrop:
         assert schemas() == ["segments"]
         assert not Segment.objects.exists()
 
-    def test_view__that_others_have_created_under_a_segments_name_stays(
-        self, drop, users, query, relation
-    ):
+    def test_foreign_view__under_the_name_of_a_segment_stays(self, drop, users, query, relation):
         list(sync.sync())
         query("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1")
         Segment.objects.bulk_create([Segment(slug="vip", definition="SELECT 1 AS id")])
         assert "kept segments, which others need:\n  materialized view segments.vip" in drop()
         assert relation("segments.vip") is not None
 
-    def test_failure__leaves_what_it_needs_and_says_what_is_still_there(
+    def test_failure__keeps_what_it_needs_and_names_what_remains(
         self, drop, users, make, monkeypatch, schemas
     ):
         make()
@@ -283,9 +279,7 @@ def test_drop__where_views_are_owned_on_another_alias(drop, users, make, schemas
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("clean_views")
-def test_drop__of_what_another_session_holds_is_told(
-    drop, users, make, session, settings, schemas
-):
+def test_drop__of_a_view_that_is_in_use_is_reported(drop, users, make, session, settings, schemas):
     settings.SEGMENTS_LOCK_TIMEOUT = 0.1
     make()
     make("gold")

@@ -33,7 +33,7 @@ def warned(definition):
     return unsaved(definition).preview().warnings
 
 
-def test_preview__of_what_is_not_saved_leaves_nothing(staff, users, names):
+def test_preview__of_an_unsaved_segment_leaves_nothing(staff, users, names):
     before = names()
     preview = unsaved(EVEN).preview(limit=3)
     assert (preview.members_count, preview.exact) == (5, True)
@@ -117,7 +117,7 @@ def test_preview__of_a_timeout_below_a_millisecond_is_under_one(users):
         assert error.sqlstate == "57014"  # noqa: PT017  # It was too short for all of that.
 
 
-def test_preview__that_takes_too_long_gives_the_estimate(users, settings):
+def test_preview__that_takes_too_long_shows_the_estimate(users, settings):
     settings.SEGMENTS_PREVIEW_TIMEOUT = 0.1
     preview = unsaved(SLOW).preview()
     assert (preview.exact, preview.sample) == (False, ())
@@ -241,7 +241,7 @@ def test_warning__of_functions(orders, query):
     assert warning.startswith("biggest() hides")
 
 
-def test_warning__of_nobody(users):
+def test_warning__of_an_empty_segment(users):
     assert warned(f"SELECT id FROM {USERS} WHERE false") == (EMPTY_WARNING,)
 
 
@@ -276,7 +276,7 @@ def test_cost__that_is_too_high_is_refused_unless_it_is_allowed(users, settings,
     assert raised.value.field == "manager_method"
 
 
-def test_cost__concerns_new_definitions_alone(users, make, settings):
+def test_cost__concerns_only_new_definitions(users, make, settings):
     segment = make(definition=EVEN)
     settings.SEGMENTS_MAX_COST = 1
     segment.refresh(force=True)

@@ -123,7 +123,7 @@ def test_refresh__by_a_client_that_is_killed(point, segment, hold, server, sound
     sound("vip", new if point == "commit" else old, new)
 
 
-def test_refresh__that_is_committed_though_nobody_hears(segment, elsewhere, sound, new):
+def test_refresh__that_is_committed_without_an_answer(segment, elsewhere, sound, new):
     """The session is terminated while its commit waits for a replica: it is in force."""
     other = elsewhere()
     with connect() as admin:

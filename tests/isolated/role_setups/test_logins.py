@@ -50,7 +50,7 @@ def test_logins__have_no_rights_but_those_of_the_set_up(make, query):
 
 
 @separate
-def test_application__may_not_create_schemas_and_has_no_more_than_usage_of_its_own(query):
+def test_application__has_only_usage_on_the_schemas(query):
     with pytest.raises(ProgrammingError, match="permission denied for database"):
         query("CREATE SCHEMA mine")
     rights = (
@@ -71,7 +71,7 @@ def test_application__may_not_create_schemas_and_has_no_more_than_usage_of_its_o
         "SELECT * FROM segments_live.vip",
     ],
 )
-def test_application__has_no_hand_in_the_views(statement, make, query):
+def test_application__may_not_touch_the_views(statement, make, query):
     make()
     with pytest.raises(ProgrammingError, match="permission denied|must be owner"):
         query(statement)
@@ -119,7 +119,7 @@ def test_checks__find_nothing(alias):
     assert sync.check() == []
 
 
-def test_writes__of_a_login_that_cannot_be_looked_at_are_not_overlooked(make, staff):
+def test_writes__of_a_hidden_login_are_not_overlooked(make, staff):
     """Sessions report their writes late, and Postgres tells others nothing of them."""
     segment = make(definition=EVEN)
     name = connection.settings_dict["NAME"]
@@ -140,9 +140,7 @@ def granted(dba):
 
 @alias_only
 @pytest.mark.usefixtures("granted")
-def test_first_population__that_fails_leaves_a_row_that_says_so_and_is_healed(
-    users, make, dba, relation
-):
+def test_first_population__that_fails_is_recorded_and_repaired(users, make, dba, relation):
     with pytest.raises(SegmentExecutionError, match="permission denied"), transaction.atomic():
         segment = make()  # It was tried by then, and the views follow on commit.
         dba(f"REVOKE SELECT ON {USERS} FROM {settings.OWNER}")

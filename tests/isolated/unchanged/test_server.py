@@ -111,7 +111,7 @@ def test_refresh__after_statistics_were_reset_or_turned_off(reset, make, query):
         query(f"ALTER ROLE postgres IN DATABASE {database} RESET ALL")
 
 
-def test_refresh__after_the_server_was_told_not_to_count_for_a_while(make, query, session):
+def test_refresh__after_a_while_without_statistics(make, query, session):
     segment = rested(make, LARGE)
     for value in ("off", "on"):
         query(f"ALTER SYSTEM SET track_counts = {value}")

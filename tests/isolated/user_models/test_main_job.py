@@ -36,7 +36,7 @@ def create(slug, **fields):
     return Segment.objects.create(name=slug, slug=slug, **fields)
 
 
-def test_preview(users):
+def test_preview__counts_and_samples(users):
     listed = Segment(slug="listed", definition=f"SELECT * FROM {TABLE}", static_ids=users[:2])
     preview = listed.preview(limit=3)
     assert (preview.members_count, len(preview.sample)) == (5, 3)
@@ -44,7 +44,7 @@ def test_preview(users):
     assert any("every column of" in warning for warning in preview.warnings)
 
 
-def test_sql(users):
+def test_sql__is_read_in_every_way(users):
     everyone = create("everyone", definition=f"SELECT * FROM {TABLE}")
     early = create("early", definition=f"SELECT {KEY} FROM {TABLE} WHERE username < 'u3'")
     late = create(
@@ -67,13 +67,13 @@ def test_sql(users):
     assert set(late.members) == {users[3]}
 
 
-def test_aliased_and_joined(users):
+def test_sql__may_rename_the_key(users):
     Note.objects.create(author=users[1])
     segment = create("notes", definition="SELECT author_id AS user_id FROM user_models_note")
     assert list(segment.members) == [users[1]]
 
 
-def test_static_ids(users):
+def test_static_ids__are_keys_of_users(users):
     segment = create("listed", static_ids="\n".join(str(user.pk) for user in users[:2]))
     assert set(segment.members) == set(users[:2])
     segment.static_ids = users[1:3]
@@ -83,7 +83,7 @@ def test_static_ids(users):
         create("strangers", static_ids=["not a key of anybody"])
 
 
-def test_manager_methods(users):
+def test_manager_method__of_users_and_of_another_model(users):
     Note.objects.create(author=users[1])
     notes = ContentType.objects.get_for_model(Note)
     assert set(create("early", manager_method="early").members) == set(users[:3])
@@ -91,12 +91,12 @@ def test_manager_methods(users):
     assert list(segment.members) == [users[1]]
 
 
-def test_wrong_type(users):
+def test_sql__of_the_wrong_type_is_refused(users):
     with pytest.raises(SegmentDefinitionError, match="user ids are of type"):
         create("wrong", definition="SELECT true AS id")
 
 
-def test_views_and_membership(users):
+def test_views__have_the_type_of_the_key(users):
     create("everyone", definition=f"SELECT {KEY} FROM {TABLE}")
     expected = {"IntegerUser": "bigint", "UUIDUser": "uuid", "TextUser": "text"}
     with connection.cursor() as cursor:
@@ -113,7 +113,7 @@ def test_views_and_membership(users):
     assert sync.check() == []
 
 
-def test_migrations(users):
+def test_migrations__are_complete(users):
     call_command("makemigrations", "--check", "--dry-run", "segments", "user_models", verbosity=0)
     call_command("check", "--database", "default", fail_level="WARNING")
 
@@ -132,7 +132,7 @@ class Migration(migrations.Migration):
 
 @pytest.mark.skipif(User.__name__ != "IntegerUser", reason="grows an integer key")
 @pytest.mark.django_db(transaction=True)
-def test_key_that_grows(users, settings, tmp_path, monkeypatch):
+def test_key__that_grows_takes_the_views_along(users, settings, tmp_path, monkeypatch):
     import tests.isolated.user_models.migrations as original
 
     everyone = create("everyone", definition=f"SELECT id FROM {TABLE}")
@@ -183,7 +183,7 @@ def test_key_that_grows(users, settings, tmp_path, monkeypatch):
     Segment.objects.all().delete()
 
 
-def test_key_of_another_type():
+def test_key__of_another_type_has_the_views_recreated():
     """Views of a time when users had keys of another type are made anew."""
     other = "uuid" if names.key_type(connection) != "uuid" else "bigint"
     segment = create("listed", static_ids=[])
