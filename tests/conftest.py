@@ -10,10 +10,11 @@ from django.db import connection, connections, transaction
 from psycopg.conninfo import make_conninfo
 
 from demo.postgres import database_url
-from segments import conf
+from segments import conf, sync
 from segments.models import Segment, SegmentRefresh
 from segments.sql.session import as_owner
 from tests.own_server import own_server
+from tests.sessions import connect
 
 USERS = "accounts_segmentableuser"
 
@@ -37,6 +38,12 @@ def forget(segments):
     """Delete the rows of segments as somebody does who does not know of their views."""
     SegmentRefresh.objects.filter(segment__in=segments).delete()
     segments._raw_delete("default")
+
+
+def drop_views():
+    """Delete all segments and their views, and the views that no segment has."""
+    Segment.objects.all().delete()
+    assert [entry.error for entry in sync.sync(prune=True) if entry.error] == []
 
 
 @pytest.fixture(scope="module")
@@ -219,16 +226,13 @@ def session(transactional_db):
     """Open further sessions of their own to the test database; closed at the end."""
     opened = []
 
-    def connect(alias="default"):
-        params = connections[alias].get_connection_params()
-        for unwanted in ("cursor_factory", "context", "prepare_threshold"):
-            params.pop(unwanted, None)
-        opened.append(psycopg.connect(**params, autocommit=True))
+    def open_session(alias="default"):
+        opened.append(connect(alias))
         return opened[-1]
 
-    yield connect
-    for each in opened:
-        each.close()
+    yield open_session
+    for connected in opened:
+        connected.close()
 
 
 @pytest.fixture
@@ -241,9 +245,6 @@ def exec_alias(settings):
 
 @pytest.fixture
 def clean_views(transactional_db):
-    """Drop what a test has committed: truncating tables, as Django does, leaves the views."""
+    """Drop the views that a test has committed: Django's flush empties only tables."""
     yield
-    Segment.objects.all().delete()
-    from segments import sync
-
-    assert [entry.error for entry in sync.sync(prune=True) if entry.error] == []
+    drop_views()

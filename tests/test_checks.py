@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 
 from segments import checks
-from tests.databases import role as committed_role
+from tests.databases import login_role as committed_role
 from tests.processes import run_module
 
 

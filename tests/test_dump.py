@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.databases import address, database, login, manage, program, role, run
+from tests.databases import address, database, login, login_role, manage, program, run
 from tests.fill import MEMBERS
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ ENTERED = "SELECT user_id, slug, entered_at FROM segments.membership ORDER BY 1,
 @pytest.fixture(scope="module")
 def source():
     """A database with segments of each kind, its owner, and a role that may read them."""
-    with role("dump_owner") as owner, role("dump_reader") as reader:
+    with login_role("dump_owner") as owner, login_role("dump_reader") as reader:
         with database("dump_source", owner) as name:
             where = login(address(name), owner)
             manage(where, module="tests.fill", readers=(reader,))
@@ -45,7 +45,7 @@ def dump(source, tmp_path_factory):
 @pytest.fixture
 def other():
     """Another role that owns a database."""
-    with role("dump_other") as name:
+    with login_role("dump_other") as name:
         yield name
 
 

@@ -5,7 +5,7 @@ import re
 import psycopg
 import pytest
 
-from tests.databases import PASSWORD, address, database, login, role, run
+from tests.databases import PASSWORD, address, database, login, login_role, run
 from tests.processes import ROOT, run_module
 
 pytestmark = pytest.mark.slow
@@ -99,7 +99,11 @@ class Project:
 @pytest.fixture
 def project():
     # A role is dropped after the database in which it owns something.
-    with role("shop_app") as app, role("bi") as bi, role("segments_exec", create=False) as owner:
+    with (
+        login_role("shop_app") as app,
+        login_role("bi") as bi,
+        login_role("segments_exec", create=False) as owner,
+    ):
         with database("shop_secured", owner=app) as name:
             yield Project(name, app, owner, bi)
 

@@ -6,6 +6,7 @@ from django.db import connection
 
 from segments import sync
 from segments.models import Membership, Segment, Status
+from tests.conftest import drop_views
 from tests.isolated.faults import sessions
 from tests.isolated.faults.sessions import STAFF, Elsewhere, Hold, ask
 from tests.waiting import until
@@ -23,8 +24,7 @@ def database(transactional_db):
     """The test database, to commit to; views are dropped, since the flush leaves them."""
     yield
     connection.close()  # It may be that of a server which is no more.
-    Segment.objects.all().delete()
-    assert [entry.error for entry in sync.sync(prune=True) if entry.error] == []
+    drop_views()
 
 
 @pytest.fixture

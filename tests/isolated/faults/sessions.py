@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection, connections
 
 from tests.conftest import USERS
+from tests.sessions import connect
 from tests.waiting import PATIENCE, until
 
 POINTS = ("refresh", "reconcile", "history", "commit")
@@ -47,18 +48,14 @@ committing = pytest.mark.django_db(transaction=True, available_apps=settings.INS
 """The mark of the tests. With `available_apps`, Django flushes without a `migrate` at its end."""
 
 
-def connect():
-    """Open a session to the test database that knows nothing of Django, as psql would."""
-    params = connection.get_connection_params()
-    for unwanted in ("cursor_factory", "context", "prepare_threshold"):
-        params.pop(unwanted, None)
-    params |= {"application_name": "by hand", "options": f"-c statement_timeout={PATIENCE}s"}
-    return psycopg.connect(**params, autocommit=True)
+def by_hand():
+    """Open a session as a person would, with a limit on its patience."""
+    return connect(application_name="by hand", options=f"-c statement_timeout={PATIENCE}s")
 
 
 def ask(statement, *params):
     """Run a statement in a session of its own and return its rows."""
-    with connect() as opened:
+    with by_hand() as opened:
         cursor = opened.execute(statement, params or None)
         return cursor.fetchall() if cursor.description else None
 
@@ -109,7 +106,7 @@ class Hold:
 
     def __init__(self, point, segment=None):
         self.point = point
-        self._session = connect()
+        self._session = by_hand()
         if point == "reconcile":
             self._session.execute("BEGIN")
             self._session.execute(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from demo.postgres import database_url
-from tests.databases import address, database, login, role, run
+from tests.databases import address, database, login, login_role, run
 from tests.processes import run_module, run_suite
 
 pytestmark = pytest.mark.slow
@@ -27,9 +27,9 @@ def granted_to(app):
 @pytest.mark.parametrize("setup", ["one_role", "exec_role", "exec_alias"])
 def test_roles__of_a_setup(setup):
     with (
-        role("setup_app") as app,
+        login_role("setup_app") as app,
         granted_to(app),
-        role("setup_owner", create=False) as owner,
+        login_role("setup_owner", create=False) as owner,
         database("setup", app if setup == "one_role" else "") as name,
     ):
         where = address(name)

@@ -20,6 +20,7 @@ from segments import sync
 from segments.models import Membership, Segment
 from segments.refreshing import many
 from tests.conftest import USERS
+from tests.sessions import connect
 
 pytestmark = [
     pytest.mark.slow,
@@ -114,7 +115,7 @@ class Refreshes(RuleBasedStateMachine):
 
     @initialize()
     def start(self):
-        self.other = psycopg.connect(**_params(), autocommit=True)
+        self.other = connect()
         self.savepoints = []
         with suppress(psycopg.Error):
             self.other.execute("ALTER TABLE visit ATTACH PARTITION visit_1 FOR VALUES IN (1)")
@@ -167,7 +168,7 @@ class Refreshes(RuleBasedStateMachine):
     @rule()
     def leave(self):
         self.other.close()
-        self.other = psycopg.connect(**_params(), autocommit=True)
+        self.other = connect()
 
     @precondition(lambda self: len(self.savepoints) < 3)
     @rule()
@@ -235,16 +236,11 @@ def _ask(query):
         return cursor.fetchall()
 
 
-def _params():
-    params = connection.get_connection_params()
-    return {name: params[name] for name in ("dbname", "user", "host")}
-
-
 def test_refresh__of_any_sequence_of_writes(clean_views, query, server):
     query(SCHEMA)
     query(
         "ALTER DATABASE "
-        + connection.ops.quote_name(_params()["dbname"])
+        + connection.ops.quote_name(connection.settings_dict["NAME"])
         + " SET lock_timeout = '2s'"
     )
     connection.close()
