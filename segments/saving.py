@@ -38,10 +38,12 @@ from segments.rows import (
     check_no_migration,
     copy_state,
     locked,
+    membership_rows,
     reload_state,
     segment_rows,
     slug_of_view,
     slugs_by_view,
+    static_member_rows,
 )
 from segments.sql import names, session
 from segments.validation.checks import (
@@ -137,7 +139,11 @@ def deleted(segment: "Segment", using: str) -> Iterator[None]:
                     _check_droppable(row, using)
                     drop = partial(_drop_views_on_commit, row.pk, row.slug)
                     django_transaction.on_commit(drop, using=using)
-        yield
+        # Without the instances that Django loads if anything listens to deletions.
+        for rows in (membership_rows(using), static_member_rows(using)):
+            rows.filter(segment=segment.pk)._raw_delete(using)
+        with _row_locks(segment.slug):
+            yield
 
 
 def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change) -> None:

@@ -16,7 +16,7 @@ from tests.conftest import USERS, forget
 
 pytestmark = pytest.mark.django_db
 
-NOWHERE = "They are in no list, no membership and no view of a segment.\n"
+NOWHERE = "No list, no membership and no view of a segment has them.\n"
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_existing_user__leaves_the_lists_and_stays_where_a_definition_names_them
     assert "pilot: refreshed without them" in told
     assert 'segment "vip": its definition selects them' in told
     assert f"Still in the table of users: {key}." in told
-    assert told.endswith("These still have them, or may: vip\n")
+    assert told.endswith("Could not remove the users from: vip\n")
     assert holds(key) == {"vip"}
     users[0].delete()
     assert forget_user(key).endswith(NOWHERE)
@@ -100,7 +100,7 @@ def test_failure__does_not_stop_the_others(forget_user, failing, users, make, ho
     assert forget_user.failed
     assert 'segment "failing": division by zero' in told
     assert 'segment "gone": no segment has this view' in told
-    assert told.endswith("These still have them, or may: failing, gone\n")
+    assert told.endswith("Could not remove the users from: failing, gone\n")
     assert holds(key) == {"failing", "gone"}
 
 
