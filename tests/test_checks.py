@@ -43,7 +43,7 @@ def test_database__that_is_not_postgres(settings, monkeypatch):
 
 
 def test_server__that_is_too_old(db, monkeypatch):
-    monkeypatch.setattr(checks, "OLDEST", 990000)
+    monkeypatch.setattr(checks, "MIN_PG_VERSION", 990000)
     found = faults(checks.check_server(databases=["default"]))
     assert "segments needs PostgreSQL" in found["segments.E003"].msg
 

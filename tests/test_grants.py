@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from segments import checks, sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
-from segments.roles.rights import READ
+from segments.roles.rights import VIEW_COLUMNS
 from tests.conftest import USERS
 from tests.processes import ROOT
 
@@ -242,14 +242,14 @@ def test_owner__reads_of_the_tables_of_segments_what_views_read(roles, make, que
         "JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
         "WHERE v.relnamespace IN ('segments'::regnamespace, 'segments_live'::regnamespace)"
     )
-    granted = {(table, column) for table in READ for column in readable(query, roles[0], table)}
+    granted = {(table, column) for table in VIEW_COLUMNS for column in readable(query, roles[0], table)}
     assert granted == set(read)
     assert privileges(query, roles[0]) == set()
 
 
 def test_surplus__of_an_earlier_run_is_taken_back(roles, orders, query, settings):
     grants(roles, "--read", "shop_offer", "--read", "shop_order")
-    for table in READ:
+    for table in VIEW_COLUMNS:
         query(f'GRANT SELECT, INSERT ON {table} TO "{roles[0]}"')
     settings.SEGMENTS_EXEC_ROLE = roles[0]
     (told,) = checks.check_server(databases=["default"])
@@ -520,7 +520,7 @@ def test_revoke__takes_all_back(roles, orders, make, query, capsys):
 def test_revoke__after_all_was_dropped(restricted, query):
     call_command("drop_segments", "--yes", stdout=StringIO())
     query("RESET SESSION AUTHORIZATION")
-    for table in READ:
+    for table in VIEW_COLUMNS:
         query(f"ALTER TABLE {table} RENAME TO gone_{table}")
     printed = grants(restricted, "--revoke")
     assert "SCHEMA segments" not in printed
