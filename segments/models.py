@@ -13,8 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from segments import refresh as refresh_module
 from segments import saving
-from segments.definition.kinds import kind_of
-from segments.definition.static_ids import StaticIdsMixin
+from segments.definition.mixin import DefinitionMixin
 from segments.exceptions import SegmentDefinitionError, SegmentError
 from segments.membership import MembersMixin
 from segments.pgviews.comments import Label
@@ -37,7 +36,7 @@ def validate_slug(value: str) -> None:
         raise ValidationError(error.message) from error
 
 
-class Segment(MembersMixin, StaticIdsMixin):
+class Segment(MembersMixin, DefinitionMixin):
     """A named set of users.
 
     Its definition is SQL, a list of ids (`static_ids`), SQL and a list, or a manager method. Its
@@ -115,8 +114,6 @@ class Segment(MembersMixin, StaticIdsMixin):
 
     objects = SegmentQuerySet.as_manager()
 
-    allow_cost = False
-    """Whether the next `save()` takes a definition above `SEGMENTS_MAX_COST`; not stored."""
 
     class Meta:
         ordering = ("-priority", "slug")
@@ -149,11 +146,6 @@ class Segment(MembersMixin, StaticIdsMixin):
         return True  # A segment without members is a segment.
 
     # Definition
-
-    @property
-    def kind(self) -> str:
-        """`sql`, `manager` or `static`."""
-        return kind_of(self).word
 
     @property
     def label(self) -> Label:
@@ -190,7 +182,7 @@ class Segment(MembersMixin, StaticIdsMixin):
         try:
             with saving.saved(self, using):
                 super().save(*args, **{**kwargs, "using": using})
-            self.unsaved_static_ids, self.allow_cost = None, False
+            self.discard_unsaved()
         except BaseException:
             if adding:  # There is no such row, so this instance is as new as it was.
                 self.pk, self._state.adding = key, True

@@ -19,7 +19,7 @@ def test_wheel__has_sql_migrations_and_types(tmp_path):
     }
     assert {name for name in packed if name.startswith("segments/")} == source
     assert {"segments/py.typed", "segments/migrations/0001_initial.py"} <= packed
-    assert "segments/sql/replace_live_view.sql" in packed
+    assert "segments/sql/segment.sql" in packed
     assert not [name for name in packed if name.split("/")[0] in ("tests", "demo", "benchmarks")]
 
 

@@ -12,7 +12,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments.exceptions import SegmentDefinitionError, translated
-from segments.rows import static_member_rows
 from segments.sql import names
 from segments.sql.owned import STATIC_MEMBER
 from segments.sql.session import fetch_all
@@ -28,39 +27,6 @@ BIGINT = range(-(2**63), 2**63)
 
 StaticIds = str | Iterable[Any]
 """Text with one id a line, or an iterable of ids or users."""
-
-
-class StaticIdsMixin(models.Model):
-    """The list of ids of a segment, which `save()` stores."""
-
-    unsaved_static_ids: StaticIds | None = None
-    """The static ids that were assigned and are not saved yet."""
-
-    class Meta:
-        abstract = True
-
-    @property
-    def static_ids(self) -> StaticIds:
-        """The ids that are in the segment whatever its definition says, one a line.
-
-        Takes text or an iterable of ids or users, which `save()` streams into the database. Until
-        then, this is what was assigned; an iterator is read into a tuple.
-        """
-        if self.unsaved_static_ids is not None:
-            return self.unsaved_static_ids
-        stored = static_member_rows().filter(segment_id=self.pk).order_by("user_id")
-        return "\n".join(map(str, stored.values_list("user_id", flat=True).iterator()))
-
-    @static_ids.setter
-    def static_ids(self, ids: StaticIds) -> None:
-        self.unsaved_static_ids = tuple(ids) if isinstance(ids, Iterator) else ids
-
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        """Reload the fields, and discard static ids that were assigned and not saved."""
-        super().refresh_from_db(*args, **kwargs)
-        # Django loads a deferred field like this, too.
-        if kwargs.get("fields", args[1] if len(args) > 1 else None) is None:
-            self.unsaved_static_ids = None
 
 
 def replace(connection: BaseDatabaseWrapper, slug: str, segment: int, ids: StaticIds) -> None:

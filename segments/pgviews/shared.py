@@ -181,15 +181,13 @@ def _located(connection: BaseDatabaseWrapper, table: sql.Identifier) -> sql.Iden
 
 
 def _path(connection: BaseDatabaseWrapper, table: sql.Identifier) -> sql.Composable:
-    """Return its `SET search_path`, or nothing if reading the table runs no user code.
-
-    Temporary objects, which a caller may have created, come last.
-    """
+    """Return its `SET search_path`, or nothing if reading the table runs no user code."""
     rows = fetch_all(connection, "select_path", name=table.as_string())
     if not rows:
         return sql.SQL("")
     schemas = sql.SQL(", ").join(sql.Identifier(schema) for (schema,) in rows)
-    return sql.SQL("SET search_path = {}, pg_temp").format(schemas)
+    setting: sql.Composed = compose("search_path_setting", schemas=schemas)
+    return setting
 
 
 def _fingerprint(connection: BaseDatabaseWrapper) -> str:

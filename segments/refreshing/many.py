@@ -153,8 +153,9 @@ def _side_by_side(
     while not stop.is_set():
         for segment in plan.ready():
             ((pid, reported_at, _),) = fetch_all(connection, "report_writes")
-            own_pids = {pid, *pool.own_pids}
-            pool.start(segment, replace(options, own_pids=own_pids, reported_at=reported_at))
+            pool.own_pids.add(pid)
+            options = replace(options, own_pids=pool.own_pids, reported_at=reported_at)
+            pool.start(segment, options)
         if not pool.busy:
             return
         segment, result = pool.next_result()

@@ -109,4 +109,5 @@ class RefreshPool:
         with suppress(django.db.Error):  # try_refresh() reports the same error.
             connection.close_if_unusable_or_obsolete()
             connection.ensure_connection()
+            connection.close_at = None  # It is kept until the pool is left, whatever its age.
             self.own_pids.add(connection.connection.info.backend_pid)

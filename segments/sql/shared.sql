@@ -91,6 +91,11 @@ WHERE schema !~ '^pg_temp' AND NOT EXISTS (
 ORDER BY place
 
 
+-- name: search_path_setting
+-- Part of a function that reads the users. Temporary objects, which a caller may have created, come last.
+SET search_path = {schemas}, pg_temp
+
+
 -- name: select_key_type
 -- Runs before the view over all memberships is replaced or detached; locks nothing.
 SELECT pg_catalog.format_type(a.atttypid, a.atttypmod)
