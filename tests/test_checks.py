@@ -95,7 +95,7 @@ def test_exec_alias__that_reaches_another_database(exec_alias, monkeypatch):
 
 @pytest.fixture
 def login(exec_alias, query):
-    """A role that the alias of the views logs in as; what it was given goes in the end."""
+    """The role that the alias of the views logs in as; its grants are revoked in the end."""
     with committed_role("check_owner") as owner:
         with connections["exec"].cursor() as cursor:
             cursor.execute(f'SET SESSION AUTHORIZATION "{owner}"')
@@ -115,7 +115,7 @@ def grant_segments(owner, *options):
 
 @pytest.mark.django_db(transaction=True, databases=["default", "exec"])
 def test_login__of_its_own_is_looked_at(login, query):
-    """A role that owns the views and keeps the books, and the application that does not."""
+    """The role owns the views and records refreshes; the application's role does not."""
 
     def found():
         return [(each.id, each.msg) for each in checks.check_server(databases=["exec"])]
@@ -135,8 +135,7 @@ def test_login__of_its_own_is_looked_at(login, query):
     assert found() == [
         (
             "segments.W002",
-            f'Role "{login}" owns the views and has more than it needs: membership in '
-            "pg_monitor.",
+            f'Role "{login}" owns the views and has more than it needs: membership in pg_monitor.',
         )
     ]
 
@@ -180,7 +179,7 @@ def test_user_model__without_the_mixin_is_a_warning(monkeypatch):
     assert found["segments.W001"].is_serious() is False
 
 
-def test_migrations__are_complete_here_and_in_a_project_with_the_mixin(db):
+def test_migrations__are_complete_in_a_project_with_the_mixin(db):
     # In a process of its own, as other tests define models that need none.
     run_module(
         "django", "makemigrations", "--check", "--dry-run", DJANGO_SETTINGS_MODULE="tests.settings"

@@ -1,4 +1,4 @@
-"""Grants: a role that owns the views, reads what it was given, and nothing else."""
+"""Grants: a role owns the views, and reads the tables that were granted and nothing else."""
 
 import os
 import re
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def roles(query):
-    """Names that no other process of the tests uses; gone when the test is rolled back."""
+    """Roles whose names no other test process uses; the rollback of the test drops them."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     query(f'CREATE ROLE "app {worker}" LOGIN')
     query(f'CREATE ROLE "bi {worker}"')
@@ -38,7 +38,7 @@ def grants(roles, *options, apply=True):
 
 
 def privileges(query, role):
-    """Return what a role was granted on tables as a whole."""
+    """Return the privileges that a role has on whole tables."""
     return set(
         query(
             "SELECT c.relname::text, privilege_type FROM pg_class c, aclexplode(relacl) "
@@ -64,7 +64,7 @@ def readable(query, role, table):
 
 @pytest.fixture
 def restricted(roles, orders, make, settings, query):
-    """An application that is not the owner of the views."""
+    """An application whose views belong to another role."""
     make()
     grants(roles, "--read", "shop_order(user_id, amount)")
     settings.SEGMENTS_EXEC_ROLE = roles[0]
@@ -148,9 +148,7 @@ def test_first_segment__brings_what_all_share_into_the_schemas(
     assert sync.check() == []
 
 
-def test_role__that_an_alias_logs_in_as_is_made_for_that_and_shared_with_nobody(
-    roles, settings, query
-):
+def test_login_role__records_refreshes_and_has_no_members(roles, settings, query):
     settings.SEGMENTS_EXEC_CONNECTION = "exec"
     printed = grants(roles)
     assert query("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", roles[0]) == [(True,)]
@@ -186,7 +184,7 @@ def test_definition__that_reads_what_was_not_granted_is_refused(definition, rest
 
 
 def test_live_check__cannot_give_up_the_role(restricted, users, settings, query):
-    """Where a check is not a refresh, Postgres would let a definition do so."""
+    """Outside of a refresh, Postgres itself would let a definition do so."""
     settings.SEGMENTS_REFRESH_ON_SAVE = False
     segment = Segment.objects.get(slug="vip")
     segment.definition = (
@@ -214,7 +212,7 @@ def test_live_check__leaves_no_setting_behind(restricted, users, settings, query
     assert query("SHOW search_path") == [('"$user", public',)]
 
 
-def test_readers__read_members_alone(restricted, query):
+def test_readers__read_members_and_nothing_else(restricted, query):
     query("RESET SESSION AUTHORIZATION")
     Segment.objects.create(name="New", slug="new", definition="SELECT user_id FROM shop_order")
     query(f'SET LOCAL ROLE "{restricted[2]}"')
@@ -243,9 +241,7 @@ def test_owner__reads_of_the_tables_of_segments_what_views_read(roles, make, que
         "WHERE v.relnamespace IN ('segments'::regnamespace, 'segments_live'::regnamespace)"
     )
     granted = {
-        (table, column)
-        for table in VIEW_COLUMNS
-        for column in readable(query, roles[0], table)
+        (table, column) for table in VIEW_COLUMNS for column in readable(query, roles[0], table)
     }
     assert granted == set(read)
     assert privileges(query, roles[0]) == set()
@@ -267,7 +263,7 @@ def test_surplus__of_an_earlier_run_is_taken_back(roles, orders, query, settings
     assert readable(query, roles[0], USERS) == ["id", "username"]
 
 
-def test_reader__is_one_no_more_as_told(restricted, query):
+def test_reader__loses_its_rights_by_the_documented_statements(restricted, query):
     role, _, bi = restricted
     page = (ROOT / "docs" / "security.md").read_text()
     (code,) = re.findall(r"```sql\n(ALTER DEFAULT PRIVILEGES FOR.*?)```", page, re.DOTALL)
@@ -282,7 +278,7 @@ def test_reader__is_one_no_more_as_told(restricted, query):
     assert query("SELECT has_schema_privilege(%s, 'segments', 'USAGE')", bi) == [(False,)]
 
 
-def test_role__that_lacks_rights_is_told_by_the_checks(roles, settings, query):
+def test_checks__report_a_role_that_lacks_rights(roles, settings, query):
     settings.SEGMENTS_EXEC_ROLE = roles[0]
 
     def lacks():
@@ -310,7 +306,7 @@ def test_role__that_lacks_rights_is_told_by_the_checks(roles, settings, query):
     assert lacks()[0].startswith("USAGE on schema public, ")
 
 
-def test_application__that_is_no_member_is_told_by_the_checks(restricted, settings, query):
+def test_checks__report_an_application_that_is_no_member(restricted, settings, query):
     role, app, _ = restricted
     assert checks.check_server(databases=["default"]) == []
     query("RESET SESSION AUTHORIZATION")
@@ -322,15 +318,15 @@ def test_application__that_is_no_member_is_told_by_the_checks(restricted, settin
     assert (owner.id, asks.id) == ("segments.E010", "segments.E011")
     assert owner.msg.endswith(f'lacks: "{app}" as a member.')
     assert asks.msg.endswith("lacks: USAGE on schema segments_live, SELECT on segments.vip.")
-    for told in owner, asks:
-        assert told.hint.endswith(
+    for message in owner, asks:
+        assert message.hint.endswith(
             f"manage.py grant_segments --role '{role}' --app-role '{app}' --apply"
         )
 
 
 @pytest.fixture
 def owner(roles, settings):
-    """A role that owns the views, as it should be."""
+    """A role that owns the views and has no surplus rights."""
     grants(roles)
     settings.SEGMENTS_EXEC_ROLE = roles[0]
     return roles[0]
@@ -370,14 +366,14 @@ def test_owner__that_is_the_application_itself_gets_no_warning(settings, query):
 
 @pytest.fixture
 def superuser(query):
-    """Who this session logs in as."""
+    """The role that this session logs in as."""
     ((name,),) = query("SELECT session_user::text")
     return name
 
 
 @pytest.fixture
 def admin(roles, query):
-    """A role that may create roles, owns the database, and is no superuser; this session is it."""
+    """The session's role: it has CREATEROLE and owns the database, but is not a superuser."""
     app = roles[1]
     name = f"admin {app}"
     query(f'CREATE ROLE "{name}" LOGIN CREATEROLE')
@@ -390,7 +386,7 @@ def admin(roles, query):
 
 
 def give_tables_to(query, role, but=""):
-    """Make a role the owner of all that the application would have made."""
+    """Make a role the owner of all that the application would have created."""
     query("RESET SESSION AUTHORIZATION")
     for kind, name in query(
         "SELECT CASE relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' "
@@ -409,7 +405,7 @@ def give_tables_to(query, role, but=""):
 
 
 def memberships(query, member):
-    """Return what a role is a member of with any right of it, not merely to grant it."""
+    """Return the roles that a role is a member of, unless it can only grant the membership."""
     rights = "m.inherit_option OR m.set_option" if connection.pg_version >= 160000 else "true"
     return [
         name
@@ -422,7 +418,7 @@ def memberships(query, member):
 
 
 @pytest.mark.parametrize("tables_of", ["app", "admin"])
-def test_role__that_may_create_roles_sets_all_up_and_takes_it_back(
+def test_createrole__grants_and_revokes_everything(
     tables_of, orders, admin, roles, make, query, settings
 ):
     query("RESET SESSION AUTHORIZATION")
@@ -458,8 +454,8 @@ def test_role__that_may_create_roles_sets_all_up_and_takes_it_back(
     assert sync.check() == []
 
 
-def test_role__that_may_create_roles_keeps_what_it_had_granted_itself(admin, roles, query):
-    """As `createrole_self_grant = inherit` does for what somebody creates."""
+def test_createrole__keeps_its_previous_memberships(admin, roles, query):
+    """`createrole_self_grant = inherit` grants such a membership to the creator of a role."""
     if connection.pg_version < 160000:
         pytest.skip("since PostgreSQL 16")
     app = roles[1]
@@ -471,11 +467,11 @@ def test_role__that_may_create_roles_keeps_what_it_had_granted_itself(admin, rol
         "WHERE member = grantor AND roleid = quote_ident(%s)::regrole"
     )
     printed = grants(roles)
-    assert f'GRANT "{app}" TO "{admin}" WITH INHERIT true, SET false;\n' in printed
+    assert f'GRANT "{app}" TO CURRENT_USER WITH INHERIT true, SET false;\n' in printed
     assert query(options, app) == [(True, False)]
 
 
-def test_role__that_may_create_roles_is_told_what_it_may_not(superuser, admin, roles, query):
+def test_createrole__learns_which_rights_it_lacks(superuser, admin, roles, query):
     give_tables_to(query, superuser, but="shop_order")
     query(f'SET SESSION AUTHORIZATION "{admin}"')
     with pytest.raises(CommandError, match="ADMIN OPTION") as error:
@@ -484,8 +480,7 @@ def test_role__that_may_create_roles_is_told_what_it_may_not(superuser, admin, r
     assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", roles[0]) == [(0,)]
 
 
-def test_right__that_was_not_granted_after_all_is_told(superuser, admin, roles, query):
-    """Of which Postgres does no more than warn."""
+def test_grant__of_which_postgres_only_warns_is_an_error(superuser, admin, roles, query):
     give_tables_to(query, admin)
     name = connection.settings_dict["NAME"]
     query(f'ALTER DATABASE "{name}" OWNER TO "{superuser}"')
@@ -565,12 +560,12 @@ def test_role__that_is_a_superuser_or_the_application_is_refused(option, roles, 
         ("a.b.c.d", "too many dotted names.*\nHint: Check the names"),
     ],
 )
-def test_read__of_what_is_not_there_is_refused(read, message, roles, orders):
+def test_read__of_a_missing_table_or_column_is_refused(read, message, roles, orders):
     with pytest.raises(CommandError, match=message):
         grants(roles, "--read", read)
 
 
-def test_alias__that_is_not_there_is_refused(roles):
+def test_alias__that_is_missing_is_refused(roles):
     with pytest.raises(CommandError, match='no alias "gone"'):
         grants(roles, "--using", "gone")
 

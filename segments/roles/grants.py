@@ -22,10 +22,7 @@ Statements = Iterator[sql.Composed]
 
 
 class BorrowedRole(NamedTuple):
-    """A role whose rights the statements take, and this session lacks.
-
-    `previous_options` are those of a membership that the session has granted itself before.
-    """
+    """A role whose rights the statements take and this session lacks."""
 
     name: str
     can_grant_self: bool
@@ -55,21 +52,22 @@ def grants(
     Raises:
         SegmentExecutionError: when a table of ours does not exist.
     """
+    on_tables = [*_grants_on_tables(connection, owner)]
     yield compose(
         "create_role",
         name=sql.Literal(owner.name),
         role=sql.Identifier(owner.name),
         login=sql.SQL("LOGIN" if owner.records_refreshes else "NOLOGIN"),
     )
-    yield from with_borrowed(connection, borrowed, _grants(connection, owner))
+    yield from with_borrowed(connection, borrowed, _grants(connection, owner, on_tables))
 
 
 def revokes(
     connection: BaseDatabaseWrapper, owner: ViewOwner, borrowed: list[BorrowedRole]
 ) -> Statements:
-    """Yield the statements that give the views to the application's role, and revoke the grants.
+    """Yield the statements that give the views to the application's role and revoke the grants.
 
-    The role itself stays: it may have rights in other databases of the server.
+    The role itself stays, since it may have rights in other databases of the server.
     """
     return with_borrowed(connection, borrowed, _revokes(connection, owner))
 
@@ -79,27 +77,25 @@ def missing(connection: BaseDatabaseWrapper, owner: ViewOwner) -> list[str]:
 
     Postgres only warns when the grantor lacks the privilege.
     """
+    app = owner.app_role
     return [
         *(f"{owner.name} lacks: {words}" for words in rights.missing(connection, owner)),
-        *(
-            f"{owner.app_role} lacks: {words}"
-            for words in rights.missing_for_app(connection, owner.app_role)
-        ),
+        *(f"{app} lacks: {words}" for words in rights.missing_for_app(connection, app)),
     ]
 
 
 def roles_to_borrow(connection: BaseDatabaseWrapper, owner: ViewOwner) -> list[BorrowedRole]:
-    """Return the roles whose rights the statements take, and this session lacks."""
-    read = [table.identifier.as_string() for table in owner.tables]
+    """Return the roles whose rights the statements take and this session lacks."""
     granted = [name for _, name in fetch_all(connection, "select_granted", role=owner.name)]
-    tables = [*owned.TABLES, names.user_table().as_string(), *read, *granted]
+    read = [table.identifier.as_string() for table in owner.tables]
     rows = fetch_all(
         connection,
         "select_roles_to_borrow",
         role=owner.name,
         app_role=owner.app_role,
         member=owner.member,
-        tables=tables,
+        tables=[*owned.TABLES, names.user_table().as_string(), *read, *granted],
+        old=connection.pg_version < 160000,  # type: ignore[attr-defined]
     )
     return [BorrowedRole(*row) for row in rows]
 
@@ -107,33 +103,27 @@ def roles_to_borrow(connection: BaseDatabaseWrapper, owner: ViewOwner) -> list[B
 def with_borrowed(
     connection: BaseDatabaseWrapper, borrowed: list[BorrowedRole], statements: Statements
 ) -> Statements:
-    """Yield statements, and around them those that make this session a member of other roles.
-
-    A role with CREATEROLE needs this. It can grant itself the roles that it has created, and
-    since PostgreSQL 16 does not have their rights otherwise.
-    """
-    ((me, *_),) = fetch_all(connection, "select_grantor")
-    member = sql.Identifier(me)
-    pairs = [(sql.Identifier(role.name), role) for role in borrowed if role.can_grant_self]
-    for name, _ in pairs:
-        if connection.pg_version < 160000:  # type: ignore[attr-defined]
-            yield compose("grant_membership", role=name, member=member)
-        else:
-            options = sql.SQL("INHERIT TRUE, SET TRUE")
-            yield compose("grant_membership_with", role=name, member=member, options=options)
+    """Yield statements between those that make a session with CREATEROLE a member of roles."""
+    me, borrowed = sql.SQL("CURRENT_USER"), [role for role in borrowed if role.can_grant_self]
+    new = connection.pg_version >= 160000  # type: ignore[attr-defined]
+    borrow = "grant_membership_with" if new else "grant_membership"
+    options = sql.SQL("INHERIT TRUE, SET TRUE")
+    for role in borrowed:
+        yield compose(borrow, role=sql.Identifier(role.name), member=me, options=options)
     yield from statements
-    for name, role in pairs:
-        if role.previous_options:
-            options = sql.SQL(role.previous_options)
-            yield compose("grant_membership_with", role=name, member=member, options=options)
-        else:
-            yield compose("revoke_membership", role=name, member=member)
+    for role in borrowed:
+        end = "grant_membership_with" if role.previous_options else "revoke_membership"
+        options = sql.SQL(role.previous_options or "")
+        yield compose(end, role=sql.Identifier(role.name), member=me, options=options)
 
 
-def _grants(connection: BaseDatabaseWrapper, owner: ViewOwner) -> Statements:
+def _grants(
+    connection: BaseDatabaseWrapper, owner: ViewOwner, on_tables: list[sql.Composed]
+) -> Statements:
     role, app, readers = _identifiers(owner)
     members, live = sql.Identifier(conf.schema()), sql.Identifier(conf.live_schema())
-    database, public_connects = _database(connection)
+    ((name, public_connects),) = fetch_all(connection, "select_database")
+    database = sql.Identifier(name)
     if owner.member:
         yield compose("grant_membership", role=role, member=app)
     yield compose("grant_temporary", database=database, roles=_list(role, app))
@@ -143,7 +133,7 @@ def _grants(connection: BaseDatabaseWrapper, owner: ViewOwner) -> Statements:
     for schema in (members, live):
         yield compose("create_owned_schema", schema=schema, role=role)
     yield from _transfer(connection, role)
-    yield from _grants_on_tables(connection, owner)
+    yield from on_tables
     yield compose("grant_usage", schema=live, role=app)
     everyone = _list(app, *readers)
     yield compose("grant_usage", schema=members, role=everyone)
@@ -162,7 +152,7 @@ def _grants_on_tables(connection: BaseDatabaseWrapper, owner: ViewOwner) -> Stat
     # An earlier run may have granted more, but the users' columns may be granted by hand.
     stale = [replace(table, columns=()) for table in (*own.values(), *owner.tables)]
     for table in dict.fromkeys(stale):
-        yield compose("revoke_all", kind=sql.SQL("TABLE"), name=table.identifier, role=role)
+        yield compose("revoke_all", target=table.identifier, role=role)
     for name, privilege, columns in owner.own_privileges:
         yield _grant(privilege, replace(own[name], columns=columns), role)
     for table in reads:
@@ -180,18 +170,21 @@ def _grant(privilege: LiteralString, table: Table, role: sql.Identifier) -> Any:
 def _revokes(connection: BaseDatabaseWrapper, owner: ViewOwner) -> Statements:
     role, app, readers = _identifiers(owner)
     members = sql.Identifier(conf.schema())
-    database, public_connects = _database(connection)
+    ((name, public_connects),) = fetch_all(connection, "select_database")
+    database = sql.Identifier(name)
     if fetch_value(connection, "select_schema"):
         everyone = _list(app, *readers)
         yield compose("revoke_select_by_default", owner=role, schema=members, roles=everyone)
         if readers:
             yield compose("revoke_select_on_all", schema=members, roles=_list(*readers))
-            yield compose("revoke_all", kind=sql.SQL("SCHEMA"), name=members, role=_list(*readers))
+            schema = sql.SQL("SCHEMA {}").format(members)
+            yield compose("revoke_all", target=schema, role=_list(*readers))
     if readers and not public_connects:
         yield compose("revoke_connect", database=database, roles=_list(*readers))
     yield from _transfer(connection, app)
     for kind, name in fetch_all(connection, "select_granted", role=owner.name):
-        yield compose("revoke_all", kind=sql.SQL(kind), name=sql.SQL(name), role=role)
+        target = sql.SQL("{} {}").format(sql.SQL(kind), sql.SQL(name))
+        yield compose("revoke_all", target=target, role=role)
     if owner.member:
         yield compose("revoke_membership", role=role, member=app)
 
@@ -200,12 +193,6 @@ def _transfer(connection: BaseDatabaseWrapper, role: sql.Identifier) -> Statemen
     """Yield the statements that make a role the owner of both schemas and of all in them."""
     for kind, name in fetch_all(connection, "select_owned"):
         yield compose("alter_owner", kind=sql.SQL(kind), name=sql.SQL(name), role=role)
-
-
-def _database(connection: BaseDatabaseWrapper) -> tuple[sql.Identifier, bool]:
-    """Return the name of this database, and whether every role can connect to it."""
-    ((_, name, public_connects),) = fetch_all(connection, "select_grantor")
-    return sql.Identifier(name), public_connects
 
 
 def _identifiers(owner: ViewOwner) -> tuple[sql.Identifier, sql.Identifier, list[sql.Identifier]]:

@@ -1,8 +1,6 @@
--- name: select_grantor
--- Runs for grant_segments; locks nothing. The role whose rights this session has, its database, and whether
--- every role can connect to that.
+-- name: select_database
+-- Runs for grant_segments; locks nothing. This database, and whether every role can connect to it.
 SELECT
-    current_user::text AS role,
     pg_catalog.current_database()::text AS database,
     pg_catalog.has_database_privilege('public', pg_catalog.current_database(), 'CONNECT') AS public_connects
 
@@ -54,39 +52,35 @@ ORDER BY 1, 2
 
 
 -- name: select_roles_to_borrow
--- Runs for grant_segments without a superuser; locks nothing. The owners whose rights the statements take and
--- this session lacks, whether it can grant itself the role, and with which options it did so before. Not the
--- role that is granted to it for good.
-WITH me AS (
-    SELECT *, pg_catalog.current_setting('server_version_num')::integer < 160000 AS old
-    FROM pg_catalog.pg_roles WHERE rolname = current_user AND NOT rolsuper
-),
-needed (name) AS (
+-- Runs for grant_segments; locks nothing. The roles whose rights the statements take and this session lacks,
+-- whether it can grant itself the role, and with which options it did so before (as JSON: new in PostgreSQL 16).
+WITH needed (name) AS (
     VALUES (%(role)s), (%(app_role)s)
     UNION
     SELECT pg_catalog.pg_get_userbyid(datdba) FROM pg_catalog.pg_database
     WHERE datname = pg_catalog.current_database()
     UNION
-    SELECT pg_catalog.pg_get_userbyid(relowner)
-    FROM pg_catalog.pg_class WHERE oid IN (SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name)
+    SELECT pg_catalog.pg_get_userbyid(relowner) FROM pg_catalog.pg_class
+    WHERE oid IN (SELECT to_regclass(name) FROM unnest(%(tables)s::text[]) AS name)
 )
-SELECT needed.name::text, coalesce(
-    CASE
-        WHEN me.old THEN me.rolcreaterole AND me.rolinherit AND NOT r.rolsuper
-        ELSE pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
-    END, true
-) AS can_grant_self, (
-    -- As JSON, because PostgreSQL 15 does not have these columns.
-    SELECT pg_catalog.format('INHERIT %%s, SET %%s', m ->> 'inherit_option', m ->> 'set_option')
-    FROM pg_catalog.pg_auth_members AS a CROSS JOIN LATERAL pg_catalog.to_jsonb(a) AS m
-    WHERE NOT me.old AND a.roleid = r.oid AND a.member = me.oid AND a.grantor = me.oid
-) AS previous_options
-FROM me CROSS JOIN needed LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = needed.name
-WHERE (r.oid IS NOT NULL OR me.rolcreaterole)
+SELECT
+    needed.name::text,
+    coalesce(
+        pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') OR %(old)s AND me.rolcreaterole AND NOT r.rolsuper,
+        true
+    ) AS can_grant_self,
+    (
+        SELECT pg_catalog.format('INHERIT %%s, SET %%s', m ->> 'inherit_option', m ->> 'set_option')
+        FROM pg_catalog.pg_auth_members AS a CROSS JOIN LATERAL pg_catalog.to_jsonb(a) AS m
+        WHERE NOT %(old)s AND a.roleid = r.oid AND a.member = me.oid AND a.grantor = me.oid
+    ) AS previous_options
+FROM pg_catalog.pg_roles AS me CROSS JOIN needed LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = needed.name
+WHERE me.rolname = current_user AND NOT me.rolsuper
+    AND (r.oid IS NOT NULL OR me.rolcreaterole)
     AND (needed.name, me.rolname) IS DISTINCT FROM (%(role)s, %(member)s)
     AND NOT coalesce(
         pg_catalog.pg_has_role(r.oid, 'USAGE')
-        AND pg_catalog.pg_has_role(r.oid, CASE WHEN me.old THEN 'MEMBER' ELSE 'SET' END), false
+        AND pg_catalog.pg_has_role(r.oid, CASE WHEN %(old)s THEN 'MEMBER' ELSE 'SET' END), false
     )
 ORDER BY 1
 
@@ -97,17 +91,19 @@ DO $body$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {
 
 
 -- name: grant_membership
--- Runs for grant_segments; locks nothing.
+-- Runs for grant_segments; locks the role against other changes of its members.
 GRANT {role} TO {member}
 
 
 -- name: grant_membership_with
--- Runs for grant_segments without a superuser, on PostgreSQL 16 and later; locks nothing.
+-- Runs for grant_segments without a superuser, on PostgreSQL 16 and later; locks the role against other changes
+-- of its members.
 GRANT {role} TO {member} WITH {options}
 
 
 -- name: revoke_membership
--- Runs for grant_segments --revoke, and at the end of each run without a superuser; locks nothing.
+-- Runs for grant_segments --revoke, and at the end of each run without a superuser; locks the role against other
+-- changes of its members.
 REVOKE {role} FROM {member}
 
 
@@ -132,12 +128,12 @@ CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {role}
 
 
 -- name: alter_owner
--- Runs for grant_segments, with --revoke too; AccessExclusive on a view, so it waits for its readers.
+-- Runs for grant_segments, and with --revoke; AccessExclusive on a view, so it waits for the view's readers.
 ALTER {kind} {name} OWNER TO {role}
 
 
 -- name: grant_on_table
--- Runs for grant_segments; locks nothing.
+-- Runs for grant_segments; AccessShare on the table.
 GRANT {privilege} ON {table} TO {role}
 
 
@@ -162,5 +158,37 @@ ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE SELECT ON TA
 
 
 -- name: revoke_all
--- Runs for grant_segments, on tables, and with --revoke on schemas and the database too; locks nothing.
-REVOKE ALL ON {kind} {name} FROM {role}
+-- Runs for grant_segments on tables, and with --revoke on schemas and the database; AccessShare on a table.
+REVOKE ALL ON {target} FROM {role}
+
+
+-- name: select_ungranted
+-- Runs at sync and creation; locks nothing. The roles in SEGMENTS_READER_ROLES that lack SELECT on a view or
+-- USAGE on its schema. Roles that do not exist are skipped.
+SELECT r.rolname::text, pg_catalog.has_schema_privilege(r.oid, %(schema)s, 'USAGE') AS may_use
+FROM pg_catalog.pg_roles AS r
+WHERE r.rolname = ANY (%(roles)s::text[])
+    AND NOT (
+        pg_catalog.has_schema_privilege(r.oid, %(schema)s, 'USAGE')
+        AND pg_catalog.has_table_privilege(r.oid, %(view)s::regclass, 'SELECT')
+    )
+ORDER BY 1
+
+
+-- name: select_missing_roles
+-- Runs at sync and in the system checks; locks nothing. The roles in SEGMENTS_READER_ROLES that do
+-- not exist.
+SELECT role
+FROM unnest(%(roles)s::text[]) AS role
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = role)
+ORDER BY 1
+
+
+-- name: grant_usage
+-- Runs at sync and creation, for each role in SEGMENTS_READER_ROLES, and for grant_segments; locks nothing.
+GRANT USAGE ON SCHEMA {schema} TO {role}
+
+
+-- name: grant_select
+-- Runs at sync and creation, for each role in SEGMENTS_READER_ROLES; locks nothing.
+GRANT SELECT ON {view} TO {role}
