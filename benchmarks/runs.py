@@ -9,8 +9,8 @@ from rich.progress import Progress
 from benchmarks import data, database
 from benchmarks.report import Comparison
 from benchmarks.timing import ONCE, Side, measure
-from segments.refreshing import many
 from segments.models import Segment, Status
+from segments.refreshing import many
 
 DEFINITIONS = (
     "SELECT id FROM {users} WHERE username LIKE '%{n:03}'",

@@ -1,4 +1,4 @@
-"""The app, and what it hooks into Django."""
+"""The configuration of the app."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate, pre_migrate

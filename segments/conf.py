@@ -1,4 +1,4 @@
-"""The settings of this package. Those that `override_settings` changes are read anew."""
+"""The settings of this package, cached until `override_settings` changes one."""
 
 import re
 from datetime import timedelta
@@ -20,13 +20,16 @@ def exec_connection() -> str:
 
 
 def exec_role() -> str | None:
-    """The role that owns the views, with whose rights definitions are evaluated; None: ours."""
+    """The role that owns the views, and with whose privileges definitions are evaluated.
+
+    None means the application's own role.
+    """
     role = _get("SEGMENTS_EXEC_ROLE", None)
     return None if role is None else str(role)
 
 
 def is_restricted() -> bool:
-    """Whether definitions are evaluated with other rights than those of who asks."""
+    """Whether definitions are evaluated with the privileges of another role."""
     return exec_role() is not None or exec_connection() != DEFAULT_DB_ALIAS
 
 
@@ -36,12 +39,12 @@ def schema() -> str:
 
 
 def live_schema() -> str:
-    """The schema of the live views: that of the members with `_live` appended."""
+    """The schema of the live views: the members' schema with `_live` appended."""
     return f"{schema()}_live"
 
 
 def reader_roles() -> list[str]:
-    """The database roles that get SELECT on the members of every segment."""
+    """The database roles that may read the members of every segment."""
     roles = _get("SEGMENTS_READER_ROLES", [])
     if isinstance(roles, str):
         raise ImproperlyConfigured("SEGMENTS_READER_ROLES must be a list of role names.")
@@ -60,18 +63,18 @@ def refresh_async() -> bool:
 
 @cache
 def tasks_framework() -> str | None:
-    """The module of the tasks framework: that of Django 6.0, or of the package; None without."""
+    """The module of the tasks framework: Django's, or that of django-tasks; None without one."""
     return next(filter(find_spec, ("django.tasks", "django_tasks")), None)
 
 
 def refresh_every() -> timedelta | None:
-    """The interval of `refresh_segments --due` for segments that do not name their own."""
+    """The interval of `refresh_segments --due` for segments without one of their own."""
     every = _get("SEGMENTS_REFRESH_EVERY", None)
     return None if every is None else _duration("SEGMENTS_REFRESH_EVERY", every)
 
 
 def skip_lag() -> timedelta:
-    """How far a scheduled refresh may look back to say that nothing was written."""
+    """How old the proof that nothing was written may be for a scheduled refresh."""
     return _duration("SEGMENTS_SKIP_LAG", _get("SEGMENTS_SKIP_LAG", 0))
 
 
@@ -80,45 +83,45 @@ def history() -> timedelta:
     days = _get("SEGMENTS_HISTORY_DAYS", 90)
     if not isinstance(days, int) or isinstance(days, bool) or days < 0:
         raise ImproperlyConfigured(
-            f"SEGMENTS_HISTORY_DAYS must be a whole number, not below zero, and not {days!r}."
+            f"SEGMENTS_HISTORY_DAYS must be a whole number of zero or more, not {days!r}."
         )
     return timedelta(days=days)
 
 
 def statement_timeout() -> timedelta:
-    """How long one statement that evaluates a definition may run; zero: without limit."""
+    """How long one statement that evaluates a definition may run; 0 means no limit."""
     return _duration("SEGMENTS_STATEMENT_TIMEOUT", _get("SEGMENTS_STATEMENT_TIMEOUT", 300))
 
 
 def max_timeout() -> timedelta:
-    """The longest `timeout` that a segment may be given; zero: any, and none at all."""
+    """The longest `timeout` of a segment; 0 allows any value, and no limit."""
     return _duration("SEGMENTS_MAX_TIMEOUT", _get("SEGMENTS_MAX_TIMEOUT", 3600))
 
 
 def lock_timeout() -> timedelta:
-    """How long to wait for a lock before giving up; zero: without limit."""
+    """How long to wait for a lock before giving up; 0 means no limit."""
     return _duration("SEGMENTS_LOCK_TIMEOUT", _get("SEGMENTS_LOCK_TIMEOUT", 10))
 
 
 def preview_timeout() -> timedelta:
-    """How long a preview counts members before it gives the planner's estimate; zero: no limit."""
+    """How long a preview counts members before it settles for an estimate; 0 means no limit."""
     return _duration("SEGMENTS_PREVIEW_TIMEOUT", _get("SEGMENTS_PREVIEW_TIMEOUT", 5))
 
 
 def max_cost() -> float | None:
-    """The planner's cost above which a definition is refused; None: without limit."""
+    """The planner's cost above which a definition is refused; None means no limit."""
     cost = _get("SEGMENTS_MAX_COST", None)
     if cost is None:
         return None
     if not isinstance(cost, int | float) or isinstance(cost, bool) or not cost > 0:
         raise ImproperlyConfigured(
-            f"SEGMENTS_MAX_COST must be a number above zero, or None, and not {cost!r}."
+            f"SEGMENTS_MAX_COST must be a number above zero, or None, not {cost!r}."
         )
     return float(cost)
 
 
 def work_mem() -> str | None:
-    """Postgres' work_mem during a refresh, such as "256MB"; None: the server's own."""
+    """Postgres' work_mem during a refresh, such as "256MB"; None keeps the server's value."""
     value = _get("SEGMENTS_WORK_MEM", None)
     return None if value is None else str(value)
 
@@ -130,21 +133,21 @@ def _get(name: str, default: object) -> Any:
 
 @cache
 def _setting(name: str) -> Any:
-    """Return a setting; kept, since Django takes 3 us to find that there is none of that name."""
+    """Return a setting. Cached, since Django takes 3 us to find out that it is not set."""
     return getattr(settings, name, UNSET)
 
 
-def _forget(**kwargs: Any) -> None:
-    """Read settings anew, as some have been overridden."""
+def _clear_cache(**kwargs: Any) -> None:
+    """Read settings again, since one has been overridden."""
     _setting.cache_clear()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_clear_cache)
 
 
 @lru_cache
 def _checked_schema(name: object) -> str:
-    # 63 bytes is the longest name Postgres takes; `_live` must fit in, too.
+    # Postgres takes names of at most 63 bytes, and `_live` is still to be appended.
     if (
         not isinstance(name, str)
         or not re.fullmatch(r"[a-z_][a-z0-9_]{0,57}", name)
@@ -152,18 +155,18 @@ def _checked_schema(name: object) -> str:
         or name.startswith("pg_")
     ):
         raise ImproperlyConfigured(
-            f"SEGMENTS_SCHEMA is {name!r}; it must be a lower-case name of at most 58 letters, "
-            "digits and underscores, and that of a schema of its own."
+            f"SEGMENTS_SCHEMA is {name!r}. It must name a schema of its own, with at most 58 "
+            "lower-case letters, digits and underscores."
         )
     return name
 
 
 def _duration(name: str, value: object) -> timedelta:
-    """Take a timedelta or a number of seconds."""
+    """Return a timedelta, given one or a number of seconds."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     duration = timedelta(seconds=value) if number else value  # type: ignore[arg-type]
     if not isinstance(duration, timedelta) or duration < timedelta():
         raise ImproperlyConfigured(
-            f"{name} must be a timedelta or seconds, not below zero, and not {value!r}."
+            f"{name} must be a timedelta or a number of seconds, zero or more, not {value!r}."
         )
     return duration

@@ -51,7 +51,9 @@ class Segment(MembersMixin, DefinitionMixin):
         max_length=names.MAX_BYTES,
         unique=True,
         validators=[validate_slug],
-        help_text=_("Names the view, too: a-z, digits, hyphens and underscores."),
+        help_text=_(
+            "Names the segment in code, and its view: a-z, digits, hyphens and underscores."
+        ),
     )
     description = models.TextField(_("description"), blank=True)
     definition = models.TextField(
@@ -64,7 +66,7 @@ class Segment(MembersMixin, DefinitionMixin):
         blank=True,
         related_name="+",
         verbose_name=_("model"),
-        help_text=_("The model that has the manager; the user model if left empty."),
+        help_text=_("The model that has the manager. Empty means the user model."),
     )
     manager_name = models.CharField(_("manager"), max_length=100, default="objects", blank=True)
     manager_method = models.CharField(
@@ -74,20 +76,22 @@ class Segment(MembersMixin, DefinitionMixin):
         help_text=_("Takes no arguments and returns a queryset of users, or of their ids."),
     )
     priority = models.IntegerField(
-        _("priority"), default=0, help_text=_("Segments with a higher one come first.")
+        _("priority"), default=0, help_text=_("Segments with a higher priority come first.")
     )
     refresh_every = models.DurationField(
         _("refresh every"),
         null=True,
         blank=True,
-        help_text=_("The interval of refresh_segments --due, as in 1 06:00:00."),
+        help_text=_("The time between scheduled refreshes, such as 1 06:00:00 for 30 hours."),
     )
     timeout = models.DurationField(
         _("timeout"),
         null=True,
         blank=True,
         validators=[MinValueValidator(timedelta(milliseconds=1))],
-        help_text=_("How long a statement of it may run; the setting's value if left empty."),
+        help_text=_(
+            "How long its queries may run, such as 00:05:00. Empty means the setting's value."
+        ),
     )
     is_active = models.BooleanField(
         _("active"),
@@ -113,7 +117,6 @@ class Segment(MembersMixin, DefinitionMixin):
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
     objects = SegmentQuerySet.as_manager()
-
 
     class Meta:
         ordering = ("-priority", "slug")

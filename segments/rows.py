@@ -175,8 +175,8 @@ def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
 def copy_state(source: "Segment | None", target: "Segment") -> None:
     """Copy what refreshes store on a row; without a source, set that of a new segment."""
     for name in STATE:
-        initial = target._meta.get_field(name).get_default()
-        setattr(target, name, getattr(source, name) if source else initial)
+        field: models.Field[Any, Any] = target._meta.get_field(name)  # type: ignore[assignment]
+        setattr(target, name, getattr(source, name) if source else field.get_default())
 
 
 def store(segment: "Segment", **state: Any) -> None:

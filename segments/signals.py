@@ -1,9 +1,9 @@
-"""Signals, sent once what they tell of is committed; a receiver that fails stops nothing."""
+"""Signals, which are sent after the commit. A receiver that fails stops nothing."""
 
 from django.dispatch import Signal
 
 segment_refreshed = Signal()
-"""A refresh is done, or was not needed; with `segment` and `result`, a `RefreshResult`."""
+"""Sent after a refresh, needed or not, with `segment` and `result`, a `RefreshResult`."""
 
 segment_refresh_failed = Signal()
-"""A refresh has failed; with `segment`, `result` and `error`, a `SegmentError`."""
+"""Sent after a refresh that failed, with `segment`, `result` and `error`, a `SegmentError`."""

@@ -1,7 +1,7 @@
-"""Work for a background worker, by Django's tasks framework.
+"""Tasks for a background worker, with Django's tasks framework.
 
-That is `django.tasks` since Django 6.0, and the package django-tasks before. Without either, these
-are plain functions. Other schedulers, such as Celery beat, call `segments.refresh_due` directly.
+The framework is `django.tasks` since Django 6.0, and the package django-tasks before. Without one,
+these are plain functions. Other schedulers, such as Celery beat, call `segments.refresh_due`.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def task(function: Callable[..., Any]) -> Any:
-    """Make a function a task, if there is a framework."""
+    """Make a function a task, if there is a tasks framework."""
     framework = conf.tasks_framework()
     return import_module(framework).task(function) if framework else function
 
@@ -34,22 +34,22 @@ def task(function: Callable[..., Any]) -> Any:
 def refresh_segment(key: int, asked_at: str | None = None) -> str:
     """Refresh one segment; return the status, or `deleted` if it no longer exists.
 
-    Waits for a running refresh, since that may have begun before this one was requested.
+    Waits for a running refresh, which may have started before this one was enqueued.
 
     Args:
         key: The primary key of the segment.
-        asked_at: When this was enqueued, by the database's clock. A refresh that has begun since
-            then counts as this one.
+        asked_at: When this was enqueued, by the database's clock. A refresh that has started since
+            counts as this one.
 
     Raises:
         SegmentError: when it fails.
     """
-    asked = datetime.fromisoformat(asked_at) if asked_at else None
+    enqueued = datetime.fromisoformat(asked_at) if asked_at else None
     while True:
         segment = segment_rows(conf.exec_connection()).filter(pk=key).first()
         if segment is None:
             return "deleted"
-        if asked and segment.attempted_at and segment.attempted_at >= asked:
+        if enqueued and segment.attempted_at and segment.attempted_at >= enqueued:
             return segment.status
         result = refresh(segment)
         if result.status != LOCKED:
@@ -59,7 +59,7 @@ def refresh_segment(key: int, asked_at: str | None = None) -> str:
 
 @task
 def refresh_segments(due: bool = True) -> dict[str, str]:
-    """Refresh the active segments that are due, or all active ones; return slug -> status."""
+    """Refresh the active segments that are due, or all active ones; return statuses by slug."""
     active = segment_rows().filter(is_active=True)
     results = refresh_due() if due else refresh_many(active)
     return {result.slug: str(result.status) for result in results}
@@ -67,7 +67,7 @@ def refresh_segments(due: bool = True) -> dict[str, str]:
 
 @task
 def refresh_user_segments(key: str) -> dict[str, str]:
-    """Refresh the segments in which a user's membership has changed; return slug -> status.
+    """Refresh the segments in which a user's membership has changed; return statuses by slug.
 
     The result is empty if the user no longer exists.
     """
@@ -77,7 +77,7 @@ def refresh_user_segments(key: str) -> dict[str, str]:
 
 
 def enqueue_refresh(segment: "Segment") -> None:
-    """Let a worker refresh a segment, once the current transaction is committed.
+    """Let a worker refresh a segment once the current transaction is committed.
 
     Raises:
         ImproperlyConfigured: when there is no tasks framework.
@@ -92,13 +92,13 @@ def enqueue_refresh(segment: "Segment") -> None:
 
 
 def enqueue_for_user(user: Any) -> None:
-    """Let a worker call `refresh_user_segments`, once the current transaction is committed.
+    """Let a worker call `refresh_user_segments` once the current transaction is committed.
 
     Raises:
         ImproperlyConfigured: when there is no tasks framework.
     """
     check_framework()
-    key = str(user.pk)  # Arguments of tasks travel as JSON.
+    key = str(user.pk)  # Arguments of tasks must be JSON.
     using = router.db_for_write(type(user))
     transaction.on_commit(lambda: refresh_user_segments.enqueue(key), using=using)
 

@@ -94,13 +94,13 @@ ERRORS = {
     "definition that fails": (
         {"definition": f"SELECT id FROM {USERS} WHERE 1 / (id - id) = 1"}, ("division by zero",)
     ),
-    "static_ids": ({"static_ids": "1\nx"}, ('line 2: "x" is no whole number',)),
+    "static_ids": ({"static_ids": "1\nx"}, ('line 2: "x" is not a whole number',)),
     "manager_method": ({"manager_method": "gone"}, ('has no method "gone"',)),
     "manager_name": (
         {"manager_method": "all", "manager_name": "gone"}, ('has no manager "gone"',)
     ),
     "slug": ({"slug": "catalog", "definition": "SELECT 1 AS id"}, ("is reserved",)),
-    "nothing": ({}, ("nothing says who is in it",)),
+    "nothing": ({}, ("it has no definition",)),
 }  # fmt: skip
 
 

@@ -13,11 +13,38 @@ from django.dispatch import Signal
 from segments import signals, tasks
 from segments.models import Segment
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 
 
 def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def anchors(path):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("page", [*DOCS.glob("*.md"), *ROOT.glob("*.md")], ids=lambda p: p.name)
+def test_links__lead_to_pages_and_headings(page):
+    links = re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", page.read_text())
+    for target, anchor in links:
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), (target, anchor)
+
+
+def test_index__lists_all_pages():
+    listed = set(re.findall(r"\]\((\w+\.md)\)", (DOCS / "index.md").read_text()))
+    assert listed == {path.name for path in DOCS.glob("*.md")} - {"index.md"}
+
+
+def test_commands__are_all_described():
+    page = (DOCS / "commands.md").read_text()
+    ours = {name for name, app in get_commands().items() if app == "segments"}
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == ours
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
@@ -63,7 +90,7 @@ def test_scheduling__receivers_get_what_they_take(users, make, monkeypatch, caps
     signals.segment_refreshed.send(Segment, segment=Segment.objects.get(), result=result)
     signals.segment_refresh_failed.send(Segment, segment=None, result=result, error="why")
     assert capsys.readouterr().out == "vip unchanged 0 0\nwhy\n"
-    assert {"tell", "warn"} <= set(namespace)
+    assert {"report", "warn"} <= set(namespace)
 
 
 @pytest.mark.django_db

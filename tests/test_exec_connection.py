@@ -139,7 +139,12 @@ def test_failure_to_follow__stops_no_other_segment(users, make, dba, relation, c
         rename(moved)
         make("good")
     statuses = dict(Segment.objects.values_list("slug", "status"))
-    assert statuses == {"vip": "failed", "bad": "failed", "other": "refreshed", "good": "refreshed"}
+    assert statuses == {
+        "vip": "failed",
+        "bad": "failed",
+        "other": "refreshed",
+        "good": "refreshed",
+    }
     assert failed.status == "failed"
     assert '"vip" already exists' in failed.last_error
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]

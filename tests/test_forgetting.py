@@ -10,8 +10,8 @@ from django.db import connections
 from django.utils import timezone
 
 from segments import sync
-from segments.sync.forget import FORGOTTEN
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember
+from segments.sync.forget import FORGOTTEN
 from tests.conftest import USERS, forget
 
 pytestmark = pytest.mark.django_db
@@ -82,7 +82,7 @@ def test_existing_user__leaves_the_lists_and_stays_where_a_definition_names_them
     told = forget_user(key)
     assert forget_user.failed
     assert "pilot: refreshed without them" in told
-    assert 'segment "vip": its definition names them' in told
+    assert 'segment "vip": its definition selects them' in told
     assert f"Still in the table of users: {key}." in told
     assert told.endswith("These still have them, or may: vip\n")
     assert holds(key) == {"vip"}
@@ -116,7 +116,7 @@ def test_detached_segment__cannot_be_refreshed(forget_user, users, make):
 @pytest.mark.parametrize("key", ["ada", "1.5", "", str(2**63)])
 def test_key__that_is_none_is_refused(key, forget_user, users, make):
     make(static_ids=users)
-    assert "no whole number of at most 64 bits" in forget_user(users[0].pk, key)
+    assert "not a whole number of at most 64 bits" in forget_user(users[0].pk, key)
     assert forget_user.failed
     assert StaticMember.objects.count() == 10
 

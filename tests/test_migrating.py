@@ -243,10 +243,10 @@ def test_during__members_stay_readable_and_refreshes_stand_aside(
         answers.append(gold.refresh().status)
         with pytest.raises(SegmentExecutionError, match='"gold" is detached'):
             users[0].is_member_live(gold)
-        with pytest.raises(SegmentLockedError, match="a migration is under way"):
+        with pytest.raises(SegmentLockedError, match="a migration is running"):
             Segment.objects.create(name="x", slug="x", static_ids=[])
         gold.definition += " AND score < 3"
-        with pytest.raises(SegmentLockedError, match="a migration is under way"):
+        with pytest.raises(SegmentLockedError, match="a migration is running"):
             gold.save()
         gold.refresh_from_db()
         gold.priority = 5

@@ -2,8 +2,8 @@
 
 import pytest
 
-from segments.refreshing import order
 from segments.models import Segment
+from segments.refreshing import order
 from tests.conftest import EVEN
 
 pytestmark = pytest.mark.django_db

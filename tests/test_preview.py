@@ -7,6 +7,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import connection, transaction
 from psycopg.errors import InsufficientPrivilege
 
+from segments.definition.compile import compile_segment
 from segments.exceptions import (
     SegmentCostError,
     SegmentDefinitionError,
@@ -14,9 +15,8 @@ from segments.exceptions import (
     SegmentExecutionError,
 )
 from segments.models import Segment, StaticMember
-from segments.validation.preview import EMPTY_WARNING
-from segments.definition.compile import compile_segment
 from segments.validation import trial
+from segments.validation.preview import EMPTY_WARNING
 from tests.conftest import EVEN, USERS
 
 pytestmark = pytest.mark.django_db
@@ -134,7 +134,7 @@ ERRORS = {
     "two statements": ("SELECT 1 AS id; SELECT 2", SegmentDefinitionError, "multiple commands"),
     "run time": (f"SELECT id FROM {USERS} WHERE 1 / (id - id) = 1", SegmentExecutionError, "zero"),
     "planning": (f"SELECT id FROM {USERS} WHERE 1 / 0 = 1", SegmentExecutionError, "by zero"),
-    "nothing": ("", SegmentDefinitionError, "nothing says who is in it"),
+    "nothing": ("", SegmentDefinitionError, "it has no definition"),
 }
 
 
@@ -155,7 +155,7 @@ def test_errors__of_slugs_circles_lists_and_limits(users, make):
         segment.preview()
     with pytest.raises(SegmentDefinitionError, match="a slug starts with"):
         Segment(slug="$body$", definition=EVEN).preview()
-    with pytest.raises(SegmentDefinitionError, match='line 2: "x" is no whole number'):
+    with pytest.raises(SegmentDefinitionError, match='line 2: "x" is not a whole number'):
         unsaved(static_ids=f"{users[0].pk}\nx").preview()
     with pytest.raises(ValueError, match="must not be below zero"):
         segment.preview(limit=-1)
@@ -221,7 +221,9 @@ def test_warning__of_a_limit_without_order(orders, make):
 
 
 def test_warning__of_functions(orders, query):
-    assert warned(f"SELECT id FROM {USERS} WHERE random() < 2")[0].startswith("random() may give")
+    assert warned(f"SELECT id FROM {USERS} WHERE random() < 2")[0].startswith(
+        "random() may return"
+    )
     query(
         "CREATE FUNCTION hidden() RETURNS bigint LANGUAGE sql STABLE AS "
         f"'SELECT max(id) FROM public.{USERS}'"

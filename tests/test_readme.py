@@ -1,4 +1,4 @@
-"""The README: its snippets run, its names exist, its claims are measured."""
+"""The README, the definitions and the settings: snippets run, names exist, defaults hold."""
 
 import inspect
 import re
@@ -15,12 +15,14 @@ from tests.shop.models import Offer
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+DEFINITIONS = (ROOT / "docs" / "definitions.md").read_text()
+SETTINGS = (ROOT / "docs" / "settings.md").read_text()
 
 
-def block(start):
-    (found,) = [code for code in PYTHON if start in code]
-    return found
+def block(part, page=README):
+    """Return the one Python snippet of a page that has this part."""
+    (code,) = [c for c in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if part in c]
+    return code
 
 
 @pytest.mark.parametrize("model", [SegmentableUser, Offer])
@@ -63,7 +65,7 @@ def test_definitions__of_every_kind_work(monkeypatch, query):
     )
     for code in (block('slug="big-spenders"'), block('slug="pilot"'), block('slug="lapsed"')):
         exec(code, {"Segment": Segment})
-    exec(block('slug="win-back"'), {"Segment": Segment})
+    exec(block('slug="win-back"', DEFINITIONS), {"Segment": Segment})
     assert len(Segment.objects.get(slug="pilot")) == 3
     assert len(Segment.objects.get(slug="win-back")) == 0
     result = {"segment": Segment.objects.get(slug="lapsed")}
@@ -73,37 +75,41 @@ def test_definitions__of_every_kind_work(monkeypatch, query):
 
 
 @pytest.mark.django_db
-def test_preview__says_what_is_told():
+def test_preview__shows_what_the_page_describes():
     found = {"segment": Segment()}
-    exec(block("segment.preview()"), found)
+    exec(block("segment.preview()", DEFINITIONS), found)
     assert found["preview"].reads[0].startswith("shop_order.")
     (warning,) = [text for text in found["preview"].warnings if "yesterday" in text]
     assert "read once, when the definition is saved" in warning
 
 
-def test_settings__are_all_told_with_their_defaults():
-    told = dict(re.findall(r"^\| `(SEGMENTS_\w+)` \| `(.*?)` \|", README, re.MULTILINE))
+def test_settings__are_all_listed_with_their_defaults():
+    listed = dict(re.findall(r"^\| `(SEGMENTS_\w+)` \| `(.*?)` \|", SETTINGS, re.MULTILINE))
     read = set(re.findall(r'"(SEGMENTS_\w+)"', inspect.getsource(conf)))
-    assert set(told) == read
-    for name, default in told.items():
+    assert set(listed) == read
+    for name, default in listed.items():
         written = default.replace('"default"', "DEFAULT_DB_ALIAS")
         assert f'_get("{name}", {written})' in inspect.getsource(conf), name
 
 
-def test_commands__take_the_options_that_are_told(capsys):
+def test_commands__take_the_options_of_the_page(capsys):
     commands = set(re.findall(r"manage\.py (\w*segments\w*|forget_user)", README))
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         with pytest.raises(SystemExit):
             call_command(command, "--help")
         known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-        told = set()
+        named = set()
         for line in re.findall(rf"manage.py {command}(.*)", README):
-            told |= set(re.findall(r" (--[a-z-]+)", line.partition("#")[0]))
-        assert told <= known
+            named |= set(re.findall(r" (--[a-z-]+)", line.partition("#")[0]))
+        assert named <= known
 
 
-def test_make__has_the_targets_that_are_told():
+def test_make__has_the_targets_of_the_page():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
         assert f"\n{target}: setup" in makefile
+
+
+def test_length__is_that_of_one_page():
+    assert len(README.splitlines()) <= 250

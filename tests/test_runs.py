@@ -6,9 +6,9 @@ import pytest
 from django.db import connections
 
 from segments import conf, sync
-from segments.refreshing import many
 from segments.exceptions import SegmentExecutionError
 from segments.models import Membership, Segment
+from segments.refreshing import many
 from tests.conftest import EVEN, HELD, HOLD, USERS
 from tests.waiting import until
 

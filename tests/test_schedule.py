@@ -6,9 +6,9 @@ import pytest
 from django.utils import timezone
 
 from segments import sync
-from segments.refreshing import many, schedule
 from segments.exceptions import SegmentError
 from segments.models import Segment
+from segments.refreshing import many, schedule
 from tests.conftest import EVEN
 
 pytestmark = pytest.mark.django_db

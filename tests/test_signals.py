@@ -5,9 +5,9 @@ import json
 import pytest
 from django.db import connection, transaction
 
-from segments.refreshing import many
 from segments.exceptions import SegmentError
 from segments.models import Segment
+from segments.refreshing import many
 from segments.signals import segment_refresh_failed, segment_refreshed
 from tests.conftest import EVEN
 

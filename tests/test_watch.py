@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, connection
 
-from segments.refreshing import many, watch
 from segments.models import Segment
+from segments.refreshing import many, watch
 from tests.conftest import EVEN, HELD, HOLD
 from tests.processes import ROOT
 

@@ -1,4 +1,4 @@
-"""The form of a segment, which saves it or previews it."""
+"""The form that saves or previews a segment."""
 
 from typing import Any
 
@@ -14,20 +14,20 @@ from segments.validation.preview import Preview
 
 
 class LinesField(forms.CharField):
-    """Text as lines; browsers send them with carriage returns, which are no change."""
+    """Lines of text. Browsers add carriage returns, which must not count as a change."""
 
     def to_python(self, value: Any) -> str:
-        """Return the lines with plain line ends."""
+        """Return the text without carriage returns, and without space at its end."""
         return (super().to_python(value) or "").replace("\r\n", "\n").rstrip()
 
 
 class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A segment, with its static ids one a line.
+    """A segment, with one static id a line.
 
     Attributes:
-        previewing: Whether to preview the segment in place of saving it; it is never valid then.
-        may_define: Whether the fields that say who is in it may be changed, besides the list.
-        preview: What came of previewing, unless that failed.
+        previewing: Whether to preview the segment instead of saving it; it is not valid then.
+        may_define: Whether the definition may be changed; static ids may be in any case.
+        preview: The preview, if there is one and it has not failed.
     """
 
     previewing = False
@@ -39,11 +39,11 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 6, "class": "vLargeTextField"}),
-        help_text=_("One id a line; these users are in the segment whatever its definition says."),
+        help_text=_("One user id a line. These users are always in the segment."),
     )
-    # Seen once it is needed.
+    # Hidden until the cost limit refuses a definition.
     allow_cost = forms.BooleanField(
-        label=_("Save although it is expensive"), required=False, widget=forms.HiddenInput
+        label=_("Save it although it is expensive"), required=False, widget=forms.HiddenInput
     )
 
     class Meta:
@@ -85,8 +85,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         return super().is_valid() and not self.previewing
 
     def _post_clean(self) -> None:
-        # Model.clean() tries the ids together with the definition, so they go onto the instance
-        # before it runs, and only if somebody has changed them.
+        # Model.clean() tries the ids together with the definition, so the instance must have them
+        # before it runs. Unchanged ids are not assigned, so that nothing is saved again.
         if "static_ids" in self.changed_data:
             self.instance.static_ids = self.cleaned_data.get("static_ids", "")
         self.instance.allow_cost = self.cleaned_data.get("allow_cost", False)
@@ -109,15 +109,15 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     def add_error(self, field: str | None, error: Any) -> None:
         """Put an error of `Segment.clean()` beside the field that its code names."""
         if field is None and isinstance(error, ValidationError) and hasattr(error, "error_dict"):
-            for each in error.error_dict.pop(NON_FIELD_ERRORS, []):
-                target = each.code if each.code in self.fields else None
-                super().add_error(target, ValidationError(self._texts(each)))
+            for item in error.error_dict.pop(NON_FIELD_ERRORS, []):
+                target = item.code if item.code in self.fields else None
+                super().add_error(target, ValidationError(self._texts(item)))
             if not error.error_dict:
                 return
         super().add_error(field, error)
 
     def _texts(self, error: ValidationError) -> list[str]:
-        """Return what an error says and, for users who may, how to override the cost limit."""
+        """Return an error's messages and, for users who may, how to override the cost limit."""
         cause = error.__cause__
         if not isinstance(cause, SegmentCostError) or "allow_cost" not in self.fields:
             return error.messages

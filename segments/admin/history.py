@@ -27,7 +27,7 @@ class RefreshInline(admin.TabularInline):  # type: ignore[type-arg]
         return f"{row.duration.total_seconds():.2f} s"
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[SegmentRefresh]":
-        """Return the rows of the one segment that the page is about, ten at the most."""
+        """Return the last ten rows of the segment on this page."""
         rows: QuerySet[SegmentRefresh] = super().get_queryset(request)
         match = request.resolver_match
         segment: Any = match.kwargs.get("object_id") if match else None
@@ -35,9 +35,9 @@ class RefreshInline(admin.TabularInline):  # type: ignore[type-arg]
         return rows.filter(pk__in=latest.values("pk")).order_by("-started_at")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """History is written by refreshes alone."""
+        """Only refreshes write history."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """History is not edited."""
+        """Nobody edits history."""
         return False

@@ -1,5 +1,6 @@
 """The page that lists the members of a segment."""
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import admin, messages
@@ -23,14 +24,14 @@ PER_PAGE = 100
 
 
 class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A list of the members, for those who may see them."""
+    """The page of a segment's members, for users who may see them."""
 
     def has_view_members_permission(self, request: HttpRequest) -> bool:
-        """Return whether this person may see who is in a segment."""
+        """Return whether the user may see who is in a segment."""
         return request.user.has_perm("segments.view_members")
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the page to those of the admin."""
+        """Add the page of members."""
         page = path(
             "<path:object_id>/members/",
             self.admin_site.admin_view(self.members_view),
@@ -43,18 +44,18 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
         columns = super().get_list_display(request)
         if not self.has_view_members_permission(request):
             return columns
-        return ["members_link" if each == "members_count" else each for each in columns]
+        return ["members_link" if name == "members_count" else name for name in columns]
 
     @admin.display(description=_("members"), ordering="members_count")
     def members_link(self, segment: Segment) -> str | None:
-        """Show the number of members, as a link to them."""
+        """Return the number of members, as a link to them."""
         if segment.members_count is None:
             return None
         url = self._url("members", segment.pk)
         return format_html('<a href="{}">{}</a>', url, segment.members_count)
 
     def members_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """List the members as of the last refresh; `q` looks for a name or a key."""
+        """List the members at the last refresh; `q` searches for a user name or a key."""
         segment: Segment | None = self.get_object(request, unquote(object_id))
         if segment is None:
             missing: HttpResponse = self._get_obj_does_not_exist_redirect(  # type: ignore[attr-defined]
@@ -66,14 +67,12 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
             and self.has_view_members_permission(request)
         ):
             raise PermissionDenied
-        searched = request.GET.get(SEARCH_VAR, "").strip()
+        query = request.GET.get(SEARCH_VAR, "").strip()
         try:
             alias = router.db_for_read(Segment)
             with session.transaction(alias, segment.slug, read_only=True):
-                found = _found(segment, searched)
-                page = self.get_paginator(request, found, PER_PAGE).get_page(
-                    request.GET.get(PAGE_VAR)
-                )
+                paginator = self.get_paginator(request, _members(segment, query), PER_PAGE)
+                page = paginator.get_page(request.GET.get(PAGE_VAR))
                 users = list(page.object_list)
         except SegmentError as error:
             self.message_user(request, str(error), messages.ERROR)
@@ -85,7 +84,7 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
             "segment": segment,
             "page": page,
             "rows": [(user, self._user_url(request, user)) for user in users],
-            "searched": searched,
+            "query": query,
             "search_var": SEARCH_VAR,
             "page_var": PAGE_VAR,
             "media": self.media,
@@ -94,7 +93,7 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
         return TemplateResponse(request, "admin/segments/segment/members.html", context)
 
     def _user_url(self, request: HttpRequest, user: Any) -> str | None:
-        """Return the page of a user in this admin, if there is one that this person may see."""
+        """Return the admin's page of a member, if there is one and the user may see it."""
         model = get_user_model()
         if not self.admin_site.is_registered(model):
             return None
@@ -108,16 +107,14 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
         return reverse(name, args=(key,), current_app=self.admin_site.name)
 
 
-def _found(segment: Segment, searched: str) -> "QuerySet[Any]":
-    """Return the members whose name has what is searched for in it, or whose key it is."""
-    if segment.refreshed_at is None:  # Its live view would evaluate the definition right here.
+def _members(segment: Segment, query: str) -> "QuerySet[Any]":
+    """Return the members whose user name contains the query, or whose key it is."""
+    if segment.refreshed_at is None:  # Its members would evaluate the definition right here.
         return get_user_model()._default_manager.none()
     members = segment.members.order_by("pk")
-    if not searched:
+    if not query:
         return members
-    wanted = Q(**{f"{get_user_model().USERNAME_FIELD}__icontains": searched})
-    try:
-        wanted |= Q(pk=get_user_model()._meta.pk.to_python(searched))
-    except ValidationError:
-        return members.filter(wanted)
-    return members.filter(wanted)
+    condition = Q(**{f"{get_user_model().USERNAME_FIELD}__icontains": query})
+    with suppress(ValidationError):  # It is not a key.
+        condition |= Q(pk=get_user_model()._meta.pk.to_python(query))
+    return members.filter(condition)

@@ -1,4 +1,4 @@
-"""Segments in the admin: the list, the form with its preview, the action that refreshes."""
+"""Segments in the admin: the list, the form with its preview, and the refresh action."""
 
 from typing import Any, cast
 
@@ -22,14 +22,14 @@ from segments.refreshing import history, many, order, schedule
 from segments.validation.preview import EMPTY_WARNING
 
 PREVIEW = "_preview"
-"""The name of the button."""
+"""The name of the preview button."""
 
 
-class Collected(NestedObjects):
-    """What is deleted with segments, besides what this package keeps of them."""
+class SegmentCollector(NestedObjects):
+    """The objects deleted together with segments, without the rows of this package."""
 
     def related_objects(self, related_model: Any, related_fields: Any, objs: Any) -> Any:
-        """Return the rows of other models that depend on these."""
+        """Return the rows that refer to these objects; none for models of this package."""
         rows = super().related_objects(related_model, related_fields, objs)
         own = issubclass(related_model, Membership | StaticMember | SegmentRefresh)
         return rows.none() if own else rows
@@ -37,7 +37,7 @@ class Collected(NestedObjects):
 
 @admin.register(Segment)
 class SegmentAdmin(MembersPage):
-    """Segments, how they are doing, and a way to refresh them."""
+    """The list and the form of segments."""
 
     form = SegmentForm
     list_display = ("name", "slug", "kind", "members_count", "refreshed_at", "state", "is_active")
@@ -57,10 +57,10 @@ class SegmentAdmin(MembersPage):
     fieldsets = (
         (None, {"fields": ("name", "slug", "description")}),
         (
-            _("Who is in it"),
+            _("Who is in the segment"),
             {"fields": ("definition", "allow_cost", "static_ids", *DEFINING_FIELDS[1:])},
         ),
-        (_("Use"), {"fields": ("priority", "refresh_every", "timeout", "is_active")}),
+        (_("Options"), {"fields": ("priority", "refresh_every", "timeout", "is_active")}),
         (_("State"), {"fields": readonly_fields}),
     )
     inlines = (RefreshInline,)
@@ -70,39 +70,39 @@ class SegmentAdmin(MembersPage):
         css = {"all": ("segments/admin.css",)}  # noqa: RUF012
 
     def has_refresh_permission(self, request: HttpRequest) -> bool:
-        """Return whether this person may refresh segments."""
+        """Return whether the user may refresh segments."""
         return request.user.has_perm("segments.refresh_segment")
 
     def has_change_definition_permission(self, request: HttpRequest) -> bool:
-        """Return whether this person may write SQL and name manager methods."""
+        """Return whether the user may write SQL and choose manager methods."""
         return request.user.has_perm("segments.change_definition")
 
     def get_fieldsets(self, request: HttpRequest, obj: Segment | None = None) -> Any:
-        """Leave out what this person has no use for.
+        """Leave out the fields that the user cannot use.
 
-        A new segment of theirs can be a list alone; and a list, which names members, is for those
-        who may change it or see members.
+        Users who may not write definitions can add only lists. The static ids, which name members,
+        are for users who may change them or see members.
         """
         may_save = self._may_save(request, obj)
-        left_out = set() if obj else {*self.readonly_fields}  # It has no state yet.
+        hidden = set() if obj else {*self.readonly_fields}  # A new segment has no state yet.
         if not self.has_change_definition_permission(request):
-            left_out |= {"allow_cost"} if obj else {"allow_cost", *DEFINING_FIELDS}
+            hidden |= {"allow_cost"} if obj else {"allow_cost", *DEFINING_FIELDS}
         if not may_save:
-            left_out |= {"allow_cost"}
+            hidden |= {"allow_cost"}
             if not self.has_view_members_permission(request):
-                left_out |= {"static_ids"}
+                hidden |= {"static_ids"}
         fieldsets = [
-            (title, {**options, "fields": [f for f in options["fields"] if f not in left_out]})
+            (title, {**options, "fields": [f for f in options["fields"] if f not in hidden]})
             for title, options in super().get_fieldsets(request, obj)
         ]
-        return [each for each in fieldsets if each[1]["fields"]]
+        return [(title, options) for title, options in fieldsets if options["fields"]]
 
     def get_inlines(self, request: HttpRequest, obj: Segment | None = None) -> Any:
-        """Leave out the history of a segment that has none yet."""
+        """Leave out the history of a new segment, which has none yet."""
         return super().get_inlines(request, obj) if obj else ()
 
     def get_readonly_fields(self, request: HttpRequest, obj: Segment | None = None) -> Any:
-        """Show the definition to those who may not write it."""
+        """Make the definition read-only for users who may not write it."""
         fields = super().get_readonly_fields(request, obj)
         return (
             fields
@@ -111,9 +111,9 @@ class SegmentAdmin(MembersPage):
         )
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[SegmentForm]:
-        """Return a form that previews if that is asked for, and lets nobody do what they may not.
+        """Return a form that knows whether to preview, and whether the user may write definitions.
 
-        Its class is made anew for each request.
+        Django creates its class for each request.
         """
         form = cast(type[SegmentForm], super().get_form(request, *args, **kwargs))
         form.previewing = PREVIEW in request.POST
@@ -123,7 +123,7 @@ class SegmentAdmin(MembersPage):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Put the preview on top; numbers and names are for those who may see members."""
+        """Put the preview on top; only users who may see members get its numbers and names."""
         preview = context["adminform"].form.preview
         may_view = self.has_view_members_permission(request)
         context |= {
@@ -134,7 +134,7 @@ class SegmentAdmin(MembersPage):
         }
         if preview:
             context["warnings"] = [
-                each for each in preview.warnings if may_view or each != EMPTY_WARNING
+                warning for warning in preview.warnings if may_view or warning != EMPTY_WARNING
             ]
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -145,17 +145,17 @@ class SegmentAdmin(MembersPage):
 
     @admin.display(description=_("kind"))
     def kind(self, segment: Segment) -> str:
-        """Say how the segment is defined."""
+        """Return the kind of the definition."""
         return segment.kind
 
     @admin.display(description=_("view"))
     def view_name(self, segment: Segment) -> str:
-        """Name the view, as it is queried in psql."""
+        """Return the name of the view, as in a query."""
         return segment.view._meta.db_table.replace('"', "")
 
     @admin.display(description=_("next refresh"))
     def next_refresh(self, segment: Segment) -> Any:
-        """Say when refresh_segments --due will take it."""
+        """Return when the segment is due."""
         due = None
         if segment.is_active:
             due = next((due for _, due in schedule.due_times([segment])), None)
@@ -163,43 +163,46 @@ class SegmentAdmin(MembersPage):
 
     @admin.display(description=_("status"), ordering="status")
     def state(self, segment: Segment) -> str:
-        """Show the status, and a failure so that it catches the eye."""
+        """Return the status; a failure stands out, with the start of its error as a tooltip."""
         label = segment.get_status_display()
         if segment.status != Status.FAILED:
             return label
-        first = segment.last_error.partition("\n")[0]
-        return format_html('<span class="segments-failed" title="{}">{}</span>', first, label)
+        line = segment.last_error.partition("\n")[0]
+        return format_html('<span class="segments-failed" title="{}">{}</span>', line, label)
 
     @admin.display(description=_("last error"))
     def error_text(self, segment: Segment) -> str:
-        """Show the last error with its lines and its caret where they were."""
+        """Return the last error with its line breaks, and with its caret in place."""
         if not segment.last_error:
             return "-"
         return format_html('<div class="segments-error">{}</div>', segment.last_error)
 
     @admin.action(description=_("Refresh selected segments"), permissions=("refresh",))
     def refresh_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
-        """Refresh, or have a worker do so, and tell of each that failed."""
+        """Refresh the segments, or let a worker do so, and show what failed."""
         if conf.refresh_async():
             self._enqueue(request, queryset)
             return
-        done = 0
+        refreshed = 0
         for result in many.refresh_many(queryset):
             for note in result.notes:
                 self.message_user(request, f"{result.slug}: {note}", messages.WARNING)
             if result.error:
                 self.message_user(request, str(result.error), messages.ERROR)
             elif result.status == history.DETACHED:
-                text = _("%s is detached from its tables by a schema change.") % result.slug
+                text = _("%s was not refreshed: a database change is in progress.") % result.slug
                 self.message_user(request, text, messages.WARNING)
             elif result.status == history.LOCKED:
-                text = _("%s is being refreshed or changed by somebody else.") % result.slug
+                text = (
+                    _("%s was not refreshed: somebody else is refreshing or changing it.")
+                    % result.slug
+                )
                 self.message_user(request, text, messages.WARNING)
             else:
-                done += 1
-        if done:
-            text = ngettext("%d segment refreshed.", "%d segments refreshed.", done) % done
-            self.message_user(request, text, messages.SUCCESS)
+                refreshed += 1
+        if refreshed:
+            text = ngettext("%d segment refreshed.", "%d segments refreshed.", refreshed)
+            self.message_user(request, text % refreshed, messages.SUCCESS)
 
     def _enqueue(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
         from segments import tasks
@@ -215,34 +218,34 @@ class SegmentAdmin(MembersPage):
         self.message_user(request, text % len(segments), messages.SUCCESS)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show what only saving could find out, such as a refresh that holds the segment."""
-        return self._told(request, super().changeform_view, args, kwargs)
+        """Show errors that only saving can raise, such as a running refresh of the segment."""
+        return self._call_view(request, super().changeform_view, args, kwargs)
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show which segments and views read the one that is to be deleted."""
-        return self._told(request, super().delete_view, args, kwargs)
+        """Show which segments and views read this one, if that prevents its deletion."""
+        return self._call_view(request, super().delete_view, args, kwargs)
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show which segments and views read those that are to be deleted."""
-        return self._told(request, super().changelist_view, args, kwargs)
+        """Show which segments and views read the selected ones, if that prevents deletion."""
+        return self._call_view(request, super().changelist_view, args, kwargs)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Tell what is deleted along, but for memberships and history: those may be millions."""
-        collector = Collected(using=router.db_for_write(Segment), origin=objs)
+        """List what else is deleted, without memberships and history: those may be millions."""
+        collector = SegmentCollector(using=router.db_for_write(Segment), origin=objs)
         collector.collect(objs)
-        found: dict[Any, Any] = dict(collector.model_objs)
+        objects: dict[Any, Any] = dict(collector.model_objs)
         needed = {
             model._meta.verbose_name
-            for model in found
+            for model in objects
             if self.admin_site.is_registered(model)
             and not self.admin_site.get_model_admin(model).has_delete_permission(request)
         }
-        counts = {model._meta.verbose_name_plural: len(each) for model, each in found.items()}
-        protected = [str(each) for each in collector.protected]
+        counts = {model._meta.verbose_name_plural: len(rows) for model, rows in objects.items()}
+        protected = [*map(str, collector.protected)]
         return collector.nested(str), counts, needed, protected
 
-    def _told(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse:
-        """Call a view; come back to its page with a message where a segment refuses."""
+    def _call_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse:
+        """Call a view; if it raises a SegmentError, return to the page and show it."""
         try:
             response: HttpResponse = view(request, *args, **kwargs)
         except SegmentError as error:

@@ -1,4 +1,4 @@
-"""From a segment's row to the SELECT of its members."""
+"""Compile the row of a segment into the SELECT of its members."""
 
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,11 @@ def compile_segment(
     """Compile the definition of a segment, saved or not. Must be called in a transaction.
 
     Args:
-        known_fingerprint: That of its live view; a definition with the same one is not parsed
-            again as a whole.
+        known_fingerprint: The fingerprint of its live view. A SELECT with the same fingerprint is
+            not parsed again.
 
     Raises:
-        SegmentDefinitionError: when it is not valid.
+        SegmentDefinitionError: when the definition is not valid.
     """
     check_one_kind(segment)
     kind = kind_of(segment)
@@ -34,9 +34,9 @@ def compile_segment(
 
 
 def _static_ids_of(connection: BaseDatabaseWrapper, segment: "Segment") -> int | None:
-    """Return the segment whose static ids count, or None where there is no list.
+    """Return the segment whose static ids count, or None if there is no list.
 
-    A segment that is only a list stays defined by it when the list has become empty.
+    A segment that is only a list remains one when the list becomes empty.
     """
     listed: bool | None = kind_of(segment) is StaticList or segment.unsaved_static_ids is not None
     if not listed:

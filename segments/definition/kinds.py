@@ -1,4 +1,4 @@
-"""The kinds of definitions, one class each: the fields that hold one, and how it becomes SQL."""
+"""The kinds of definitions, a class for each: its fields, and how it becomes SQL."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 
 
 class Kind:
-    """A way to say who is in a segment.
+    """A way to define a segment.
 
     Attributes:
-        word: What the catalog and `Segment.kind` call it.
-        field: The field of a segment that is set if it is of this kind; None for the kind that
-            is left when none is set.
-        fields: All fields that a definition of this kind consists of.
-        error_field: The field beside which its errors are shown.
+        word: Its name in the catalog and in `Segment.kind`.
+        field: The field that is set on a segment of this kind; None for a segment without any.
+        fields: All fields of a definition of this kind.
+        error_field: The field that errors of the definition belong to.
     """
 
     word: ClassVar[str]
@@ -34,10 +33,10 @@ class Kind:
     def query(
         cls, connection: BaseDatabaseWrapper, segment: "Segment"
     ) -> tuple[str | None, str | None]:
-        """Return the SELECT that an author means, and what identifies it if its text varies.
+        """Return the SELECT of a definition, and the text that identifies it if the SELECT varies.
 
-        The first is None for a list of ids alone; the second is None where the text is always the
-        same.
+        The SELECT is None if there is only a list of ids. The text is None if the SELECT is always
+        the same.
 
         Raises:
             SegmentDefinitionError: when there is no such query.
@@ -46,13 +45,13 @@ class Kind:
 
 
 class StaticList(Kind):
-    """A list of ids, and nothing besides."""
+    """Only a list of ids."""
 
     word = "static"
 
 
 class Sql(Kind):
-    """SQL that somebody has written."""
+    """SQL that an author wrote."""
 
     word = "sql"
     field = "definition"
@@ -62,7 +61,7 @@ class Sql(Kind):
     def query(
         cls, connection: BaseDatabaseWrapper, segment: "Segment"
     ) -> tuple[str | None, str | None]:
-        """Return the text as it is."""
+        """Return the SQL unchanged."""
         return segment.definition, None
 
 
@@ -78,10 +77,10 @@ class Manager(Kind):
     def query(
         cls, connection: BaseDatabaseWrapper, segment: "Segment"
     ) -> tuple[str | None, str | None]:
-        """Call the method; return the SQL of its queryset, and that without its parameters."""
+        """Call the method and return the SQL of its queryset, with and without its parameters."""
         model: type[Model] | None = get_user_model()
         if segment.model_id is not None:
-            # On the application's own connection: the views' owner may read no table of Django's.
+            # Read on the application's connection: the views' owner may not read Django's tables.
             content_type = ContentType.objects.get_for_id(segment.model_id)
             model = content_type.model_class()
         if model is None:
@@ -93,12 +92,12 @@ class Manager(Kind):
 
 
 QUERY_KINDS: tuple[type[Kind], ...] = (Manager, Sql)
-"""The kinds that evaluate a query, in the order in which `kind_of` asks for them."""
+"""The kinds that have a query, in the order in which `kind_of` looks for them."""
 
 KINDS: tuple[type[Kind], ...] = (*QUERY_KINDS, StaticList)
 
 DEFINING_FIELDS = (*Sql.fields, *Manager.fields)
-"""The fields that say who is in a segment, besides its list of ids."""
+"""The fields that define a segment, besides its list of ids."""
 
 
 def kind_of(segment: "Segment") -> type[Kind]:

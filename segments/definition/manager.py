@@ -1,4 +1,4 @@
-"""From a manager method to the SQL of the queryset that it returns."""
+"""Compile a manager method: call it, and turn its queryset into SQL."""
 
 import inspect
 from typing import Any
@@ -15,12 +15,12 @@ from segments.sql.statements import compose
 
 
 class ManagerMethod:
-    """A manager method of a model that says who is in a segment.
+    """A manager method that returns the members of a segment.
 
     Args:
         slug: The segment, for messages.
         model: The model that has the manager.
-        manager_name: The manager's attribute on the model.
+        manager_name: The name of the manager on the model.
         manager_method: The method to call, without arguments.
     """
 
@@ -31,9 +31,9 @@ class ManagerMethod:
         self.manager_name, self.manager_method = manager_name, manager_method
 
     def compile(self, alias: str) -> tuple[str, str]:
-        """Call the method and return its query: as it is, and without its parameters.
+        """Call the method and return its query, with and without its parameters.
 
-        The method runs, and its query does not. The driver merges the parameters in.
+        The method runs, but its query does not. The driver merges the parameters into the text.
 
         Raises:
             SegmentDefinitionError: when there is no such method, it needs arguments, it raises,
@@ -42,7 +42,7 @@ class ManagerMethod:
         queryset = self._ids(self._call(alias).using(alias))
         try:
             stable_text, params = queryset.query.get_compiler(using=alias).as_sql()
-        except EmptyResultSet:  # What .none() and filter(pk__in=[]) compile to.
+        except EmptyResultSet:  # As .none() and filter(pk__in=[]) do.
             nobody = compose(
                 "select_nobody",
                 key=sql.Identifier(names.user_key_column()),
@@ -55,7 +55,7 @@ class ManagerMethod:
     def _call(self, alias: str) -> "models.QuerySet[Any, Any]":
         try:
             manager = getattr(self.model, self.manager_name, None)
-        except AttributeError:  # How Django says that a model is swapped out or abstract.
+        except AttributeError:  # The model is swapped out or abstract.
             manager = None
         if not isinstance(manager, BaseManager):
             raise self._refused(
@@ -67,15 +67,15 @@ class ManagerMethod:
             raise self._refused(
                 "manager_method", f'{self._label}.{self.manager_name} has no method "{name}"'
             )
-        # Django's own methods write (`create`), or say nothing of a segment; `all` does.
+        # Django's own methods write, as `create` does, or name no users, except `all`.
         if name.startswith("_") or (
             name != "all" and (hasattr(models.Manager, name) or hasattr(models.QuerySet, name))
         ):
             raise self._refused(
-                "manager_method", f'"{name}" is a method of Django\'s, not one that names users'
+                "manager_method", f'"{name}" is a method of Django\'s managers, and names no users'
             )
         if getattr(method, "alters_data", False):
-            raise self._refused("manager_method", f'"{name}" writes, as its alters_data says')
+            raise self._refused("manager_method", f'"{name}" writes data: its alters_data is set')
         try:
             inspect.signature(method).bind()
         except TypeError as error:
@@ -113,19 +113,19 @@ class ManagerMethod:
                 "manager_method",
                 f'"{self.manager_method}" returns {model._meta.label}, which has '
                 f"{len(relations) or 'no'} relations to the user model",
-                'End the method with .values_list("..."), naming the column of user ids.',
+                'End the method with .values_list("...") and the name of the column of user ids.',
             )
         return queryset.values_list(f"{relations[0].name}__pk")
 
     def _single(self, queryset: "models.QuerySet[Any, Any]") -> "models.QuerySet[Any, Any]":
-        """Return a queryset that names its columns, if it names one, of user ids."""
+        """Return a queryset that selects certain columns; refuse it unless they are user ids."""
         query = queryset.query
         selected = [*query.extra_select, *query.values_select, *query.annotation_select]
         if len(selected) != 1:
             raise self._refused(
                 "manager_method",
                 f'"{self.manager_method}" selects {len(selected)} columns',
-                'It must select one: .values_list("..."), naming the column of user ids.',
+                'It must select one: end it with .values_list("...") and the column of user ids.',
             )
         if selected[0] in query.values_select:
             self._check_origin(queryset, selected[0])
@@ -145,7 +145,7 @@ class ManagerMethod:
             raise self._refused(
                 "manager_method",
                 f'"{self.manager_method}" selects {field.model._meta.label}.{field.name}, '
-                "which is no user id",
+                "which is not a user id",
             )
 
     @staticmethod
@@ -157,5 +157,5 @@ class ManagerMethod:
     def _label(self) -> str:
         return self.model._meta.label
 
-    def _refused(self, field: str, why: str, hint: str | None = None) -> SegmentDefinitionError:
-        return SegmentDefinitionError(why, slug=self.slug, field=field, hint=hint)
+    def _refused(self, field: str, reason: str, hint: str | None = None) -> SegmentDefinitionError:
+        return SegmentDefinitionError(reason, slug=self.slug, field=field, hint=hint)

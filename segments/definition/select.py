@@ -1,6 +1,6 @@
-"""From an author's words to one SELECT of distinct, existing, non-null user ids.
+"""Compile the text of an author into one SELECT of distinct, existing, non-null user ids.
 
-Nothing else puts an author's text into a statement. `gate` then checks what the text calls.
+No other module puts an author's text into a statement. `gate` then checks what the text calls.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from segments.sql.session import as_owner, fetch_value
 from segments.sql.statements import compose
 
 PLACEHOLDER = "\0"
-"""Marks the place of the definition in its wrapper; no definition can have this character."""
+"""Marks the place of the definition in its wrapper. No definition can contain it."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Definition:
 
     Attributes:
         slug: The segment, for messages.
-        text: A SELECT, or None for a list of static ids alone.
+        text: A SELECT, or None if there are only static ids.
         field: The field of the segment that errors belong to.
-        stable_text: What identifies the definition if its text varies, as the parameters of a
-            manager method's query do; None if it does not.
-        static_ids_of: The segment whose static ids count as well, or None.
+        stable_text: Identifies the definition if its text varies, as that of a manager method does
+            with its parameters; None if it does not vary.
+        static_ids_of: The segment whose static ids are members as well, or None.
     """
 
     slug: str
@@ -49,7 +49,7 @@ class Compiled:
         definition: What it was compiled from.
         select: The SELECT itself.
         fingerprint: Of the whole SELECT.
-        stable_fingerprint: Of the part that does not vary from one compilation to the next.
+        stable_fingerprint: Of the definition, without what varies between compilations.
     """
 
     definition: Definition
@@ -64,7 +64,7 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a definition's result, as Postgres describes it; OID 0 means no table."""
+    """A column of a definition's result, as Postgres describes it. The table 0 means no table."""
 
     name: str
     type: int
@@ -79,14 +79,14 @@ def compile_definition(
 ) -> Compiled:
     """Compile a definition, static ids, or the union of both. Executes nothing of the definition.
 
-    Must be called in a transaction. Costs two or three round trips, and keeps the tables that the
-    definition names from being dropped until the end of the transaction.
+    Must be called in a transaction. Costs two or three round trips. Takes AccessShare on the
+    tables that the definition names, until the end of the transaction.
 
     Args:
-        known_fingerprint: That of a live view; Postgres has parsed its whole SELECT already.
+        known_fingerprint: The fingerprint of a live view. Postgres has parsed its SELECT already.
 
     Raises:
-        SegmentDefinitionError: with what is wrong and where.
+        SegmentDefinitionError: with the reason and its position.
     """
     selects, offset = [], 0
     if definition.text is not None:
@@ -95,11 +95,11 @@ def compile_definition(
     if definition.static_ids_of is not None:
         selects.append(_static(connection, definition.static_ids_of))
     select = "\nUNION\n".join(selects)
-    # Whether a list has become empty makes no difference to the definition beside it.
+    # An empty list beside a definition does not change its identity.
     stable_text = definition.stable_text or selects[0]
     compiled = Compiled(definition, select, _digest(select), _digest(stable_text))
     if definition.text is not None and compiled.fingerprint != known_fingerprint:
-        # This finds what may stand alone, but not in a view: DML, SHOW, a semicolon.
+        # This refuses what is a statement, but cannot be in a view: DML, SHOW, a semicolon.
         with translated(
             SegmentDefinitionError,
             definition.slug,
@@ -123,14 +123,14 @@ def check_text(slug: str, text: str, field: str = "definition") -> None:
 
 
 def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
-    """Return the columns of one statement, which Postgres parses and does not run.
+    """Return the columns of a statement, which Postgres parses but does not run.
 
-    Parse takes a single, complete statement. It refuses several of them, and parentheses that
-    would break out of a wrapper.
+    Postgres parses exactly one complete statement here. It refuses several statements, and
+    parentheses that would break out of a wrapper.
 
     Raises:
-        psycopg.Error: when Postgres refuses it.
-        ValueError: when it has parameters.
+        psycopg.Error: when Postgres refuses the statement.
+        ValueError: when the statement has parameters.
     """
     raw: Any = connection.connection
     encoding: str = raw.info.encoding
@@ -142,7 +142,7 @@ def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
         if described.status != pq.ExecStatus.COMMAND_OK:
             raise error_from_result(described, encoding=encoding)
     if described.nparams:
-        raise ValueError("it has parameters ($1); a definition must be complete in itself")
+        raise ValueError("it has parameters ($1), and nothing provides their values")
     return [
         Column(
             (described.fname(i) or b"").decode(encoding),
@@ -157,10 +157,12 @@ def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
 def _wrapped(
     connection: BaseDatabaseWrapper, definition: Definition, text: str
 ) -> tuple[str, int]:
-    """Return the SELECT around a definition that Postgres has parsed, and the text's offset."""
+    """Parse a definition; return the SELECT around it, and the offset of its text in there."""
 
-    def refused(why: str, hint: str | None = None) -> SegmentDefinitionError:
-        return SegmentDefinitionError(why, slug=definition.slug, field=definition.field, hint=hint)
+    def refused(reason: str, hint: str | None = None) -> SegmentDefinitionError:
+        return SegmentDefinitionError(
+            reason, slug=definition.slug, field=definition.field, hint=hint
+        )
 
     check_text(definition.slug, text, definition.field)
     if not text.strip():
@@ -193,28 +195,29 @@ def _wrapped(
 def _id_column(
     connection: BaseDatabaseWrapper, columns: list[Column], refused: Any
 ) -> tuple[Column, bool]:
-    """Choose the column of user ids, and say whether all of its values are known to be users'.
+    """Return the column of user ids, and whether all its values are known to be keys of users.
 
-    The user key's name wins, then `user_id`, then the only column. If a definition has the first
-    two, as `SELECT * FROM orders` does, and only the second is known to hold users' keys, the
-    first is the key of something else. If neither is known to, the author must choose.
+    The column with the name of the user key comes first, then `user_id`, then the only column. If
+    a definition has the first two, as `SELECT * FROM orders` does, and only the second is known to
+    hold keys of users, the first is the key of something else. If that is known of neither, the
+    author must choose.
     """
     key = names.user_key_column()
     candidates = [c for name in dict.fromkeys((key, "user_id")) for c in columns if c.name == name]
     if not candidates and len(columns) == 1:
         candidates = columns
     if not candidates:
-        found = ", ".join(f'"{c.name}"' for c in columns)
+        present = ", ".join(f'"{c.name}"' for c in columns)
         raise refused(
             f'the definition has no column "{key}" or "user_id" to take user ids from; '
-            f"it has {found}",
+            f"it has {present}",
             f'Name the column of user ids: SELECT ... AS "{key}"',
         )
     certain = [c for c in candidates if _certain(connection, c)]
     if not certain and len({c.name for c in candidates}) > 1:
         raise refused(
             f'the definition has "{key}" and "user_id", and neither is known to hold user ids',
-            "Select the one that does.",
+            "Select only the one that does.",
         )
     column = (certain or candidates)[0]
     accepted = names.accepted_types(connection)
@@ -222,7 +225,7 @@ def _id_column(
         raise refused(
             f'the column "{column.name}" is of type {_type_name(connection, column.type)}; '
             f"user ids are of type {names.key_type(connection)}",
-            "Select the column of user ids, or cast this one to their type.",
+            "Select the column of user ids, or cast this column to their type.",
         )
     return column, bool(certain)
 

@@ -1,4 +1,4 @@
-"""Static ids: bulk-load ids into a table, and report every line that is not a user."""
+"""Static ids: load ids into a table in bulk, and report every line that is not a user."""
 
 import io
 import re
@@ -18,10 +18,10 @@ from segments.sql.session import fetch_all
 from segments.sql.statements import compose, sql_text
 
 MAX_SHOWN = 20
-"""How many bad lines a message quotes; it counts them all."""
+"""How many bad lines a message quotes. It counts all of them."""
 
 BATCH = 10_000
-"""How many ids are held in Python at a time."""
+"""How many ids Python holds at a time."""
 
 BIGINT = range(-(2**63), 2**63)
 
@@ -30,7 +30,7 @@ StaticIds = str | Iterable[Any]
 
 
 def replace(connection: BaseDatabaseWrapper, slug: str, segment: int, ids: StaticIds) -> None:
-    """Make these the segment's static ids, in constant memory; row locks on what changes only.
+    """Replace the static ids of a segment, in constant memory. Locks only the rows that change.
 
     Raises:
         SegmentDefinitionError: with every line that is not the id of a user.
@@ -44,20 +44,20 @@ def replace(connection: BaseDatabaseWrapper, slug: str, segment: int, ids: Stati
 
 
 def check(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
-    """Raise SegmentDefinitionError as `replace` would, and change nothing."""
+    """Raise the SegmentDefinitionError that `replace` would raise, and change nothing."""
     with translated(SegmentDefinitionError, slug, field="static_ids"):
         _load(connection, slug, ids)
         fetch_all(connection, "drop_incoming_ids")
 
 
 def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
-    """Copy the ids into a temporary table; raise for those that cannot be used."""
+    """Copy the ids into a temporary table, and raise an error if any cannot be used."""
     key_type = names.key_type(connection)
     fetch_all(connection, compose("create_incoming_ids", key_type=sql.SQL(key_type)))
     bad: list[tuple[int, str]] = []
     invalid = 0
     entries = _numbered(ids)
-    # The ids may come from a query on this very connection, which waits while a COPY is open.
+    # The ids may come from a query on this connection, which cannot run while a COPY is open.
     while batch := list(islice(entries, BATCH)):
         with connection.cursor() as cursor, cursor.copy(sql_text("copy_incoming_ids")) as copy:
             for line, raw in batch:
@@ -76,7 +76,7 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
 
 
 def _refusal(slug: str, total: int, bad: list[tuple[int, str]]) -> SegmentDefinitionError:
-    reasons = [f"  line {line}: {why}" for line, why in bad]
+    reasons = [f"  line {line}: {reason}" for line, reason in bad]
     if total > len(bad):
         reasons.append(f"  and {total - len(bad)} more")
     lines = "1 line" if total == 1 else f"{total} lines"
@@ -89,7 +89,7 @@ def _refusal(slug: str, total: int, bad: list[tuple[int, str]]) -> SegmentDefini
 
 
 def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
-    """Yield each id with its line number, from 1; blank lines are skipped."""
+    """Yield each id with its line number, from 1. Skip blank lines."""
     if isinstance(ids, str):
         for line, entry in enumerate(io.StringIO(ids, newline=None), 1):
             if entry.strip():
@@ -102,20 +102,20 @@ def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
 
 
 def parse_key(raw: Any, key_type: str) -> Any:
-    """Return the user key that an entry names.
+    """Return the key of a user that an entry means.
 
     Raises:
-        ValueError: when it names none, with the reason.
+        ValueError: when it cannot be one, with the reason.
     """
-    shown = repr(raw) if not isinstance(raw, str) else f'"{raw[:80]}"'
+    label = repr(raw) if not isinstance(raw, str) else f'"{raw[:80]}"'
     if raw is None or isinstance(raw, bool):
-        raise ValueError(f"{shown} is not a user id")
+        raise ValueError(f"{label} is not a user id")
     if key_type == "bigint":
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", str(raw)) or int(raw) not in BIGINT:
-            raise ValueError(f"{shown} is not a whole number of at most 64 bits")
+            raise ValueError(f"{label} is not a whole number of at most 64 bits")
         return int(raw)
     if "\0" in str(raw):
-        raise ValueError("it has a NUL character")
+        raise ValueError("it contains a NUL character")
     try:
         return names.user_key_field().to_python(raw)
     except ValidationError as error:

@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 (
                     "slug",
                     models.CharField(
-                        help_text="Names the view, too: a-z, digits, hyphens and underscores.",
+                        help_text="Names the segment in code, and its view: a-z, digits, hyphens and underscores.",
                         max_length=63,
                         unique=True,
                         validators=[segments.models.validate_slug],
@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
                     "priority",
                     models.IntegerField(
                         default=0,
-                        help_text="Segments with a higher one come first.",
+                        help_text="Segments with a higher priority come first.",
                         verbose_name="priority",
                     ),
                 ),
@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
                     "refresh_every",
                     models.DurationField(
                         blank=True,
-                        help_text="The interval of refresh_segments --due, as in 1 06:00:00.",
+                        help_text="The time between scheduled refreshes, such as 1 06:00:00 for 30 hours.",
                         null=True,
                         verbose_name="refresh every",
                     ),
@@ -123,7 +123,7 @@ class Migration(migrations.Migration):
                     "model",
                     models.ForeignKey(
                         blank=True,
-                        help_text="The model that has the manager; the user model if left empty.",
+                        help_text="The model that has the manager. Empty means the user model.",
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",

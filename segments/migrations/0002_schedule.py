@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
             name="timeout",
             field=models.DurationField(
                 blank=True,
-                help_text="How long a statement of it may run; the setting's value if left empty.",
+                help_text="How long its queries may run, such as 00:05:00. Empty means the setting's value.",
                 validators=[
                     django.core.validators.MinValueValidator(datetime.timedelta(microseconds=1000))
                 ],

@@ -1,4 +1,4 @@
-"""The COMMENTs on views: what a view is, for people, and what this package reads back from it."""
+"""The COMMENTs on views, which describe a view to people and keep values for this package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from segments.sql import names
 from segments.sql.session import run_ddl
 
 SIGNATURE = "[django-segments"
-"""Every comment of this package ends with this, the values it keeps there, and a bracket."""
+"""Every comment of this package ends with this, the values that it keeps, and a bracket."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Label:
 
 
 def comment_live(connection: BaseDatabaseWrapper, slug: str, *fingerprints: str) -> None:
-    """Comment a live view, and keep the fingerprints of its SQL there."""
+    """Comment a live view, and keep the fingerprints of its SQL in the comment."""
     words = f'Members of segment "{slug}", computed on each read.'
     comment_view(connection, names.live_view(slug), words, *fingerprints)
 
@@ -32,12 +32,12 @@ def comment_live(connection: BaseDatabaseWrapper, slug: str, *fingerprints: str)
 def comment_view(
     connection: BaseDatabaseWrapper, view: sql.Identifier, words: str, *values: str
 ) -> None:
-    """Comment a plain view, and keep values there to be read back."""
+    """Comment a plain view, and keep values in the comment."""
     run_ddl(connection, "comment_live_view", view=view, comment=comment_text(words, *values))
 
 
 def comment_members(connection: BaseDatabaseWrapper, label: Label) -> None:
-    """Comment the view of a segment's members, in the words of the segment."""
+    """Comment the view of a segment's members with the segment's name and description."""
     words = f"{label.name}: {label.description}" if label.description else label.name
     comment = comment_text(f'Members of segment "{label.slug}" at its last refresh. {words}')
     view = names.members_view(label.slug)
@@ -60,5 +60,5 @@ def key_comment() -> str:
 
 
 def comment_text(words: str, *values: str) -> sql.Literal:
-    """Return a comment of these words that keeps values to be read back."""
+    """Return a comment with these words that keeps values."""
     return sql.Literal(f"{words} {' '.join([SIGNATURE, *values])}]")

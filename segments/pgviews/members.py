@@ -1,4 +1,4 @@
-"""What is asked of a segment's views: is a user in it, which users are."""
+"""Ask the views of a segment: is a user in it, and which users are?"""
 
 from collections.abc import Iterable
 from typing import Any, cast
@@ -14,7 +14,7 @@ from segments.sql.statements import compose
 
 
 def is_live_member(alias: str, slug: str, key: Any) -> bool:
-    """Return whether the key is in the segment now. Evaluates its definition for this key."""
+    """Return whether the key is currently in the segment. Evaluates the definition for it."""
     connection = connections[alias]
     query = compose(
         "probe_live",
@@ -27,14 +27,14 @@ def is_live_member(alias: str, slug: str, key: Any) -> bool:
 def live_query(slug: str) -> str:
     """Return a SELECT of the ids of the live members.
 
-    It reads the live view, so that Postgres can plan it into a larger query; or a function with
-    the rights of the views' owner, if definitions are evaluated with the rights of another role.
+    It reads the live view, so that Postgres can plan it as part of a larger query. If definitions
+    are evaluated with the privileges of another role, it calls a function that has them.
     """
     return cast(str, compose("select_live_members", live=_live(slug)).as_string())
 
 
 def members_among(alias: str, slug: str, keys: Iterable[object], live: bool = False) -> set[Any]:
-    """Return those of the keys that are in the segment's view. One query."""
+    """Return the keys that are in the segment's view. One query."""
     connection = connections[alias]
     query = compose(
         "select_members_among",

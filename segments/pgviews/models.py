@@ -1,7 +1,7 @@
-"""The views as Django models, made with django-pgviews-redux.
+"""The views as Django models, built with django-pgviews-redux.
 
-Each lives in a registry of its own: `makemigrations` and `sync_pgviews` must not see them, since
-the first would want a migration and the second would drop and create them its own way.
+Each model is in an app registry of its own, hidden from `makemigrations` and `sync_pgviews`: the
+first would ask for a migration, and the second would drop and recreate the views in its own way.
 """
 
 from functools import lru_cache
@@ -17,7 +17,7 @@ from segments.sql import names
 
 
 class SegmentView(MaterializedView):
-    """The members of a segment, one row a user."""
+    """The members of a segment, with one row for each user."""
 
     objects: ClassVar[models.Manager[Any]]
 
@@ -27,7 +27,7 @@ class SegmentView(MaterializedView):
 
     @classmethod
     def get_view_connection(cls, using: str, restricted_mode: bool = True) -> Any:
-        """Return the connection that owns the views, which is the one that may refresh them."""
+        """Return the connection that owns the views, and so may refresh them."""
         return connections[conf.exec_connection()]
 
 
@@ -37,12 +37,12 @@ def segment_view(slug: str) -> type[SegmentView]:
 
 
 def membership_view() -> type[ReadOnlyView]:
-    """Return the model of `segments.membership`: who is in which segment, since when."""
+    """Return the model of `segments.membership`: which user is in which segment, since when."""
     return _membership_view(conf.schema())
 
 
 def catalog_view() -> type[ReadOnlyView]:
-    """Return the model of `segments.catalog`: how every segment is doing."""
+    """Return the model of `segments.catalog`: every segment and its state."""
     return _catalog_view(conf.schema())
 
 
@@ -109,7 +109,7 @@ def _user_field(kind: Any, **options: Any) -> Any:
 
 
 def _model(base: Any, schema: str, view: str, /, **attributes: Any) -> Any:
-    # Django takes a name in double quotes as it is, and so do its schema and its dot get through.
+    # Django does not quote a name that is in double quotes already, so this one keeps its schema.
     meta = type(
         "Meta",
         (),

@@ -1,7 +1,7 @@
 """The fast path of a membership check: one query, with as little Python around it as possible.
 
-Django's cursor wrapper and its search for settings took a tenth of a check, so this module calls
-the driver itself. `make bench` measures it as `has_member`, against psycopg alone.
+Django's cursor wrapper and its lookup of settings took a tenth of a check, so this module calls
+the driver itself. `make bench` measures it as `has_member`, and compares it to bare psycopg.
 """
 
 from functools import lru_cache
@@ -18,13 +18,13 @@ from segments.sql.statements import compose
 
 
 def is_member(alias: str, slug: str, key: object) -> bool:
-    """Return whether the key is that of a user, and in the segment's view. One query."""
+    """Return whether the key is in the segment's view and belongs to a user. One query."""
     cursor = _execute(alias, _probe(conf.schema(), slug), (key,))
     return bool(cursor.rowcount)
 
 
 def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
-    """Return whether the key is in the segment; None if none is populated. One query."""
+    """Return whether the key is in the segment; None unless it is populated. One query."""
     query = _probe_slug(conf.schema(), names.key_type(connections[alias]))
     cursor = _execute(alias, query, (slug, key))
     answer: bool | None = cursor.fetchone()[0]
@@ -32,15 +32,18 @@ def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
 
 
 def _execute(alias: str, query: str, params: tuple[object, ...]) -> Any:
-    """Run a query and return its cursor; Postgres keeps the plan if the connection allows that.
+    """Run a query and return its cursor.
 
-    The option `prepare_threshold` allows it. Django's own cursors merge parameters into the text,
-    unless the option `server_side_binding` is set, and so never send the same statement twice.
-    Anything that watches queries sees this one as any other. Where nothing does, Django's wrapper
-    around the cursor is left out. The cursor holds nothing on the server and needs no closing.
+    Postgres keeps the plan if the connection has the option `prepare_threshold`. Django's own
+    cursors merge parameters into the text, unless the option `server_side_binding` is set, and so
+    never send the same statement twice. Tools that watch queries see this query like any other;
+    without them, Django's wrapper around the cursor is not used. The cursor holds nothing on the
+    server and need not be closed.
     """
     connection: Any = connections[alias]
-    if "cursor" in vars(connection):  # As a debug toolbar, or a test without a database, does.
+    if "cursor" in vars(
+        connection
+    ):  # Replaced by a debug toolbar, or by a test without a database.
         cursor: Any = connection.cursor()
         cursor.execute(query, params)
         return cursor
@@ -54,7 +57,7 @@ def _execute(alias: str, query: str, params: tuple[object, ...]) -> Any:
         if connection.queries_logged:
             cursor = connection.make_debug_cursor(cursor)
         elif connection.execute_wrappers or hasattr(CursorWrapper.execute, "__wrapped__"):
-            cursor = connection.make_cursor(cursor)  # For tracers, which wrap its methods.
+            cursor = connection.make_cursor(cursor)  # Tracers wrap its methods.
         cursor.execute(query, params)
     return cursor
 

@@ -1,4 +1,4 @@
-"""The roles of `SEGMENTS_READER_ROLES`, which get SELECT on the members of every segment."""
+"""The roles of `SEGMENTS_READER_ROLES`, which may read the members of every segment."""
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
@@ -10,7 +10,7 @@ from segments.sql.session import fetch_all, lock_shared, run_ddl
 def ungranted(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[tuple[str, bool]]:
     """Return the roles of `SEGMENTS_READER_ROLES` that cannot read the view.
 
-    Each comes with whether it may use the schema already. Roles that do not exist are left out.
+    Each comes with whether it may already use the schema. Roles that do not exist are left out.
     """
     roles = conf.reader_roles()
     if not roles:
@@ -26,7 +26,7 @@ def missing_roles(connection: BaseDatabaseWrapper) -> list[str]:
 
 
 def grant(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[str]:
-    """Let the roles of `SEGMENTS_READER_ROLES` read the view; return those that could not."""
+    """Let the roles of `SEGMENTS_READER_ROLES` read the view; return the new readers."""
     roles = ungranted(connection, view)
     for name, may_use in roles:
         role = sql.Identifier(name)

@@ -1,4 +1,4 @@
-"""What all segments share: two schemas, two views, and the functions that ask them."""
+"""What all segments share: two schemas, two views, and some functions."""
 
 import hashlib
 import re
@@ -16,17 +16,17 @@ from segments.sql.session import fetch_all, fetch_value, lock_shared, run_ddl
 from segments.sql.statements import compose, sql_text
 
 DECLARATION = re.compile(r"CREATE OR REPLACE FUNCTION \{function\} (\(.*?\))\s+RETURNS", re.DOTALL)
-"""The start of a statement that creates a function, with the function's arguments."""
+"""Matches a statement that creates a function, and captures the function's arguments."""
 
 
 def ensure_shared_exists(connection: BaseDatabaseWrapper) -> None:
-    """Create what all segments share if any of it is missing, even in schemas made by others."""
+    """Create what all segments share if any of it is missing, also in schemas of others."""
     if _missing(connection):
         ensure_shared(connection)
 
 
 def ensure_shared(connection: BaseDatabaseWrapper) -> None:
-    """Create or replace what all segments share; one session at a time."""
+    """Create or replace what all segments share. Other sessions wait."""
     lock_shared(connection)
     for schema in (conf.schema(), conf.live_schema()):
         if not fetch_value(connection, "select_schema", schema=schema):
@@ -89,7 +89,7 @@ def function(name: str) -> sql.Identifier:
 
 
 def live_function(name: str) -> sql.Identifier:
-    """Return one of the functions that evaluate a definition; readers may not use their schema."""
+    """Return one of the functions that evaluate a definition. Readers may not use their schema."""
     return sql.Identifier(conf.live_schema(), name)
 
 
@@ -101,26 +101,26 @@ def due_expression() -> sql.Composed:
 
 
 def membership_type(connection: BaseDatabaseWrapper) -> str | None:
-    """Return the type of the user ids in the view over all memberships, or None without one."""
+    """Return the type of the user ids in the view over all memberships; None without a view."""
     view = shared_view("membership").as_string()
     key_type: str | None = fetch_value(connection, "select_key_type", view=view)
     return key_type
 
 
 def _missing(connection: BaseDatabaseWrapper) -> list[str]:
-    """Return the names of what should exist before any segment does, and does not."""
+    """Return the names of shared objects that do not exist."""
     rows = fetch_all(
         connection,
         "select_missing_shared",
         views=[view.name for view in owned.VIEWS],
-        functions=[each.name for each in owned.FUNCTIONS if not each.live],
-        live_functions=[each.name for each in owned.FUNCTIONS if each.live],
+        functions=[function.name for function in owned.FUNCTIONS if not function.live],
+        live_functions=[function.name for function in owned.FUNCTIONS if function.live],
     )
     return [name for (name,) in rows]
 
 
 def _drop_keyed(connection: BaseDatabaseWrapper, key_type: str | None) -> None:
-    """Drop what has the former type of the user key in its signature: that cannot be replaced."""
+    """Drop what has the former type of the user key in its signature: it cannot be replaced."""
     run_ddl(connection, "drop_shared_view", view=shared_view("membership"))
     parts = dict(_statements(connection))
     for function in owned.FUNCTIONS:
@@ -138,7 +138,7 @@ def _identifier(function: owned.SharedFunction) -> sql.Identifier:
 
 
 def _statements(connection: BaseDatabaseWrapper) -> list[tuple[str, dict[str, sql.Composable]]]:
-    """Return the statements that create what all segments share, each with its parts."""
+    """Return the statements that create the shared views and functions, each with its parts."""
     users = names.user_table()
     key_type = sql.SQL(names.key_type(connection))
     parts: dict[str, sql.Composable] = {
@@ -158,12 +158,12 @@ def _statements(connection: BaseDatabaseWrapper) -> list[tuple[str, dict[str, sq
     }
     return [
         *((view.statement, parts | {"view": shared_view(view.name)}) for view in owned.VIEWS),
-        *((each.statement, parts | {"function": _identifier(each)}) for each in owned.FUNCTIONS),
+        *((item.statement, parts | {"function": _identifier(item)}) for item in owned.FUNCTIONS),
     ]
 
 
 def _kind_expression() -> sql.Composed:
-    """Return the SQL for the word of a segment's kind."""
+    """Return the SQL for the kind of a segment, as a word."""
     cases = [
         compose("kind_of_segment", column=sql.Identifier(kind.field), word=sql.Literal(kind.word))
         for kind in QUERY_KINDS
@@ -175,13 +175,16 @@ def _kind_expression() -> sql.Composed:
 
 
 def _located(connection: BaseDatabaseWrapper, table: sql.Identifier) -> sql.Identifier:
-    """Return the name of a table with its schema."""
+    """Return the name of a table with its schema, if the table exists."""
     rows = fetch_all(connection, "select_relation", name=table.as_string())
     return sql.Identifier(*rows[0][:2]) if rows else table
 
 
 def _path(connection: BaseDatabaseWrapper, table: sql.Identifier) -> sql.Composable:
-    """Return its `SET search_path`, or nothing if reading the table runs no user code."""
+    """Return a `SET search_path` for functions that read a table.
+
+    It is empty if reading the table runs no code of the project.
+    """
     rows = fetch_all(connection, "select_path", name=table.as_string())
     if not rows:
         return sql.SQL("")

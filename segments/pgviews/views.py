@@ -1,4 +1,4 @@
-"""The two views of a segment: create, change, drop and look them up."""
+"""The two views of a segment: look them up, create, change and drop them."""
 
 import json
 from dataclasses import dataclass, replace
@@ -20,28 +20,28 @@ from segments.sql.session import fetch_all, run_ddl
 from segments.sql.statements import compose
 
 DETACHED, DETACHED_MANUALLY = "detached", "held"
-"""What the comment of a detached live view keeps: until the next refresh, or until a sync."""
+"""What the comment of a detached live view keeps: it is so until a refresh, or until a sync."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What Postgres has of a segment.
+    """The state of a segment's views in Postgres.
 
     Attributes:
         name: The name of both views.
-        live: Whether there is a live view.
+        live: Whether the live view exists.
         members_oid: The OID of the materialized view, or None.
-        populated: Whether it was ever refreshed.
+        populated: Whether the materialized view was ever refreshed.
         indexed: Whether it has the unique index that a concurrent refresh needs.
         commented: Whether it has its comment.
-        fingerprint: Of the SQL in the live view, or None.
+        fingerprint: The fingerprint of the SQL in the live view, or None.
         stable_fingerprint: The same, without the part that varies.
         ours: Whether this package created the views.
         key_type: The type of the user ids in the live view, or None.
         detached: Whether the live view is detached from its tables.
-        detached_manually: Whether a person did that, so that no refresh attaches it.
+        detached_manually: Whether somebody ran `detach_segments`, so that no refresh attaches it.
         reads: What a detached view used to read.
-        repairs: What was missing from populated views and `ensure` has put back, in words.
+        repairs: What `ensure` has restored on populated views, in words.
     """
 
     name: str
@@ -61,17 +61,17 @@ class State:
 
     @property
     def whole(self) -> bool:
-        """Whether the members are there, with the index and the comment that belong to them."""
+        """Whether the members are populated, and have their index and their comment."""
         return self.populated and self.indexed and self.commented
 
 
 def states(connection: BaseDatabaseWrapper, name: str | None = None) -> dict[str, State]:
-    """Return the views in the two schemas by name; all of them, or those of one name."""
+    """Return the state of all views in the two schemas, or of those with one name, by name."""
     return {row[0]: _state(*row) for row in fetch_all(connection, "select_views", name=name)}
 
 
 def state(connection: BaseDatabaseWrapper, slug: str) -> State:
-    """Return what Postgres has of one segment."""
+    """Return the state of a segment's views."""
     name = names.view_name(slug)
     return states(connection, name).get(name, State(name))
 
@@ -79,15 +79,15 @@ def state(connection: BaseDatabaseWrapper, slug: str) -> State:
 def ensure(
     connection: BaseDatabaseWrapper, label: Label, compiled: Compiled, current: State
 ) -> State:
-    """Bring a segment's views from their current state to what they should be.
+    """Create or change the views of a segment, so that they match its label and definition.
 
-    A changed definition replaces the live view only: the members keep their OID, rows, GRANTs,
-    comment and every view built on them. When the type of the user key has changed, both views are
-    created anew; Postgres refuses that while others read them. The caller holds the segment's
-    lock. Takes AccessExclusive on the live view if it is replaced.
+    If the definition has changed, only the live view is replaced: the members keep their OID,
+    rows, GRANTs, comment and all views that read them. If the type of the user key has changed,
+    both views are recreated; Postgres refuses while anything else reads them. The caller holds the
+    segment's lock. Takes AccessExclusive on the live view if it is replaced.
 
     Returns:
-        The state before, with the repairs; an empty state if the views were created anew.
+        The state before, with the repairs; an empty state if the views were recreated.
     """
     if not current.live:
         ensure_shared_exists(connection)
@@ -104,8 +104,8 @@ def ensure(
     repairs = []
     if not current.live or current.fingerprint != compiled.fingerprint:
         if current.members_oid is not None and not current.detached:
-            # Lock the members first, as a REFRESH by hand does. A refresh of a detached segment
-            # fails before it could wait for this lock.
+            # A manual REFRESH locks the members before the live view, so do the same here. For a
+            # detached segment, it fails before it could wait for a lock.
             comment_members(connection, label)
         create_checked_view(connection, "replace_live_view", live, compiled)
         comment_live(connection, label.slug, compiled.fingerprint, compiled.stable_fingerprint)
@@ -124,7 +124,7 @@ def ensure(
 def is_current(
     connection: BaseDatabaseWrapper, label: Label, compiled: Compiled, current: State
 ) -> bool:
-    """Return whether the views exist, are whole and populated, and have this definition."""
+    """Return whether the views exist, are whole, and have this definition."""
     return (
         current.live
         and current.whole
@@ -135,10 +135,10 @@ def is_current(
 
 
 def relabel(connection: BaseDatabaseWrapper, old_slug: str, label: Label) -> None:
-    """Rename both views of a segment to its new slug, and update their comments.
+    """Rename both views of a segment after its new slug, and update their comments.
 
-    AccessExclusive on both, for an instant. Views built on them follow; texts that name them do
-    not.
+    Takes AccessExclusive on both for an instant. Views that read them follow the new name, and SQL
+    that names them does not.
     """
     current, name = state(connection, old_slug), sql.Identifier(names.view_name(label.slug))
     renamed = current.name != names.view_name(label.slug)
@@ -158,9 +158,9 @@ def relabel(connection: BaseDatabaseWrapper, old_slug: str, label: Label) -> Non
 
 
 def drop(connection: BaseDatabaseWrapper, name: str) -> None:
-    """Drop both views of one name; Postgres refuses that while anything else reads them.
+    """Drop both views of one name. Postgres refuses while anything else reads them.
 
-    What somebody else has created under that name stays.
+    Views that somebody else has created stay.
     """
     if not state(connection, name).ours:
         return
@@ -169,7 +169,7 @@ def drop(connection: BaseDatabaseWrapper, name: str) -> None:
 
 
 def reads(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
-    """Return, by view name, the segments that each segment reads, itself included if it does."""
+    """Return the segments that each segment reads, by view name; itself if it reads itself."""
     graph: dict[str, set[str]] = {}
     for segment, read in fetch_all(connection, "select_reads"):
         graph.setdefault(segment, set()).add(read)
@@ -177,9 +177,9 @@ def reads(connection: BaseDatabaseWrapper) -> dict[str, set[str]]:
 
 
 def reads_itself(connection: BaseDatabaseWrapper, name: str) -> bool:
-    """Return whether a live view reads live views in a circle; Postgres finds out on a Parse.
+    """Return whether a live view reads live views in a circle. Postgres finds out by parsing.
 
-    `pg_depend` cannot tell that a view reads itself directly: there every view depends on itself.
+    `pg_depend` does not show that a view reads itself: there, every view depends on itself.
     """
     live = sql.Identifier(conf.live_schema(), name)
     try:
@@ -212,7 +212,7 @@ def _state(
         commented=SIGNATURE in (members_comment or ""),
         fingerprint=first if rest and not detached else None,
         stable_fingerprint=rest if rest and not detached else None,
-        # Others, such as Citus, create both anew without their comments.
+        # Some tools, such as Citus, recreate both without their comments.
         ours=paired or SIGNATURE in (live_comment or "") or SIGNATURE in (members_comment or ""),
         key_type=key_type,
         detached=detached,

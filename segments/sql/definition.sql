@@ -1,5 +1,8 @@
+-- Definitions: the parts of a live view, and what compiling one asks of the catalog.
+
+
 -- name: wrap_distinct
--- Part of a live view: the ids that a definition names, all of them known to be those of users.
+-- Part of a live view, if every id that the definition selects is known to be the key of a user.
 SELECT DISTINCT definition.{column}::{key_type} AS user_id
 FROM (
 {definition}
@@ -8,8 +11,9 @@ WHERE definition.{column} IS NOT NULL
 
 
 -- name: wrap_semi_join
--- Part of a live view: the users that a definition names, whatever it names besides. The qualifier
--- is vital: without it, a definition that has no such column would name every user.
+-- Part of a live view, if the definition may also select ids that are not users. The qualifier is
+-- vital: without it, a definition that lacks the column would select every user, since the name
+-- would then refer to the table of users.
 SELECT u.{key}::{key_type} AS user_id
 FROM {users} AS u
 WHERE u.{key} IN (SELECT definition.{column} FROM (
@@ -18,7 +22,7 @@ WHERE u.{key} IN (SELECT definition.{column} FROM (
 
 
 -- name: wrap_static_ids
--- Part of a live view: the users that a segment lists.
+-- Part of a live view: the users in a segment's list of ids.
 SELECT u.{key}::{key_type} AS user_id
 FROM {users} AS u
 WHERE u.{key} IN (SELECT s.user_id FROM {static} AS s WHERE s.segment_id = {segment})
@@ -30,9 +34,10 @@ SELECT {key} FROM {users} WHERE false
 
 
 -- name: select_origin
--- Runs while a definition is compiled; locks nothing. Whether every value of a table's column is
--- known to be the key of an existing user: it is that key, or has a validated foreign key to it.
--- A table that others inherit from (not partitions) proves nothing of their rows.
+-- Runs while a definition is compiled. Locks nothing. Returns whether every value of a table's
+-- column is known to be the key of an existing user: the column is that key, or has a validated
+-- foreign key to it. A table that other tables inherit from proves nothing about their rows,
+-- unless they are its partitions.
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_attribute AS a
     WHERE a.attrelid = %(users)s::regclass AND a.attname = %(key)s
@@ -51,37 +56,79 @@ SELECT EXISTS (
 
 
 -- name: select_type_name
--- Runs when a definition gives ids of a wrong type; locks nothing.
+-- Runs when a definition selects ids of a wrong type. Locks nothing. Returns the name of the type.
 SELECT pg_catalog.format_type(%(oid)s, NULL)
 
 
 -- name: select_calls
--- Runs when a view was made of a definition, before anything of that is evaluated; locks nothing. What its query
--- does besides reading, by the query as Postgres keeps it: each function and operator that is written in the
--- definition, and none of those in the views that it reads. In there, spaces in names are escaped.
+-- Runs after a view of a definition was created, before anything of it is evaluated. Locks
+-- nothing. Returns what the view's query does besides reading. It looks at the query as Postgres
+-- stores it, which contains every function and operator written in the definition, and none of
+-- those in the views that it reads. Spaces in names are escaped there, so no name can match the
+-- patterns.
 WITH rule AS MATERIALIZED (
     SELECT ev_action::text AS tree FROM pg_catalog.pg_rewrite WHERE ev_class = %(view)s::regclass
 ),
-called AS (
-    SELECT DISTINCT found[1]::oid AS oid
+function AS (
+    SELECT DISTINCT capture[1]::oid AS oid
     FROM rule
-    CROSS JOIN pg_catalog.regexp_matches(tree, ':[a-z]*(?:funcid|fnoid) (\d+)', 'g') AS found
+    CROSS JOIN pg_catalog.regexp_matches(tree, ':[a-z]*(?:funcid|fnoid) (\d+)', 'g') AS capture
 )
 SELECT 'locks' AS what, NULL AS name
 FROM rule
 WHERE tree LIKE '%%:hasForUpdate true%%'
 UNION ALL
 SELECT 'segment', n.nspname || '.' || p.proname
-FROM called
-JOIN pg_catalog.pg_proc AS p ON p.oid = called.oid
+FROM function
+JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
 WHERE n.nspname IN (%(schema)s, %(live_schema)s)
 UNION ALL
 SELECT
     CASE WHEN p.proname LIKE '%%\_to\_xml%%' OR p.proname IN ('ts_stat', 'ts_rewrite') THEN 'hides' ELSE 'leaves' END,
     p.proname
-FROM called
-JOIN pg_catalog.pg_proc AS p ON p.oid = called.oid
+FROM function
+JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
 WHERE p.oid < 16384
     AND (p.provolatile = 'v' AND p.proname <> ALL (%(harmless)s) OR p.proname LIKE '%%\_to\_xml%%')
 ORDER BY 1, 2
+
+
+-- name: create_incoming_ids
+-- Runs when static ids are checked or saved. Needs TEMP on the database. Locks nothing.
+CREATE TEMPORARY TABLE segments_incoming (line bigint, user_id {key_type}) ON COMMIT DROP
+
+
+-- name: copy_incoming_ids
+-- Runs when static ids are checked or saved. Streams the ids, so Python never holds them all.
+COPY pg_temp.segments_incoming (line, user_id) FROM STDIN
+
+
+-- name: select_unknown_ids
+-- Runs when static ids are checked or saved. Takes AccessShare on the table of users. Returns the
+-- first lines that name no user, and how many there are in all.
+SELECT i.line, i.user_id, count(*) OVER () AS total
+FROM pg_temp.segments_incoming AS i
+WHERE NOT EXISTS (SELECT FROM {users} AS u WHERE u.{key} = i.user_id)
+ORDER BY i.line
+LIMIT %(limit)s
+
+
+-- name: delete_static_ids
+-- Runs when static ids are saved. Takes row locks on the ids that are no longer listed.
+DELETE FROM {static} AS s
+WHERE s.segment_id = %(segment)s
+    AND NOT EXISTS (SELECT FROM pg_temp.segments_incoming AS i WHERE i.user_id = s.user_id)
+
+
+-- name: insert_static_ids
+-- Runs when static ids are saved. Takes row locks on the ids that are newly listed.
+INSERT INTO {static} (segment_id, user_id)
+SELECT DISTINCT %(segment)s, i.user_id FROM pg_temp.segments_incoming AS i
+ON CONFLICT DO NOTHING
+
+
+-- name: drop_incoming_ids
+-- Runs when static ids have been checked or saved, since the caller's transaction may go on to
+-- save others.
+DROP TABLE pg_temp.segments_incoming

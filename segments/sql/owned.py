@@ -68,7 +68,7 @@ VIEWS = (
             "description": "What the segment is for.",
             "view_name": "The materialized view of its members, with its schema.",
             "kind": "What defines it: sql, static (a list of ids) or manager (a model's method).",
-            "members_count": "How many members the last good refresh found; NULL before the first.",
+            "members_count": "How many members its last good refresh found; NULL before that.",
             "refreshed_at": "When its last good refresh began: its members are those of then.",
             "age": "The time since refreshed_at.",
             "status": "unpopulated, refreshed or failed; failed keeps the former members.",

@@ -1,5 +1,9 @@
+-- Reads: what views read, and which views read a table, a column or a segment.
+
+
 -- name: view_reads
--- Part of several statements: which view reads which relation, and which of its columns (0: the row as a whole).
+-- Part of several statements: which view reads which relation, and which of its columns. Number 0
+-- means the relation as a whole.
 view_reads (view, relation, number) AS (
     SELECT w.ev_class, d.refobjid, d.refobjsubid
     FROM pg_catalog.pg_rewrite AS w
@@ -10,8 +14,9 @@ view_reads (view, relation, number) AS (
 
 
 -- name: select_reads
--- Runs before several segments are refreshed or deleted, and when a definition is saved; locks
--- nothing. Which segment reads which, through any chain of views, whoever made them.
+-- Runs before several segments are refreshed or deleted, and when a definition is saved. Locks
+-- nothing. Returns which segment reads which, through any chain of views, no matter who created
+-- them.
 WITH RECURSIVE
 -- part: view_reads
 ,
@@ -40,12 +45,12 @@ ORDER BY 1, 2
 
 
 -- name: select_using
--- Runs for segments_using; locks nothing. The segments whose live views read a table, or one column of
--- it, and the views that read those segments, through any chain of views.
+-- Runs for find_segments. Locks nothing. Returns the views that read a table, or one of its
+-- columns, and the views that read those, through any chain of views.
 WITH RECURSIVE
 -- part: view_reads
 ,
-user_of (view) AS (
+reader (view) AS (
     SELECT r.view FROM view_reads AS r
     WHERE r.relation = %(table)s::regclass
         AND (%(column)s::text IS NULL OR r.number = (
@@ -53,7 +58,7 @@ user_of (view) AS (
             WHERE a.attrelid = %(table)s::regclass AND a.attname = %(column)s AND NOT a.attisdropped
         ))
     UNION
-    SELECT r.view FROM user_of AS u JOIN view_reads AS r ON r.relation = u.view
+    SELECT r.view FROM reader JOIN view_reads AS r ON r.relation = reader.view
 )
 SELECT
     c.relname::text AS name,
@@ -61,14 +66,15 @@ SELECT
     n.nspname = %(live_schema)s AS live,
     n.nspname IN (%(schema)s, %(live_schema)s) AS own,
     pg_catalog.pg_get_userbyid(c.relowner)::text AS owner
-FROM user_of AS u
-JOIN pg_catalog.pg_class AS c ON c.oid = u.view
+FROM reader
+JOIN pg_catalog.pg_class AS c ON c.oid = reader.view
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 ORDER BY own DESC, name
 
 
 -- name: select_read_columns
--- Runs for a preview; locks nothing. What a view reads itself: tables and views, with their columns.
+-- Runs for a preview. Locks nothing. Returns the tables and views that a view reads directly, with
+-- their columns.
 WITH
 -- part: view_reads
 SELECT r.relation::regclass::text AS relation, a.attname::text AS attribute
@@ -79,7 +85,8 @@ ORDER BY relation, r.number
 
 
 -- name: select_dependencies
--- Runs before live views are detached; locks nothing. The tables and columns that each of them reads.
+-- Runs before live views are detached. Locks nothing. Returns the tables and columns that each of
+-- them reads directly.
 WITH
 -- part: view_reads
 SELECT
@@ -98,26 +105,26 @@ GROUP BY v.relname
 
 
 -- name: select_definition
--- Runs when a definition does not compile any more; locks nothing. What its live view reads, by the
--- names of today.
+-- Runs when a definition no longer compiles. Locks nothing. Returns the SQL of its live view, with
+-- the current names of tables and columns.
 SELECT pg_catalog.pg_get_viewdef(%(view)s::regclass, true)
 
 
 -- name: select_table_and_column
--- Runs for segments_using; locks nothing. Reads a.b as table b of schema a, or else as column b of
--- table a.
-WITH written AS (SELECT pg_catalog.parse_ident(%(what)s) AS parts),
+-- Runs for find_segments. Locks nothing. Resolves a.b as table b of schema a if there is one,
+-- otherwise as column b of table a.
+WITH argument AS (SELECT pg_catalog.parse_ident(%(what)s) AS parts),
 candidate (relation, attribute, preference) AS (
-    SELECT parts, NULL, 1 FROM written WHERE cardinality(parts) <= 2
+    SELECT parts, NULL, 1 FROM argument WHERE cardinality(parts) <= 2
     UNION ALL
     SELECT parts[:cardinality(parts) - 1], parts[cardinality(parts)], 2
-    FROM written WHERE cardinality(parts) BETWEEN 2 AND 3
+    FROM argument WHERE cardinality(parts) BETWEEN 2 AND 3
 )
 SELECT c.oid::regclass::text AS relation, candidate.attribute
 FROM candidate
 JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass((
     SELECT pg_catalog.string_agg(pg_catalog.quote_ident(part), '.' ORDER BY place)
-    FROM unnest(candidate.relation) WITH ORDINALITY AS named (part, place)
+    FROM unnest(candidate.relation) WITH ORDINALITY AS parts (part, place)
 ))
 WHERE candidate.attribute IS NULL OR EXISTS (
     SELECT FROM pg_catalog.pg_attribute AS a
@@ -126,49 +133,3 @@ WHERE candidate.attribute IS NULL OR EXISTS (
 )
 ORDER BY candidate.preference
 LIMIT 1
-
-
--- name: select_dependents
--- Runs before drop_segments; locks nothing. What others have made that would have to go first, with what of
--- this package it needs: views and functions on the views or their row types, columns of such a type. What
--- Postgres drops along, such as a further index on members, is not among it.
-WITH own AS (
-    SELECT c.oid, 'pg_catalog.pg_class'::regclass AS class, c.oid::regclass::text AS name
-    FROM pg_catalog.pg_class AS c
-    WHERE (c.relkind = 'm' AND c.relnamespace = to_regnamespace(%(schema)s) AND c.relname = ANY(%(names)s::text[]))
-        OR (c.relkind = 'v' AND c.relnamespace = to_regnamespace(%(live_schema)s) AND c.relname = ANY(%(names)s::text[]))
-        OR (c.relkind = 'v' AND c.relnamespace = to_regnamespace(%(schema)s) AND c.relname = ANY(%(views)s::text[]))
-    UNION ALL
-    SELECT p.oid, 'pg_catalog.pg_proc'::regclass, p.oid::regprocedure::text
-    FROM pg_catalog.pg_proc AS p
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE n.nspname || '.' || p.proname = ANY(%(functions)s::text[])
-),
-type (oid, name) AS (
-    SELECT unnest(ARRAY[t.oid, t.typarray]), own.name
-    FROM own
-    JOIN pg_catalog.pg_type AS t ON t.typrelid = own.oid
-    WHERE own.class = 'pg_catalog.pg_class'::regclass
-),
-needed AS (
-    SELECT class, oid, name FROM own
-    UNION ALL
-    SELECT 'pg_catalog.pg_type'::regclass, oid, name FROM type
-)
-SELECT DISTINCT
-    CASE
-        WHEN w.oid IS NULL THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
-        ELSE pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, w.ev_class, 0)
-    END AS dependent,
-    needed.name AS needs
-FROM needed
-JOIN pg_catalog.pg_depend AS d
-    ON d.refclassid = needed.class AND d.refobjid = needed.oid AND d.deptype = 'n'
-LEFT JOIN pg_catalog.pg_rewrite AS w
-    ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND w.oid = d.objid
-WHERE NOT EXISTS (
-    SELECT FROM own
-    WHERE own.class = 'pg_catalog.pg_class'::regclass AND own.oid = coalesce(w.ev_class, d.objid)
-        AND (w.oid IS NOT NULL OR d.classid = own.class)
-)
-ORDER BY 1, 2

@@ -1,6 +1,11 @@
+-- Refresh: lock a segment, count and reconcile its members, and record the outcome.
+
+
 -- name: try_lock_segment
--- Runs before a refresh; does not wait; held to the end of the transaction. Whether it was had, and whether
--- another session changes the schema, asked after it: a lock that can be had is given back at once.
+-- Runs before a refresh. Takes the segment's lock until the end of the transaction, unless another
+-- session holds it; never waits. Returns whether it was taken and, asked after that, whether
+-- another session is changing the schema: if the second lock can be taken, no session is, and the
+-- lock is released at once.
 SELECT
     pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(%(key)s, 0)) AS locked,
     CASE
@@ -11,13 +16,14 @@ SELECT
 
 
 -- name: count_members
--- Runs after a refresh; AccessShare on the members.
+-- Runs after a refresh. Takes AccessShare on the members.
 SELECT count(*) FROM {view}
 
 
 -- name: select_counters
--- Runs right before and right after a REFRESH CONCURRENTLY; locks nothing. The rows this transaction
--- has inserted and deleted so far: the difference of two readings is exact, without any scan.
+-- Runs right before and right after a REFRESH CONCURRENTLY. Locks nothing. Returns how many rows
+-- this transaction has inserted and deleted so far. The difference of two readings is exact, and
+-- needs no scan.
 SELECT
     pg_catalog.pg_stat_get_xact_tuples_inserted(%(view)s::regclass) AS inserted,
     pg_catalog.pg_stat_get_xact_tuples_deleted(%(view)s::regclass) AS deleted,
@@ -25,12 +31,13 @@ SELECT
 
 
 -- name: reconcile_membership
--- Runs in the transaction of a refresh, after it; row locks on what changes alone. Both sides come
--- sorted out of an index, so this is one merge join, whatever the size of the whole table is. Who
--- was deleted since the refresh has looked at the users has no membership any more, and gets none. Who
--- has left is found by index and deleted by place, whatever the planner knows of a new segment.
+-- Runs after a refresh, in its transaction. Takes row locks only on the rows that change. Both
+-- sides come sorted from an index, so this is one merge join, whatever the size of the whole table
+-- is. A user who was deleted after the refresh read the table of users has no membership any more,
+-- and gets none. Memberships that end are looked up by index and deleted by ctid, so the plan does
+-- not depend on statistics, which a new segment does not have.
 WITH change AS MATERIALIZED (
-    SELECT v.user_id AS entered, m.user_id AS gone
+    SELECT v.user_id AS entering, m.user_id AS leaving
     FROM {view} AS v
     FULL JOIN (SELECT user_id FROM {membership} WHERE segment_id = %(segment)s) AS m
         ON m.user_id = v.user_id
@@ -42,24 +49,25 @@ deleted AS (
         SELECT m.ctid
         FROM change
         CROSS JOIN LATERAL (
-            SELECT ctid FROM {membership} WHERE segment_id = %(segment)s AND user_id = change.gone OFFSET 0
+            SELECT ctid FROM {membership} WHERE segment_id = %(segment)s AND user_id = change.leaving OFFSET 0
         ) AS m
     ))
     RETURNING 1
 ),
 inserted AS (
     INSERT INTO {membership} (user_id, segment_id, entered_at)
-    SELECT entered, %(segment)s, pg_catalog.now() FROM change
-    WHERE entered IN (SELECT {key} FROM {users})
+    SELECT entering, %(segment)s, pg_catalog.now() FROM change
+    WHERE entering IN (SELECT {key} FROM {users})
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM inserted) AS entered, (SELECT count(*) FROM deleted) AS gone
+SELECT (SELECT count(*) FROM inserted) AS entered, (SELECT count(*) FROM deleted) AS left
 
 
 -- name: record_refresh
--- Runs at the end of a refresh, or after one that failed; row lock on the segment. Stores what came of
--- it, forgets history that is older than it is kept, and tells who listens, at the commit; with that,
--- the statistics have what was written, for select_trace.sql.
+-- Runs at the end of a refresh, or after one that failed. Takes a row lock on the segment. Stores
+-- the outcome, deletes history that is older than SEGMENTS_HISTORY_DAYS, and notifies listeners at
+-- the commit. The session also reports its writes to the statistics then, which select_read_digest
+-- reads.
 WITH state AS (
     UPDATE {segment}
     SET
@@ -73,7 +81,7 @@ WITH state AS (
     WHERE id = %(segment)s
     RETURNING {state}
 ),
-forgotten AS (
+expired AS (
     DELETE FROM {refresh}
     WHERE segment_id = %(segment)s AND started_at < %(started_at)s - %(history)s
 ),
@@ -92,7 +100,8 @@ FROM state
 
 
 -- name: select_due
--- Runs for refresh_segments --due and --watch; AccessShare on the segments. When each is due, if ever.
+-- Runs for refresh_segments --due and --watch, and for the admin. Takes AccessShare on the
+-- segments. Returns when each of them is due; NULL means never.
 SELECT s.id, {due} AS due
 FROM {segment} AS s
 WHERE s.id = ANY(%(segments)s)
@@ -100,5 +109,5 @@ ORDER BY due
 
 
 -- name: select_clock
--- Runs when a refresh is enqueued, or its schedule is asked for; locks nothing. The server's time.
+-- Runs when a refresh is enqueued. Locks nothing. Returns the server's time.
 SELECT pg_catalog.clock_timestamp()

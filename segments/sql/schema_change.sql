@@ -1,6 +1,10 @@
+-- Schema changes: hold back refreshes, detach live views, and find what has changed since.
+
+
 -- name: lock_schema_change
--- Runs before migrations; waits up to lock_timeout for another migration. Held by the session, and
--- so gone with it, however it ends. Refreshes of other sessions stand aside meanwhile.
+-- Runs before migrations. Waits up to lock_timeout for another migration. The session holds the
+-- lock, so it is released when the session ends, however that happens. Refreshes of other sessions
+-- stand aside meanwhile.
 SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended(%(key)s, 0))
 WHERE NOT EXISTS (
     SELECT FROM pg_catalog.pg_locks AS l
@@ -10,7 +14,8 @@ WHERE NOT EXISTS (
 
 
 -- name: unlock_schema_change
--- Runs when migrations are over, and before a sync; gives back what this session has, if it has it.
+-- Runs when migrations are over, and before a sync. Releases the lock of lock_schema_change if
+-- this session holds it.
 SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended(%(key)s, 0))
 FROM pg_catalog.pg_locks AS l
 WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid() AND l.objsubid = 1
@@ -18,8 +23,9 @@ WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid() AND l.objs
 
 
 -- name: select_schema_change
--- Runs when a segment's lock has been taken; does not wait and keeps nothing. Whether another session
--- changes the schema: a lock that can be had is given back in the same statement.
+-- Runs while a segment's lock is held. Never waits, and keeps no lock. Returns whether another
+-- session is changing the schema: a lock that can be taken shows that nobody is, and is released
+-- in the same statement.
 SELECT CASE
     WHEN pg_catalog.pg_try_advisory_lock_shared(pg_catalog.hashtextextended(%(key)s, 0))
         THEN NOT pg_catalog.pg_advisory_unlock_shared(pg_catalog.hashtextextended(%(key)s, 0))
@@ -28,18 +34,19 @@ END
 
 
 -- name: detach_live_view
--- Runs before migrations and for detach_segments; AccessExclusive on the live view: waits for its
--- readers and for a running refresh. Frees the tables of its definition for any change.
+-- Runs before migrations and for detach_segments. Takes AccessExclusive on the live view, so it
+-- waits for readers of the view and for a running refresh. Afterwards, the tables of the
+-- definition may be changed in any way.
 CREATE OR REPLACE VIEW {view} AS
 SELECT d AS user_id FROM {function}({slug}, NULL::{key_type}) AS d
 
 
 -- name: select_changes
--- Runs when a detached definition does not compile any more; locks nothing. What has become of the
--- tables and columns that it used to read.
+-- Runs when the definition of a detached segment no longer compiles. Locks nothing. Returns what
+-- became of the tables and columns that its live view used to read.
 WITH old AS (
     SELECT * FROM pg_catalog.jsonb_to_recordset(%(reads)s::jsonb)
-        AS given (id bigint, number integer, relation text, name text)
+        AS reference (id bigint, number integer, relation text, name text)
 ),
 change (relation, number, words) AS (
     SELECT DISTINCT old.relation, 0, CASE
@@ -61,7 +68,7 @@ SELECT words FROM change ORDER BY relation, number
 
 
 -- name: select_identity
--- Runs at migrate; locks nothing. Which database this is; the same by whatever way one has come to it.
+-- Runs at migrate. Locks nothing. Identifies this database, whatever connection leads to it.
 SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_postmaster_start_time(), d.oid, d.datname)
 FROM pg_catalog.pg_database AS d
 WHERE d.datname = pg_catalog.current_database()

@@ -1,5 +1,9 @@
+-- Segments: create, replace, comment, rename and drop the two views of one.
+
+
 -- name: select_views
--- Runs whenever views are compared with what they should be; locks nothing.
+-- Runs whenever the views of segments are compared with their rows. Locks nothing. Returns the
+-- views in both schemas by name, or those of one name, and what is known of them.
 SELECT
     coalesce(members.relname, live.relname)::text AS name,
     live.oid AS live,
@@ -38,55 +42,60 @@ ORDER BY 1
 
 
 -- name: replace_live_view
--- Runs when a definition has changed; AccessExclusive on the live view: waits for its readers and
--- for a running refresh. The members, their OID, GRANTs and dependents are not touched.
+-- Runs when a segment is created or its definition has changed. Takes AccessExclusive on the live
+-- view, so it waits for readers of the view and for a running refresh. The members, their OID,
+-- GRANTs and dependents are not touched.
 CREATE OR REPLACE VIEW {view} AS
 {definition}
 
 
 -- name: create_members_view
--- Runs when a segment is created; locks nothing that exists. Sorted, as REFRESH CONCURRENTLY finds
--- duplicates with a merge join: on sorted rows that takes a quarter of the time.
+-- Runs when a segment is created. Locks nothing that exists. The members are sorted because
+-- REFRESH CONCURRENTLY finds duplicates with a merge join, which takes a quarter of the time on
+-- sorted rows.
 CREATE MATERIALIZED VIEW {view} AS
 SELECT user_id FROM {live} ORDER BY user_id
 WITH NO DATA
 
 
 -- name: create_members_index
--- Runs when a segment is created, or has lost its index; Share lock on the members for its run.
+-- Runs when a segment is created or has lost its index. Takes Share on the members while it runs.
 CREATE UNIQUE INDEX ON {view} (user_id)
 
 
 -- name: comment_live_view
--- Runs when a live view was replaced or renamed; ShareUpdateExclusive on it.
+-- Runs when a live view was replaced, detached or renamed. Takes ShareUpdateExclusive on it.
 COMMENT ON VIEW {view} IS {comment}
 
 
 -- name: comment_members_view
--- Runs when a segment is created, renamed or described anew; ShareUpdateExclusive on its members.
+-- Runs when a segment is created, renamed or described differently. Takes ShareUpdateExclusive on
+-- its members.
 COMMENT ON MATERIALIZED VIEW {view} IS {comment}
 
 
 -- name: comment_column
--- Runs when a segment is created, and at sync; ShareUpdateExclusive on the view.
+-- Runs when a segment is created, and at sync. Takes ShareUpdateExclusive on the view.
 COMMENT ON COLUMN {column} IS {comment}
 
 
 -- name: rename_live_view
--- Runs when a slug has changed; AccessExclusive on the live view for an instant.
+-- Runs when a slug has changed. Takes AccessExclusive on the live view for an instant.
 ALTER VIEW {view} RENAME TO {name}
 
 
 -- name: rename_members_view
--- Runs when a slug has changed; AccessExclusive on the members for an instant.
+-- Runs when a slug has changed. Takes AccessExclusive on the members for an instant.
 ALTER MATERIALIZED VIEW {view} RENAME TO {name}
 
 
 -- name: drop_members_view
--- Runs when a segment is deleted; AccessExclusive on its members. Refused while others read them.
+-- Runs when a segment is deleted. Takes AccessExclusive on its members. Postgres refuses while
+-- anything else reads them.
 DROP MATERIALIZED VIEW IF EXISTS {view}
 
 
 -- name: drop_live_view
--- Runs when a segment is deleted; AccessExclusive on the live view. Refused while others read it.
+-- Runs when a segment is deleted. Takes AccessExclusive on the live view. Postgres refuses while
+-- anything else reads it.
 DROP VIEW IF EXISTS {view}

@@ -1,30 +1,35 @@
+-- What all segments share: two schemas, the views over all segments, and the functions.
+
+
 -- name: create_schema
--- Runs when the first segment is created or synced; needs CREATE on the database; locks nothing.
+-- Runs when the first segment is created or synced. Needs CREATE on the database. Locks nothing.
 CREATE SCHEMA {schema}
 
 
 -- name: comment_schema
--- Runs when a schema has been created; locks the schema against being dropped.
+-- Runs at sync and when the schema is created. Takes ShareUpdateExclusive on the schema, so nobody
+-- drops it meanwhile.
 COMMENT ON SCHEMA {schema} IS {comment}
 
 
 -- name: select_schema
--- Runs before a schema is used; locks nothing. Not by to_regnamespace, which may answer out of a cache
--- that does not know yet what another session has committed while this one waited for its lock.
+-- Runs before a schema is used. Locks nothing. Reads the catalog itself, since to_regnamespace may
+-- answer from a cache that does not contain what another session has committed while this one
+-- waited for its lock.
 SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s)
 
 
 -- name: select_schema_comment
--- Runs at sync; locks nothing. What a schema says of itself.
+-- Runs at sync. Locks nothing. Returns the comment of a schema.
 SELECT pg_catalog.obj_description(n.oid, 'pg_namespace')
 FROM pg_catalog.pg_namespace AS n
 WHERE n.nspname = %(schema)s
 
 
 -- name: select_missing_shared
--- Runs at sync and before a segment's views are created; locks nothing. What should be there before any
--- segment is, and is not.
-WITH wanted (schema, name, kind) AS (
+-- Runs at sync and before a segment's views are created. Locks nothing. Returns what all segments
+-- share and does not exist.
+WITH item (schema, name, kind) AS (
     SELECT %(schema)s, unnest(%(views)s::text[]), 'view'
     UNION ALL
     SELECT %(schema)s, unnest(%(functions)s::text[]), 'function'
@@ -32,15 +37,15 @@ WITH wanted (schema, name, kind) AS (
     SELECT %(live_schema)s, unnest(%(live_functions)s::text[]), 'function'
 )
 SELECT schema || '.' || name || CASE kind WHEN 'function' THEN '()' ELSE '' END AS name
-FROM wanted
+FROM item
 WHERE NOT EXISTS (
     SELECT FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE kind = 'view' AND n.nspname = wanted.schema AND c.relname = wanted.name
+    WHERE kind = 'view' AND n.nspname = item.schema AND c.relname = item.name
 ) AND NOT EXISTS (
     SELECT FROM pg_catalog.pg_proc AS p
     JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE kind = 'function' AND n.nspname = wanted.schema AND p.proname = wanted.name
+    WHERE kind = 'function' AND n.nspname = item.schema AND p.proname = item.name
 )
 UNION ALL
 SELECT %(live_schema)s WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = %(live_schema)s)
@@ -48,40 +53,34 @@ ORDER BY 1
 
 
 -- name: drop_shared_view
--- Runs when the key of the user model has another type, since that of a view's column cannot change;
--- AccessExclusive on the view. Refused while others read it.
+-- Runs for drop_segments, and when the key of the user model has another type: that of a view's
+-- column cannot change. Takes AccessExclusive on the view. Postgres refuses while anything else
+-- reads it.
 DROP VIEW IF EXISTS {view}
 
 
 -- name: drop_function
--- Runs for drop_segments, and where the key of the user model has another type; AccessExclusive on the function. Refused while others use it.
+-- Runs for drop_segments, and when the key of the user model has another type. Takes
+-- AccessExclusive on the function. Postgres refuses while anything else uses it.
 DROP FUNCTION IF EXISTS {function} {arguments}
 
 
 -- name: drop_schema
--- Runs for drop_segments; AccessExclusive on the schema. Refused while anything is in it.
+-- Runs for drop_segments. Takes AccessExclusive on the schema. Postgres refuses while it contains
+-- anything.
 DROP SCHEMA IF EXISTS {schema}
 
 
--- name: select_contents
--- Runs at the end of drop_segments; locks nothing. What is in a schema, so that it is not dropped, but for
--- what goes along with something else in there.
-SELECT pg_catalog.pg_describe_object(d.classid, d.objid, 0) AS what
-FROM pg_catalog.pg_depend AS d
-WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = to_regnamespace(%(schema)s)::oid
-    AND d.deptype = 'n'
-ORDER BY 1
-
-
 -- name: grant_execute
--- Runs at sync and when the schema is created; locks nothing. That is Postgres' own default, which hardened
--- databases change; who may call the function is told by who may use its schema.
+-- Runs at sync and when the schema is created. Locks nothing. This is Postgres' own default, which
+-- hardened databases change. The privileges on the schema decide who may call the function.
 GRANT EXECUTE ON FUNCTION {function} {arguments} TO PUBLIC
 
 
 -- name: select_path
--- Runs at sync and when the schema is created; locks nothing. The schemas in which this session looks names up,
--- where to read a table runs functions that the project has written: those of its policies, or of a view.
+-- Runs at sync and when the schema is created. Locks nothing. Returns the schemas in which this
+-- session looks up names, if reading the table runs functions of the project: those in its
+-- policies, or in a view.
 SELECT schema::text
 FROM unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS path (schema, place)
 WHERE schema !~ '^pg_temp' AND NOT EXISTS (
@@ -97,22 +96,24 @@ SET search_path = {schemas}, pg_temp
 
 
 -- name: select_key_type
--- Runs before the view over all memberships is replaced or detached; locks nothing.
+-- Runs before the view over all memberships is replaced or detached. Locks nothing. Returns the
+-- type of the user ids in it.
 SELECT pg_catalog.format_type(a.atttypid, a.atttypmod)
 FROM pg_catalog.pg_attribute AS a
 WHERE a.attrelid = to_regclass(%(view)s) AND a.attname = 'user_id'
 
 
 -- name: detach_membership_view
--- Runs before a migration that changes the key of the user model; AccessExclusive on the view.
+-- Runs before a migration that changes the key of the user model. Takes AccessExclusive on the
+-- view.
 CREATE OR REPLACE VIEW {view} AS
 SELECT d AS user_id, NULL::bigint AS segment_id, NULL::varchar(63) AS slug, NULL::timestamptz AS entered_at
 FROM {function}('membership', NULL::{key_type}) AS d
 
 
 -- name: replace_membership_view
--- Runs at sync and when the schema is created; AccessExclusive on the view for an instant.
--- Columns may only ever be appended.
+-- Runs at sync and when the schema is created. Takes AccessExclusive on the view for an instant.
+-- Columns may only be appended.
 CREATE OR REPLACE VIEW {view} AS
 SELECT m.user_id::{key_type} AS user_id, m.segment_id, s.slug, m.entered_at
 FROM {membership} AS m
@@ -120,8 +121,8 @@ JOIN {segment} AS s ON s.id = m.segment_id
 
 
 -- name: replace_catalog_view
--- Runs at sync and when the schema is created; AccessExclusive on the view for an instant.
--- Columns may only ever be appended.
+-- Runs at sync and when the schema is created. Takes AccessExclusive on the view for an instant.
+-- Columns may only be appended.
 CREATE OR REPLACE VIEW {view} AS
 SELECT
     s.id AS segment_id,
@@ -149,11 +150,12 @@ LEFT JOIN LATERAL (
 
 
 -- name: due_of_segment
--- Part of what asks which segments are due. When its interval has passed since the last attempt, or a
--- part of it between nine and ten tenths that is a segment's own, so that many with one interval do not
--- start together. After a failure the interval, doubled with each further one, up to a day. At once
--- when there was no attempt, or the definition has changed since. Never without an interval. One that leads
--- out of the calendar would be an error for all segments, and so counts as a century.
+-- Part of the statements that ask when a segment is due. It is due when its interval has passed
+-- since the last attempt, less up to a tenth: each segment has a fraction of its own, so that
+-- segments of one interval do not start together. After a failure, the wait is the interval,
+-- doubled with each further failure, up to a day. A segment is due at once if it has no attempt,
+-- or its definition has changed since. Without an interval it is never due. An interval that leads
+-- beyond the calendar would be an error for all segments, so it counts as a century.
 CASE WHEN coalesce(s.refresh_every, {every}) IS NOT NULL THEN coalesce(
     s.attempted_at + CASE
         WHEN s.failures = 0
@@ -169,26 +171,30 @@ CASE WHEN coalesce(s.refresh_every, {every}) IS NOT NULL THEN coalesce(
 
 
 -- name: replace_detached_function
--- Runs at sync and when the schema is created; locks nothing. What a live view reads while it is
--- detached: a volatile function, since the planner answers for others without calling them. EXECUTE
--- stays with PUBLIC, so that whoever reads the view gets the message.
+-- Runs at sync and when the schema is created. Locks nothing. A live view reads this function
+-- while it is detached. The function is volatile because the planner may answer for any other
+-- without calling it. PUBLIC keeps EXECUTE, so everyone who reads the view gets the message.
 CREATE OR REPLACE FUNCTION {function} (slug text, key anyelement) RETURNS SETOF anyelement
 LANGUAGE plpgsql VOLATILE SET search_path = '' AS $body$
 BEGIN
     RAISE EXCEPTION 'segment "%" is detached from its tables', slug
     USING ERRCODE = 'object_not_in_prerequisite_state',
-        HINT = 'A schema change is under way or was cut short. Members and checks of the last refresh go on. '
+        HINT = 'A schema change is running or was interrupted. Members and checks at the last refresh still work. '
             'When the change is over, this attaches it: manage.py sync_segments';
 END
 $body$
 
 
 -- name: replace_is_user_function
--- Runs at sync and when the schema is created; locks nothing. Whether there is a user of this key. A function,
--- of which each session keeps the plan: to plan a sub-select in its place takes longer than all of a check. With
--- the rights of the owner, as who may read members need not be one who may read users. All in it is named in
--- full instead of by a search_path of its own, which would cost as much as the probe. It has one only where
--- the table runs functions of the project, which would do what a caller has put in the way of their names.
+-- Runs at sync and when the schema is created. Locks nothing. Returns whether there is a user of
+-- this key.
+--
+-- It is a function because each session keeps its plan: planning a sub-select in its place takes
+-- longer than a whole check. It has the privileges of its owner because a role that may read
+-- members need not be allowed to read users. Its body names everything in full, since a
+-- search_path of its own would cost as much as the probe. It has a search_path only if reading the
+-- table runs functions of the project: in those, a caller could put other objects in place of the
+-- ones that they name.
 CREATE OR REPLACE FUNCTION {function} (id {key_type}) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER {path} AS $body$
 BEGIN
@@ -199,9 +205,10 @@ $body$
 
 
 -- name: replace_is_member_function
--- Runs at sync and when the schema is created; locks nothing. True or false as of the last refresh;
--- NULL where no segment of that slug has been populated. A function, since only dynamic SQL can ask
--- whether a materialized view is populated and read it in one round trip.
+-- Runs at sync and when the schema is created. Locks nothing. Returns whether a user was in a
+-- segment at its last refresh; NULL if no segment of that slug is populated. It is a function
+-- because only dynamic SQL can ask whether a materialized view is populated and read it in one
+-- round trip.
 CREATE OR REPLACE FUNCTION {function} (slug text, id anyelement) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = '' AS $body$
 DECLARE
@@ -224,10 +231,13 @@ $body$
 
 
 -- name: replace_is_live_member_function
--- Runs at sync and when the schema is created; locks nothing. Whether a user is in a segment now: the
--- definition is evaluated with the rights of the views' owner, which it cannot give up in here; the
--- settings that it changes are undone with the block. Of one type, since the cast of another, which may be
--- the caller's own, would have those rights as well.
+-- Runs at sync and when the schema is created. Locks nothing. Returns whether a user is currently
+-- in a segment.
+--
+-- The definition is evaluated with the privileges of the views' owner, which it cannot give up in
+-- here. The error at the end of the block undoes the settings that it changes. The key has one
+-- type only: a cast from another type, which may be the caller's own, would run with those
+-- privileges as well.
 CREATE OR REPLACE FUNCTION {function} (slug text, id {key_type}) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $body$
 DECLARE
@@ -243,8 +253,8 @@ $body$
 
 
 -- name: replace_live_members_function
--- Runs at sync and when the schema is created; locks nothing. Who is in a segment now, as
--- replace_is_live_member_function.sql.
+-- Runs at sync and when the schema is created. Locks nothing. Returns the users who are currently
+-- in a segment, with the same precautions as replace_is_live_member_function.
 CREATE OR REPLACE FUNCTION {function} (slug text) RETURNS SETOF {key_type}
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $body$
 BEGIN
@@ -257,7 +267,8 @@ $body$
 
 
 -- name: select_relation
--- Runs for segments_grants, at sync and when the schema is created; locks nothing. Where a table is, and its columns.
+-- Runs for grant_segments, at sync, and when the schema is created. Locks nothing. Returns the
+-- schema, the name and the columns of a table.
 SELECT n.nspname::text AS schema, c.relname::text AS name, ARRAY(
     SELECT a.attname::text FROM pg_catalog.pg_attribute AS a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -269,5 +280,5 @@ WHERE c.oid = to_regclass(%(name)s)
 
 
 -- name: kind_of_segment
--- Part of the catalog: the word for one kind of definition.
+-- Part of the catalog: one kind of definition, and its word.
 WHEN s.{column} <> '' THEN {word}

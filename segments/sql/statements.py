@@ -8,7 +8,7 @@ below that says when the statement runs and what it locks.
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 from psycopg import sql
 
@@ -41,7 +41,4 @@ def _statements() -> dict[str, LiteralString]:
             _, *sections = NAME.split(file.read_text(encoding="utf-8"))
             for name, text in zip(sections[::3], sections[2::3], strict=True):
                 texts[name] = text.strip("\n")
-    return {
-        name: cast(LiteralString, PART.sub(lambda part: texts[part[1]], text))
-        for name, text in texts.items()
-    }
+    return {name: PART.sub(lambda part: texts[part[1]], text) for name, text in texts.items()}

@@ -1,20 +1,26 @@
+-- Trials: views that validate, preview or price a definition, and are always rolled back.
+
+
 -- name: create_trial_view
--- Runs when a definition is validated or planned, in a transaction that is rolled back; evaluates nothing yet.
+-- Runs when a definition is validated, previewed or priced, in a transaction that is rolled back.
+-- Evaluates nothing yet.
 CREATE MATERIALIZED VIEW {view} AS
 {definition}
 WITH NO DATA
 
 
 -- name: populate_trial_view
--- Runs when a definition is validated or planned, in a transaction that is rolled back; evaluates it once, as
--- the views' owner and in Postgres' security-restricted operation, like a refresh.
+-- Runs when a definition is validated, previewed or priced, in a transaction that is rolled back.
+-- Evaluates it once, as the views' owner and in Postgres' security-restricted operation, like a
+-- refresh.
 REFRESH MATERIALIZED VIEW {view}
 
 
 -- name: create_planner
--- Runs when a definition is priced, in a savepoint that is rolled back; locks nothing. EXPLAIN as a
--- function, for a materialized view to call: planning calls stable functions, and there they run as the
--- views' owner and in Postgres' security-restricted operation.
+-- Runs when a definition is priced, in a savepoint that is rolled back. Locks nothing. The
+-- function makes EXPLAIN available to a materialized view: planning calls the stable functions of
+-- a definition, and there they run as the views' owner and in Postgres' security-restricted
+-- operation.
 CREATE FUNCTION {function}() RETURNS text LANGUAGE plpgsql AS $body$
 DECLARE
     plan json;
@@ -31,61 +37,64 @@ EXPLAIN (FORMAT JSON) TABLE {view}
 
 
 -- name: call_planner
--- Part of the view that create_trial_view.sql makes to price a definition.
+-- Part of the view that create_trial_view creates to price a definition.
 SELECT {function}() AS plan
 
 
 -- name: select_plan
--- Runs when a definition is priced; AccessShare on the view that holds its plan.
+-- Runs when a definition is priced. Takes AccessShare on the view that holds its plan.
 SELECT plan FROM {view}
 
 
 -- name: select_sample
--- Runs for a preview; AccessShare on the view that it has made.
+-- Runs for a preview. Takes AccessShare on the trial view.
 SELECT user_id FROM {view} ORDER BY user_id LIMIT %(limit)s
 
 
 -- name: set_statement_timeout
--- Runs before a preview evaluates a definition; locks nothing. Until the savepoint is rolled back.
+-- Runs before a preview evaluates a definition. Locks nothing. The timeout lasts until the preview
+-- is rolled back.
 SELECT pg_catalog.set_config('statement_timeout', %(milliseconds)s, true)
 
 
 -- name: describe_view
--- Parsed, and never run, to let Postgres find a view that reads itself.
+-- Parsed but never run, so that Postgres finds a view that reads itself.
 TABLE {view}
 
 
 -- name: select_whole_tables
--- Runs for a preview; locks nothing. The tables of two columns or more of which all columns are given.
+-- Runs for a preview. Locks nothing. Returns the tables of which a definition selects all columns,
+-- if they have two or more.
 SELECT a.attrelid::regclass::text
 FROM pg_catalog.pg_attribute AS a
 LEFT JOIN (
-    SELECT DISTINCT * FROM unnest(%(tables)s::oid[], %(numbers)s::integer[]) AS g (relation, number)
-) AS given ON given.relation = a.attrelid AND given.number = a.attnum
+    SELECT DISTINCT * FROM unnest(%(tables)s::oid[], %(numbers)s::integer[]) AS s (relation, number)
+) AS selected ON selected.relation = a.attrelid AND selected.number = a.attnum
 WHERE a.attrelid = ANY(%(tables)s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 GROUP BY a.attrelid
-HAVING count(*) > 1 AND count(*) = count(given.number)
+HAVING count(*) > 1 AND count(*) = count(selected.number)
 ORDER BY 1
 
 
 -- name: select_opaque_functions
--- Runs for a preview; locks nothing. The functions that a live view calls, itself or through other
--- views, of which its query does not tell what they read, and those of Postgres that are volatile.
+-- Runs for a preview. Locks nothing. Returns the functions that a live view calls, directly or
+-- through other views, and whose bodies hide what they read; and the volatile functions of
+-- Postgres.
 WITH RECURSIVE {reads},
 {calls},
-found AS (
+opaque AS (
     SELECT function.name, p.oid < 16384 AND p.proname NOT LIKE '%%\_to\_xml%%' AS of_postgres
     FROM function
     JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
     JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
     WHERE CASE
         WHEN p.oid < 16384 THEN p.provolatile = 'v' OR p.proname LIKE '%%\_to\_xml%%'
-        -- Immutable ones in C are those of extensions, which look at no tables.
+        -- Immutable functions in C belong to extensions, and read no tables.
         ELSE l.lanname NOT IN ('c', 'internal') OR p.provolatile <> 'i'
     END
 )
--- Postgres names the schema of those that there are several of.
+-- Postgres adds the schema to names that several functions have.
 SELECT pg_catalog.regexp_replace(name::regproc::text, '^pg_catalog\.', '') AS name, bool_and(of_postgres) AS of_postgres
-FROM found
+FROM opaque
 GROUP BY 1
 ORDER BY 1

@@ -1,6 +1,10 @@
+-- Unchanged: whether anything that a segment reads was written since its last refresh.
+
+
 -- name: reads_of_segment
--- Part of what asks what a live view reads, directly and through other views, partitions included. OFFSET 0
--- keeps each look-up one by index, whatever the size of the catalog.
+-- Part of the statements that ask what a live view reads, directly and through other views,
+-- partitions included. OFFSET 0 makes each lookup use an index, whatever the size of the catalog
+-- is.
 relation (oid, kind) AS (
     SELECT c.oid, c.relkind FROM pg_catalog.pg_class AS c WHERE c.oid = {live}::regclass
     UNION
@@ -30,43 +34,44 @@ rule AS (
 
 
 -- name: calls_of_segment
--- Part of what asks which functions a live view calls, itself or through the other views that it reads. Those
--- that do the work of an aggregate go by its name.
-called AS (
-    SELECT DISTINCT found[1]::oid AS oid
+-- Part of the statements that ask which functions a live view calls, directly or through the other
+-- views that it reads. The functions that do the work of an aggregate go by the aggregate's name.
+direct_call AS (
+    SELECT DISTINCT capture[1]::oid AS oid
     FROM rule
     CROSS JOIN pg_catalog.regexp_matches(
         tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid|hashfuncid|negfuncid|startInRangeFunc|endInRangeFunc) (\d+)', 'g'
-    ) AS found
+    ) AS capture
 ),
 function (oid, name) AS (
-    SELECT oid, oid FROM called
+    SELECT oid, oid FROM direct_call
     UNION ALL
-    SELECT step, called.oid
-    FROM called
-    JOIN pg_catalog.pg_aggregate AS a ON a.aggfnoid = called.oid
+    SELECT step, direct_call.oid
+    FROM direct_call
+    JOIN pg_catalog.pg_aggregate AS a ON a.aggfnoid = direct_call.oid
     CROSS JOIN unnest(ARRAY[a.aggtransfn::oid, a.aggfinalfn::oid]) AS step
 )
 
 
 -- name: report_writes
--- Runs before a refresh starts on another connection; locks nothing. At the end of this statement the session
--- reports to the statistics what it has written until the moment that this returns.
+-- Runs before a refresh starts on another connection. Locks nothing. At the end of this statement,
+-- the session reports to the statistics what it has written up to the moment that is returned.
 SELECT pg_catalog.pg_backend_pid() AS pid, pg_catalog.clock_timestamp() AS reported_at, pg_catalog.pg_stat_force_next_flush()
 
 
 -- name: clear_statistics
--- Runs before select_read_digest.sql; locks nothing. Lets this transaction see the statistics of now, and not
--- those that it has looked at before.
+-- Runs before select_read_digest. Locks nothing. Lets this transaction see the current statistics
+-- instead of those that it has looked at before.
 SELECT pg_catalog.pg_stat_clear_snapshot()
 
 
 -- name: select_hidden
--- Runs right before a REFRESH; locks nothing. Whether a live view may change its rows without a trace
--- that select_read_digest.sql would show: through time, randomness, settings or functions, of which all but
--- the immutable ones of Postgres itself count (what others read is hidden in their bodies); or because it
--- reads what is not counted: foreign tables, the catalog, rows by a policy, columns computed on each
--- read, and anything on a Citus cluster, whose coordinator counts no rows.
+-- Runs right before a REFRESH. Locks nothing. Returns whether the rows of a live view may change
+-- while select_read_digest returns the same. They may if the view depends on time, randomness,
+-- settings, or any functions except the immutable ones of Postgres itself, since the bodies of
+-- others hide what they read. They may also if it reads what is not counted: foreign tables, the
+-- catalog, rows behind a policy, columns that are computed on each read, and anything on a Citus
+-- cluster, whose coordinator counts no rows.
 WITH RECURSIVE {reads},
 {calls}
 SELECT
@@ -87,13 +92,13 @@ SELECT
         SELECT FROM rule
         WHERE tree ~ '\{{(SQLVALUEFUNCTION|NEXTVALUEEXPR|TABLESAMPLECLAUSE|TABLEFUNC|ROWCOMPAREEXPR|XMLEXPR|JSON[A-Z]*EXPR) '
             OR tree ~ ':varattno -'
-            -- What is pinned, as the catalog is, has no rows in pg_depend.
+            -- The catalog is pinned, and pg_depend has no rows for pinned objects.
             OR EXISTS (
                 SELECT FROM pg_catalog.regexp_matches(tree, ':relid (\d+)', 'g') AS r WHERE r[1]::bigint BETWEEN 1 AND 16383
             )
     )
     OR EXISTS (
-        -- Values become text and back by the functions of their types, and of nested expressions the type is unknown.
+        -- Casts to and from text call the functions of a value's type. The type of a nested expression is unknown.
         SELECT FROM rule
         CROSS JOIN pg_catalog.regexp_matches(
             tree,
@@ -106,7 +111,7 @@ SELECT
         WHERE p.provolatile IS DISTINCT FROM 'i' OR p.oid >= 16384
     )
     OR EXISTS (
-        -- What this transaction has made or truncated, it may truncate again in place.
+        -- A table that this transaction has created or truncated, it may truncate again in place.
         SELECT FROM pg_catalog.pg_locks AS l
         WHERE l.pid = pg_catalog.pg_backend_pid() AND l.mode = 'AccessExclusiveLock'
             AND l.relation IN (SELECT oid FROM relation WHERE kind IN ('r', 'p'))
@@ -131,14 +136,16 @@ SELECT
 
 
 -- name: select_read_digest
--- Runs right before a REFRESH; locks nothing. What a segment reads, at a moment of the server's clock.
+-- Runs right before a REFRESH. Locks nothing. Returns a digest of what a segment reads, and the
+-- moment of the server's clock just before it.
 SELECT
     pg_catalog.clock_timestamp() AS moment,
     {read_digest}(%(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s) AS digest
 
 
 -- name: select_unchanged
--- Runs before a refresh; locks nothing. Until when nothing was written that a segment reads, if known.
+-- Runs before a refresh. Locks nothing. Returns the moment until which nothing that a segment
+-- reads was written; NULL if that is unknown.
 SELECT {unchanged_until}(
     %(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s,
     %(digest)s, %(since)s, %(lag)s, %(own_pids)s::integer[]
@@ -146,14 +153,20 @@ SELECT {unchanged_until}(
 
 
 -- name: replace_read_digest_function
--- Runs at sync and when the schema is created; locks nothing. What a live view reads, with the number of
--- rows that were ever inserted, updated and deleted there, in one digest; asked right before a REFRESH,
--- and later to see whether another one is needed. TRUNCATE and rewrites show as another relfilenode, a
--- crash and a reset of the statistics as another stats_reset, a replaced view and an altered table as
--- another version of its row in the catalog; members that others have made anew are another relation.
--- What this session has yet to report counts along. Of users of whom the key alone is read, an update
--- within a page (HOT) changes nothing: it changes no indexed column (but where transactions may be
--- prepared, it counts before the update does). A function, so that a session plans this once.
+-- Runs at sync and when the schema is created. Locks nothing. Returns one digest of what a live
+-- view reads, and of the number of rows that were ever inserted, updated and deleted there. It is
+-- computed right before a REFRESH, and later again to find out whether another REFRESH is needed.
+--
+-- The digest also changes after a TRUNCATE or a rewrite (another relfilenode), after a crash or a
+-- reset of the statistics (another stats_reset), when a view is replaced or a table altered
+-- (another version of its row in the catalog), and when others have recreated the members (another
+-- OID). Writes that this session has yet to report are included.
+--
+-- If only the key of users is read, an update within a page (HOT) does not count, since it changes
+-- no indexed column. This rule is off where transactions may be prepared: there, it counts as HOT
+-- before it counts as an update.
+--
+-- It is a function so that each session plans this once.
 CREATE OR REPLACE FUNCTION {function} (
     live_view regclass, members_view regclass, users_table regclass, key_column name
 ) RETURNS text
@@ -161,7 +174,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = '' AS $body$
 BEGIN
     RETURN (
         WITH RECURSIVE {reads},
-        by_key AS (
+        user_reads AS (
             SELECT pg_catalog.current_setting('max_prepared_transactions') = '0'
                 AND NOT EXISTS (SELECT FROM rule WHERE tree LIKE '%:varattno 0 %') AND NOT EXISTS (
                 SELECT FROM rule
@@ -174,7 +187,7 @@ BEGIN
                 WHERE d.refobjsubid <> 0 AND d.refobjsubid <> (
                     SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid = users_table AND attname = key_column
                 )
-            ) AS alone
+            ) AS key_only
         ),
         part (kind, oid, words) AS (
             SELECT 'members', members_view::oid, ''
@@ -198,14 +211,14 @@ BEGIN
                 pg_catalog.pg_stat_get_tuples_updated(relation.oid)
                     + pg_catalog.pg_stat_get_xact_tuples_updated(relation.oid)
                     - CASE
-                        WHEN relation.oid = users_table AND by_key.alone
+                        WHEN relation.oid = users_table AND user_reads.key_only
                             THEN pg_catalog.pg_stat_get_tuples_hot_updated(relation.oid)
                                 + pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation.oid)
                         ELSE 0
                     END
             )
             FROM relation
-            CROSS JOIN by_key
+            CROSS JOIN user_reads
             WHERE relation.kind <> 'v'
             UNION ALL
             SELECT 'server', d.oid, pg_catalog.concat_ws(
@@ -232,30 +245,34 @@ $body$
 
 
 -- name: replace_unchanged_until_function
--- Runs at sync and when the schema is created; locks nothing. Until when nothing was written that a
--- segment reads; NULL where that is not known. Sessions report their writes a while after the commit: at
--- once, if they have not done so within a second; else after ten seconds of idleness; else, when they
--- never rest, after a minute. So what others may have written since the last refresh without having told
--- was committed later than `told`, which cannot be known of sessions that only pg_read_all_stats may look
--- at. Peers report with each commit (pg_stat_force_next_flush). The sessions are looked at before the
--- counters, so that who reports in between is taken for one who has not. Who chains transactions without
--- a pause (AND CHAIN) tells nothing as long as that lasts, which a lag of more than a minute overlooks.
+-- Runs at sync and when the schema is created. Locks nothing. Returns the moment until which
+-- nothing that a segment reads was written; NULL if that is unknown.
+--
+-- Sessions report their writes some time after the commit: at once if they have not reported
+-- within the last second, otherwise after ten seconds of idleness, and after a minute if they are
+-- never idle. So writes that other sessions have not reported yet were committed after
+-- `reported_until`. That moment is unknown if only pg_read_all_stats may look at one of the
+-- sessions. Those in own_pids report with each commit (pg_stat_force_next_flush).
+--
+-- The function looks at the sessions before it looks at the counters, so a session that reports in
+-- between counts as unreported. A session that chains transactions without a pause (AND CHAIN)
+-- reports nothing as long as that lasts, which a lag of more than a minute overlooks.
 CREATE OR REPLACE FUNCTION {function} (
     live_view regclass, members_view regclass, users_table regclass, key_column name,
     last_digest text, since timestamptz, lag interval, own_pids integer[]
 ) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SET search_path = '' AS $body$
 DECLARE
-    asked timestamptz := pg_catalog.clock_timestamp();
-    told timestamptz;
+    checked_at timestamptz := pg_catalog.clock_timestamp();
+    reported_until timestamptz;
 BEGIN
     PERFORM pg_catalog.pg_stat_clear_snapshot();
     SELECT
         CASE
-            WHEN count(*) = 0 THEN asked
+            WHEN count(*) = 0 THEN checked_at
             WHEN bool_and(moment IS NOT NULL) THEN min(moment) - interval '75 seconds'
         END
-    INTO told
+    INTO reported_until
     FROM (
         SELECT
             CASE
@@ -263,14 +280,14 @@ BEGIN
                 WHEN a.backend_type = 'walsender' AND a.query LIKE 'START_REPLICATION%' THEN a.query_start
                 WHEN a.xact_start IS NOT NULL THEN least(a.xact_start, a.query_start)
             END AS moment,
-            -- A message may have several transactions, the later of which start, to themselves, with it.
+            -- One message may contain several transactions; the later ones report its start as theirs.
             CASE
                 WHEN a.state LIKE 'idle%' THEN a.state_change <= since
                 WHEN a.backend_type = 'walsender' AND a.query LIKE 'START_REPLICATION%' THEN a.query_start <= since
                 ELSE a.xact_start < a.query_start AND a.query_start <= since
             END AS before,
             a.state = 'idle' AND a.backend_type IN ('client backend', 'walsender')
-                AND a.state_change < asked - interval '15 seconds' AS rested
+                AND a.state_change < checked_at - interval '15 seconds' AS idle
         FROM pg_catalog.pg_stat_get_activity(NULL) AS a
         WHERE a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
             AND a.pid <> pg_catalog.pg_backend_pid()
@@ -278,11 +295,11 @@ BEGIN
             AND a.usesysid IS NOT NULL
             AND a.backend_type IS DISTINCT FROM 'parallel worker'
     ) AS session
-    WHERE NOT coalesce(before OR rested, false);
-    IF asked >= since AND told >= asked - lag
+    WHERE NOT coalesce(before OR idle, false);
+    IF checked_at >= since AND reported_until >= checked_at - lag
         AND {read_digest}(live_view, members_view, users_table, key_column) = last_digest
     THEN
-        RETURN told;
+        RETURN reported_until;
     END IF;
     RETURN NULL;
 END

@@ -6,6 +6,7 @@ from it, fails with a message. The members are not touched. `views.ensure` attac
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connections
@@ -19,7 +20,24 @@ from segments.pgviews.comments import comment_view
 from segments.rows import segment_rows
 from segments.sql import names, session
 from segments.sql.session import fetch_all, fetch_value, run_ddl
-from segments.sync.steps import StepResult
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step of a detachment, a sync, a removal or a deletion did.
+
+    Attributes:
+        slug: The segment; the name of a view that no segment has; empty for what is shared.
+        what: What differs or was done, in words; empty if there was nothing to do.
+        error: Why it is not known, or could not be done.
+    """
+
+    slug: str
+    what: list[str] = field(default_factory=list)
+    error: SegmentError | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.what) or self.error is not None
 
 
 def detach(slugs: Iterable[str] | None = None, manual: bool = True) -> Iterator[StepResult]:

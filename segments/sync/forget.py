@@ -24,8 +24,8 @@ from segments.rows import (
     write_alias,
 )
 from segments.sql import names
+from segments.sync.detach import StepResult
 from segments.sync.repair import orphans
-from segments.sync.steps import StepResult
 
 if TYPE_CHECKING:
     from segments.models import Segment

@@ -18,9 +18,8 @@ from segments.exceptions import SegmentError, SegmentExecutionError, for_log, tr
 from segments.pgviews import views
 from segments.rows import segment_rows, write_alias
 from segments.sql import owned, session
-from segments.sync.detach import detach, detach_membership
+from segments.sync.detach import StepResult, detach, detach_membership
 from segments.sync.repair import sync
-from segments.sync.steps import StepResult
 from segments.sync.uninstall import drop_shared
 
 logger = logging.getLogger(__name__)

@@ -30,8 +30,7 @@ from segments.rows import (
     store,
 )
 from segments.sql import names, session
-from segments.sync.detach import changes, current_sql
-from segments.sync.steps import StepResult
+from segments.sync.detach import StepResult, changes, current_sql
 
 if TYPE_CHECKING:
     from segments.models import Segment

@@ -19,8 +19,8 @@ from segments.refreshing.order import ordered
 from segments.rows import membership_rows, segment_rows, static_member_rows, write_alias
 from segments.sql import owned, session
 from segments.sql.session import fetch_value, run_ddl
+from segments.sync.detach import StepResult
 from segments.sync.repair import drop_orphans
-from segments.sync.steps import StepResult
 
 DEPENDENT_OBJECTS = "2BP01"
 
@@ -38,7 +38,7 @@ def drop() -> Iterator[StepResult]:
     while True:
         failed, dropped = list[StepResult](), False
         # Views that no segment has may read segments, and segments may read them.
-        steps = chain(drop_orphans(connection, has_rows), _delete(alias) if has_rows else ())
+        steps = chain(_drop_orphans(connection, has_rows), _delete(alias) if has_rows else ())
         for step in steps:
             if step.error:
                 failed.append(step)
@@ -58,35 +58,43 @@ def drop() -> Iterator[StepResult]:
 
 def drop_shared(connection: BaseDatabaseWrapper) -> Iterator[StepResult]:
     """Drop what all segments share, and the schemas unless they hold anything of others."""
+    schemas = (conf.live_schema(), conf.schema())
+    what = "the views and functions that all segments share"
     try:
         with session.transaction(connection.alias, "drop") as opened:
             session.lock_shared(opened)
+            if not any(fetch_value(opened, "select_schema", schema=each) for each in schemas):
+                return
             for view in owned.VIEWS:
                 run_ddl(opened, "drop_shared_view", view=shared.shared_view(view.name))
             for function, arguments in shared.functions(opened):
                 run_ddl(opened, "drop_function", function=function, arguments=arguments)
     except SegmentError as error:
-        yield StepResult("", ["the views and functions that all segments share"], error)
+        yield StepResult("", [what], error)
         return
-    yield StepResult("", ["the views and functions that all segments share"])
-    for schema in (conf.live_schema(), conf.schema()):
+    yield StepResult("", [f"dropped {what}"])
+    for schema in schemas:
         yield from _drop_schema(connection, schema)
+
+
+def _drop_orphans(connection: BaseDatabaseWrapper, has_rows: bool) -> Iterator[StepResult]:
+    """Drop the views that no segment has."""
+    for step in drop_orphans(connection, has_rows):
+        yield _step(step.slug, f"the views {step.slug}, which no segment has", step.error)
 
 
 def _delete(alias: str) -> Iterator[StepResult]:
     """Delete all segments with their views, those that read others first."""
     for segment in reversed(ordered(segment_rows(alias))):
-        slug = segment.slug
+        slug, error = segment.slug, None
         try:
             with translated(SegmentExecutionError, slug):
                 segment.delete(using=alias)
-        except SegmentError as error:
-            yield StepResult(slug, ["the segment"], error)
-        except (ProtectedError, RestrictedError) as error:
-            refused = SegmentExecutionError(str(error.args[0]), slug=slug)
-            yield StepResult(slug, ["the segment"], refused)
-        else:
-            yield StepResult(slug, ["the segment"])
+        except SegmentError as caught:
+            error = caught
+            if isinstance(error.__cause__, ProtectedError | RestrictedError):
+                error.message = str(error.__cause__.args[0])  # Django's words, without the rows.
+        yield _step(slug, f"segment {slug}", error)
 
 
 def _drop_schema(connection: BaseDatabaseWrapper, schema: str) -> Iterator[StepResult]:
@@ -98,12 +106,15 @@ def _drop_schema(connection: BaseDatabaseWrapper, schema: str) -> Iterator[StepR
                 return
             run_ddl(opened, "drop_schema", schema=sql.Identifier(schema))
     except SegmentError as error:
-        if error.sqlstate == DEPENDENT_OBJECTS:
-            _, *held = error.message.split("\n")
-            error = SegmentExecutionError(
-                "\n  ".join([f"kept schema {schema}, which still holds:", *held]),
-                hint="Drop or move that first.",
-            )
-        yield StepResult("", [f"the schema {schema}"], error)
+        if error.sqlstate != DEPENDENT_OBJECTS:
+            yield StepResult("", [f"the schema {schema}"], error)
+            return
+        _, *dependents = error.message.split("\n")
+        yield StepResult("", ["\n  ".join([f"kept {schema}, which others need:", *dependents])])
         return
-    yield StepResult("", [f"the schema {schema}"])
+    yield StepResult("", [f"dropped the schema {schema}"])
+
+
+def _step(slug: str, what: str, error: SegmentError | None) -> StepResult:
+    """Return a step: what was dropped, or what is still there."""
+    return StepResult(slug, [what if error else f"dropped {what}"], error)

@@ -131,7 +131,7 @@ def check_circle(connection: BaseDatabaseWrapper, slug: str, start: str) -> None
 
 def differ(before: "Segment | None", after: "Segment", fields: Iterable[str]) -> bool:
     """Return whether any of the fields has another value than before, or had none."""
-    columns = [after._meta.get_field(field).attname for field in fields]
+    columns = [after._meta.get_field(field).attname for field in fields]  # type: ignore[union-attr]
     return before is None or any(getattr(before, c) != getattr(after, c) for c in columns)
 
 

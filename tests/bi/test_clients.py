@@ -46,7 +46,7 @@ def engine(shop):
 def test_psql__lists_segments_with_their_comments(psql):
     listed = psql(r"\dm+ segments.*").stdout.splitlines()
     assert [line.split(",")[1] for line in listed[1:]] == VIEWS
-    assert 'Members of segment ""vip"" as of its last refresh. Big spenders: Spent 200' in (
+    assert 'Members of segment ""vip"" at its last refresh. Big spenders: Spent 200' in (
         "\n".join(listed)
     )
     views = psql(r"\dv+ segments.*").stdout
@@ -81,7 +81,7 @@ def test_sqlalchemy__finds_views_and_comments(engine):
     columns = inspector.get_columns("catalog", schema="segments")
     assert [column["name"] for column in columns if not column["comment"]] == []
     comment = inspector.get_table_comment("vip", schema="segments")["text"]
-    assert comment.startswith('Members of segment "vip" as of its last refresh. Big spenders')
+    assert comment.startswith('Members of segment "vip" at its last refresh. Big spenders')
 
 
 def test_sqlalchemy__joins_reflected_tables(engine):

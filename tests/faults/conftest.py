@@ -38,7 +38,7 @@ def users(database):
 
 @pytest.fixture
 def old(users):
-    """The members of the segment as of its last refresh."""
+    """The members of the segment at its last refresh."""
     return {user.pk for user in users[::2]}
 
 

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segments.exceptions import SegmentDefinitionError, SegmentError, SegmentExecutionError
-from segments.saving import try_definition
 from segments.models import Segment
+from segments.saving import try_definition
 from tests.conftest import USERS
 from tests.gate.positions import ALLOWED_CALL, DEFINITIONS, EXPRESSIONS, ORDERS, REFUSED_CALLS
 
@@ -187,14 +187,14 @@ def test_gate__compiles_what_it_takes_within_its_wrapper(vip, query):
     """What Postgres makes of the whole names the same column, once, and one SELECT."""
     from django.db import connection
 
-    from segments.definition.select import Source, compile_definition, describe
+    from segments.definition.select import Definition, compile_definition, describe
 
     @settings(max_examples=150, **FIXED)
     @given(definitions())
     def check(text):
         try:
             with transaction.atomic():
-                compiled = compile_definition(connection, Source("x", text))
+                compiled = compile_definition(connection, Definition("x", text))
                 whole = describe(connection, compiled.select)
                 # Under a limit of none, so that nothing that broke out could hide behind it.
                 query(f"SELECT count(*) FROM (\n{compiled.select.replace('%', '%%')}\n) q LIMIT 0")

@@ -42,7 +42,8 @@ rich.save()
 
 def blocks(heading, language):
     """Return the blocks of code under a heading, without those under the next one."""
-    text = re.search(rf"^#+ {heading}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)[1]
+    title = re.escape(heading)
+    text = re.search(rf"^#+ {title}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)[1]
     fenced = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
     return [code for written, code in fenced if written == language]
 
@@ -140,7 +141,7 @@ def test_role__of_its_own_where_there_are_segments(project):
     )  # fmt: skip
     project.follow("In a new project", exec_role(project))
     told = project.manage("refresh_segments", "--force", check=False)
-    assert "1 of 2 segments failed; the members of before stay: all" in told
+    assert "1 of 2 segments failed; their members are kept: all" in told
     assert project.app("SELECT count(*) FROM segments.all") == [(10,)]
     project.manage("shell", "-c", USE)
     assert owners(project) == [(project.roles["segments_exec"],)]
@@ -150,11 +151,15 @@ def test_role__of_its_own_is_taken_back(project):
     project.follow("In a new project", exec_role(project))
     project.manage("shell", "-c", PROJECT)
     project.manage("shell", "-c", USE)
-    project.follow("Where there are segments already", ("SEGMENTS_EXEC_ROLE", ""))
+    project.follow("Where there are segments already")
+    project.follow("How do I take rights back?", ("SEGMENTS_EXEC_ROLE", ""))
     assert owners(project) == [(project.roles["shop_app"],)]
     assert "no issues" in project.manage("check", "--database", "default")
     assert "in step" in project.manage("sync_segments", "--check")
-    project.superuser(f"DROP ROLE {project.roles['segments_exec']}")  # It has no rights left.
+    (drop,) = [code for code in blocks("How do I take rights back?", "sql") if "DROP" in code]
+    project.superuser(project.named(drop))
+    named = project.roles["segments_exec"]
+    assert project.superuser(f"SELECT FROM pg_roles WHERE rolname = '{named}'") == []
 
 
 def test_login__of_its_own(project):
@@ -232,7 +237,8 @@ def test_listening__by_a_function_of_the_project_ends_with_the_read(project):
 
 def test_page__names_tests_that_are_there():
     named = re.findall(r"`(test_\w+)\.py::(test_\w+)`", PAGE)
-    rows = [row for row in PAGE.splitlines() if row.endswith("` |")]
+    threats = PAGE.partition("## What is stopped, and by what\n")[2].partition("\n## ")[0]
+    rows = [row for row in threats.splitlines() if row.endswith("` |")]
     assert all("`test_" in row.rpartition(" | ")[2] for row in rows)
     assert len(named) >= len(rows) > 9
     for module, test in named:

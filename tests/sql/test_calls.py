@@ -10,16 +10,16 @@ from django.test.utils import CaptureQueriesContext
 
 import segments
 from segments import sync
+from segments.definition.gate import HARMLESS
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Segment
 from segments.validation.preview import preview
-from segments.definition.gate import HARMLESS
 from tests.conftest import USERS
 
 pytestmark = pytest.mark.django_db
 
 CALLED = f"SELECT id FROM {USERS} WHERE nextval('calls') > 0"
-MESSAGE = r"the definition calls nextval\(\), which may leave something behind"
+MESSAGE = r"the definition calls nextval\(\), which may have side effects"
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def refused(make, definition):
 
 def test_function__of_postgres_that_leaves_something_behind_is_refused(users, make):
     assert refused(make, f"SELECT id FROM {USERS} WHERE pg_advisory_lock(1) IS NULL") == (
-        'segment "x": the definition calls pg_advisory_lock(), which may leave something behind\n'
-        "Hint: A definition reads. Of the functions that Postgres calls volatile, it may call "
-        "those of chance and of the clock, and pg_sleep()."
+        'segment "x": the definition calls pg_advisory_lock(), which may have side effects\n'
+        "Hint: A definition may only read. Of the volatile functions of Postgres, it may call "
+        "those for random values and the clock, and pg_sleep()."
     )
 
 
@@ -59,14 +59,14 @@ def test_function__of_postgres_that_leaves_something_behind_is_refused(users, ma
 def test_function__that_takes_its_query_as_text_is_refused(users, make, call):
     told = refused(make, f"SELECT id FROM {USERS} WHERE EXISTS (SELECT {call})")
     name = call.partition("(")[0]
-    assert f"the definition calls {name}(), which hides what it reads\nHint: Read that" in told
+    assert f"the definition calls {name}(), which hides what it reads\nHint: Read the same" in told
 
 
 def test_function__that_hides_what_segment_it_reads_is_refused(users, make):
     make()
     for name in ("segments.is_member", "segments_live.is_member"):
         told = refused(make, f"SELECT id FROM {USERS} WHERE {name}('vip', id)")
-        assert f"calls {name}(), which hides what segment it reads" in told
+        assert f"calls {name}(), which hides which segment it reads" in told
         assert "SELECT user_id FROM segments.vip" in told
     told = refused(make, "SELECT m FROM segments_live.members('vip') AS m")
     assert "calls segments_live.members()" in told
@@ -75,7 +75,7 @@ def test_function__that_hides_what_segment_it_reads_is_refused(users, make):
 
 def test_row_lock__is_refused(users, make):
     told = refused(make, f"SELECT id FROM (SELECT id FROM {USERS} FOR UPDATE) AS q")
-    assert "the definition locks rows that it reads\nHint: Leave out FOR UPDATE" in told
+    assert "the definition locks rows that it reads\nHint: Remove FOR UPDATE" in told
     assert "locks rows" in refused(make, f"SELECT id FROM {USERS} FOR KEY SHARE SKIP LOCKED")
 
 
@@ -181,7 +181,7 @@ def test_sync__refuses_a_definition_that_no_save_has_seen(users, make, calls, qu
             query("DROP VIEW segments_live.vip")
         with pytest.raises(CommandError):
             call_command("sync_segments")
-        assert "nextval(), which may leave" in "".join(capsys.readouterr())
+        assert "nextval(), which may have side effects" in "".join(capsys.readouterr())
         assert not calls()
 
 

@@ -102,17 +102,17 @@ BAD_SQL = {
         f"SELECT id FROM {USERS}; DROP TABLE shop_order", "multiple commands", 0, 0,
     ),
     "update": (f"UPDATE {USERS} SET username = '' RETURNING id", "syntax error", 1, 33),
-    "delete": (f"DELETE FROM {USERS}", "gives no columns", 0, 0),
+    "delete": (f"DELETE FROM {USERS}", "returns no columns", 0, 0),
     "insert": (f"INSERT INTO {USERS} (username) VALUES ('x') RETURNING id", "syntax error", 1, 8),
-    "create": ("CREATE TABLE x (id bigint)", "gives no columns", 0, 0),
+    "create": ("CREATE TABLE x (id bigint)", "returns no columns", 0, 0),
     "show": ("SHOW work_mem", "is of type text", 0, 0),
     "explain": ("EXPLAIN SELECT 1 AS id", "is of type text", 0, 0),
-    "copy": ("COPY shop_order TO PROGRAM 'id'", "gives no columns", 0, 0),
+    "copy": ("COPY shop_order TO PROGRAM 'id'", "returns no columns", 0, 0),
     "writing CTE": (
         f"WITH gone AS (DELETE FROM {USERS} RETURNING id) SELECT id FROM gone",
         "data-modifying statement must be at the top level", 1, 6,
     ),
-    "into": (f"SELECT id INTO copied FROM {USERS}", "gives no columns", 0, 0),
+    "into": (f"SELECT id INTO copied FROM {USERS}", "returns no columns", 0, 0),
     "parameter": (f"SELECT id FROM {USERS} WHERE id = $1", "parameters", 0, 0),
     "open comment": (f"SELECT id FROM {USERS} /*", "unterminated /* comment", 1, 41),
     "break-out": (
@@ -120,8 +120,8 @@ BAD_SQL = {
         "where 1 in (select definition.id from (select 1 as id",
         'syntax error at or near ")"', 1, 15,
     ),
-    "no columns": ("SELECT", "gives no columns", 0, 0),
-    "only a comment": ("-- nobody", "gives no columns", 0, 0),
+    "no columns": ("SELECT", "returns no columns", 0, 0),
+    "only a comment": ("-- nobody", "returns no columns", 0, 0),
     "blanks": ("  \n ", "empty", 0, 0),
     "two id columns": (f"SELECT a.id, b.id FROM {USERS} a, {USERS} b", "ambiguous", 0, 0),
     "wrong type": (
@@ -235,7 +235,7 @@ def test_cycle__is_refused_with_its_path(users, make, query):
 
 
 def test_empty_segment__must_say_who_is_in_it(db):
-    with pytest.raises(SegmentDefinitionError, match="nothing says who is in it"):
+    with pytest.raises(SegmentDefinitionError, match="it has no definition"):
         Segment.objects.create(name="x", slug="x")
 
 

@@ -96,7 +96,7 @@ def test_method__and_static_ids_is_the_union(method, users):
 
 BAD = {
     "key of another model": (
-        lambda orders: orders.values_list("id"), "selects shop.Order.id, which is no user id",
+        lambda orders: orders.values_list("id"), "selects shop.Order.id, which is not a user id",
     ),
     "two columns": (lambda orders: orders.values_list("user", "amount"), "selects 2 columns"),
     "no column": (lambda orders: orders.values_list(), "selects"),
@@ -119,7 +119,7 @@ def test_queryset__that_names_no_users_is_refused(function, says, method, names)
 
 
 def test_queryset_of_users__that_selects_something_else_is_refused(method, user_model):
-    with pytest.raises(SegmentDefinitionError, match="is_staff, which is no user id"):
+    with pytest.raises(SegmentDefinitionError, match="is_staff, which is not a user id"):
         method(lambda users: users.values("is_staff"), user_model)
 
 

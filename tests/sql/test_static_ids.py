@@ -75,7 +75,7 @@ def test_bad_line__is_told_with_its_number(entry, users, make, names):
     before = names()
     with pytest.raises(SegmentDefinitionError) as caught:
         make(static_ids=f"{users[0].pk}\n\n{entry}\n{users[1].pk}")
-    assert f'line 3: "{entry}" is no whole number' in str(caught.value)
+    assert f'line 3: "{entry}" is not a whole number' in str(caught.value)
     assert caught.value.field == "static_ids"
     assert names() == before
     assert not StaticMember.objects.exists()
@@ -93,11 +93,11 @@ def test_bad_lines__are_all_counted_and_told_in_order(users, make):
         make(static_ids="\n".join(lines))
     assert str(caught.value).split("\n") == [
         'segment "vip": 4 lines of the static ids cannot be used:',
-        '  line 2: "x" is no whole number of at most 64 bits',
+        '  line 2: "x" is not a whole number of at most 64 bits',
         "  line 3: no user has the id 987654",
-        '  line 4: "y" is no whole number of at most 64 bits',
+        '  line 4: "y" is not a whole number of at most 64 bits',
         "  line 5: no user has the id 987655",
-        "Hint: Give one id a line, each of an existing user.",
+        "Hint: Write one id a line, each of an existing user.",
     ]
 
 

@@ -15,9 +15,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import ExecStatus, PGconn
 
-from segments.refreshing import many
 from segments.models import Membership, Segment
-from segments.refreshing import unchanged
+from segments.refreshing import many, unchanged
 from tests.conftest import USERS
 from tests.waiting import until
 
@@ -329,7 +328,7 @@ def test_refresh__of_what_leaves_no_trace(condition, make, query):
     segment = make(definition=f"SELECT user_id FROM {table} WHERE {condition}")
     try:
         assert len(segment) == 5
-        assert segment.trace == ""
+        assert segment.read_digest == ""
         assert segment.refresh().status == "refreshed"
     finally:
         Segment.objects.all().delete()
@@ -680,7 +679,7 @@ def test_sessions__that_one_may_not_look_at(make, query, session, role):
 
     def until_when(lag):
         return unchanged.unchanged_until(
-            connection, "vip", segment.trace, segment.refreshed_at, lag, []
+            connection, "vip", segment.read_digest, segment.refreshed_at, lag, []
         )
 
     try:
@@ -706,6 +705,6 @@ def others(query):
 def sent(session, message):
     """Have a session run a message while the test goes on; it is done at the end."""
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(session.run_ddl, message)
+        done = pool.submit(session.execute, message)
         yield
         done.result(timeout=30)

@@ -136,7 +136,7 @@ def test_rename__that_keeps_the_view_name(users, make, relation):
 def test_comments__say_what_a_view_is(make, relation, query):
     segment = make(description="Those who pay")
     assert relation("segments.vip")[2].startswith(
-        'Members of segment "vip" as of its last refresh. Vip: Those who pay'
+        'Members of segment "vip" at its last refresh. Vip: Those who pay'
     )
     assert relation("segments_live.vip")[2].startswith('Members of segment "vip", computed')
     segment.description = "It's \\ 100 % \"gold\"; {} '"
@@ -297,7 +297,7 @@ def test_foreign_relation__under_the_name_is_left_alone(users, make, owner):
 def test_foreign_view__under_the_name_is_not_taken_over(users, make, owner):
     make("first")
     owner("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1::bigint AS user_id")
-    with pytest.raises(SegmentExecutionError, match="this package has not made"):
+    with pytest.raises(SegmentExecutionError, match="this package has not created"):
         make()
     assert owner("SELECT count(*) FROM segments.vip") == [(1,)]
 

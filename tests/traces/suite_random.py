@@ -17,8 +17,8 @@ from hypothesis.stateful import (
 )
 
 from segments import sync
-from segments.refreshing import many
 from segments.models import Membership, Segment
+from segments.refreshing import many
 from tests.conftest import USERS
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -3,60 +3,56 @@
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from segments.exceptions import SegmentError
+from segments.management.report import ReportingCommand
 from segments.sync import uninstall
+from segments.sync.detach import StepResult
 
 
-class Command(BaseCommand):
+class Command(ReportingCommand):
     """Drop everything that this package has created in the database."""
 
     help = (
         "Deletes all segments, their members and their history, and drops all views, functions "
-        "and both schemas. Nothing that others have created is dropped along. Then run: "
+        "and both schemas. Drops nothing that others have created. Afterwards, run: "
         "migrate segments zero --skip-checks"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take an option."""
-        parser.add_argument("--yes", action="store_true", help="Do not ask.")
+        parser.add_argument("--yes", action="store_true", help="Drop without asking.")
 
     def handle(self, *, yes: bool, **options: Any) -> None:
         """Ask, drop, and report."""
         if not yes:
             self._ask()
-        try:
-            self._drop()
-        except SegmentError as error:
-            raise CommandError(str(error)) from error
-
-    def _ask(self) -> None:
-        """Go on only with a yes from a terminal."""
-        self.stdout.write(
-            "This deletes all segments with their lists, members and history, and everything that "
-            "all segments share. Django deletes the rows that need them as their models say."
+        dropped = self.report(
+            uninstall.drop(),
+            _words,
+            "{done} dropped, and these are still there: {failed}. When nothing needs them any "
+            "more, run this again.",
+            name=_words,
         )
-        if not sys.stdin.isatty():
-            raise CommandError("Not a terminal: pass --yes to drop without asking.")
-        if input("Type 'yes' to drop it, or anything else to leave it: ") != "yes":
-            raise CommandError("Nothing was dropped.")
-
-    def _drop(self) -> None:
-        dropped, failed = 0, []
-        for step in uninstall.drop():
-            name = " ".join(filter(None, (*step.what, step.slug)))
-            if step.error:
-                failed.append(name)
-                self.stderr.write(str(step.error))
-            else:
-                dropped += 1
-                self.stdout.write(f"dropped {name}")
-        if failed:
-            raise CommandError(
-                f"{dropped} dropped, and these are still there: {', '.join(failed)}. When nothing "
-                "needs them any more, run this again."
-            )
+        if not dropped:
+            self.stdout.write("There is nothing to drop.")
+            return
         self.stdout.write(
             "Everything is dropped. Next: manage.py migrate segments zero --skip-checks"
         )
+
+    def _ask(self) -> None:
+        """Go on only after a yes on a terminal."""
+        self.stdout.write(
+            "This deletes all segments with their lists, members and history, and everything that "
+            "all segments share. Django also deletes rows of other models that point to a "
+            "segment, as their on_delete says."
+        )
+        if not sys.stdin.isatty():
+            raise CommandError("Not a terminal: pass --yes to drop without asking.")
+        if input("Type 'yes' to drop it, or anything else to keep it: ") != "yes":
+            raise CommandError("Nothing was dropped.")
+
+
+def _words(step: StepResult) -> str:
+    return "; ".join(step.what)

@@ -2,26 +2,27 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from segments.exceptions import SegmentError
+from segments.management.report import ReportingCommand
 from segments.sync.detach import find
 
 
-class Command(BaseCommand):
+class Command(ReportingCommand):
     """Name the segments that read a table."""
 
-    help = "Names the segments that read a table or a column, and the views that read those."
+    help = (
+        "Names the segments that read a table or a column, and the views of others that read "
+        "those segments."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take a table or a column."""
-        parser.add_argument("what", metavar="TABLE[.COLUMN]")
+        parser.add_argument(
+            "what", metavar="TABLE[.COLUMN]", help="A table or a column, as in SQL."
+        )
 
     def handle(self, *, what: str, **options: Any) -> None:
-        """Print what reads it, from the catalog's own dependencies."""
-        try:
-            lines = list(find(what))
-        except SegmentError as error:
-            raise CommandError(str(error)) from error
-        for line in lines or [f"No segment reads {what}."]:
+        """Print what Postgres records as reading it."""
+        for line in list(find(what)) or [f"No segment reads {what}."]:
             self.stdout.write(line)

@@ -1,17 +1,15 @@
 """manage.py refresh_segments"""
 
 import signal
-import sys
 from argparse import ArgumentTypeError
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from django.core.management.base import CommandError, CommandParser
 
+from segments.management.report import ReportingCommand, check_slugs, json_line
 from segments.models import Segment, Status
 from segments.refreshing import history, many, schedule
 from segments.refreshing.order import dependents
@@ -19,59 +17,78 @@ from segments.refreshing.watch import watch as watching
 
 
 def number(text: str) -> int:
-    """Take a number of connections."""
+    """Return a number of connections."""
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError("a whole number from 1 on")
     return int(text)
 
 
-class Command(BaseCommand):
+class Command(ReportingCommand):
     """Refresh segments and report on each."""
 
     help = (
-        "Recomputes the members of segments, those that others read first, where anything was "
-        "written since the last time. Goes on after a failure; a segment that failed keeps its "
-        "members, and the exit code is 1."
+        "Recomputes the members of segments in dependency order, and skips a segment if nothing "
+        "that it reads was written since its last refresh. Goes on after a failure; a segment "
+        "that failed keeps its members, and the exit code is 1."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take slugs and options."""
-        parser.add_argument("slugs", nargs="*", metavar="SLUG", help="All active ones if none.")
         parser.add_argument(
-            "--due", action="store_true", help="Only those whose interval has passed."
+            "slugs",
+            nargs="*",
+            metavar="SLUG",
+            help="The segments; all active ones if none is named.",
         )
         parser.add_argument(
-            "--watch", action="store_true", help="Stay, and refresh what is due until SIGTERM."
+            "--due", action="store_true", help="Refresh only segments whose interval has passed."
+        )
+        parser.add_argument(
+            "--watch",
+            action="store_true",
+            help="Keep running, and refresh each segment when it is due, until SIGTERM.",
         )
         parser.add_argument(
             "--with-dependents",
             action="store_true",
-            help="Go on to the active ones that read them.",
+            help="Go on with the active segments that read these.",
         )
         parser.add_argument(
             "--jobs",
             type=number,
             default=1,
             metavar="N",
-            help="Refresh N at a time, on a connection each.",
+            help="Refresh N segments at a time, each on its own connection.",
         )
         parser.add_argument(
-            "--force", action="store_true", help="Recompute also where nothing was written."
+            "--force", action="store_true", help="Recompute even if nothing was written."
         )
         parser.add_argument(
             "--no-concurrently",
             action="store_false",
             dest="concurrently",
-            help="Rewrite all rows: faster where most of them change, but readers wait.",
+            help="Rewrite all rows: faster if most of them change, but readers wait.",
+        )
+        parser.add_argument(
+            "--quiet", action="store_true", help="Print failures only, as does -v 0."
+        )
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            dest="as_json",
+            help="Print each result as a JSON object on a line of its own: slug, status, "
+            "members_count, added, removed, duration in seconds, error, notes. Failures are "
+            "among them instead of on stderr.",
         )
 
     def handle(self, *, slugs: list[str], due: bool, watch: bool, **options: Any) -> None:
         """Refresh once, or watch."""
-        self.console = Console(file=options.get("stdout") or sys.stdout)
+        self.quiet = options["quiet"] or options["verbosity"] == 0
+        self.as_json = options["as_json"]
         if watch:
             if slugs or options["with_dependents"]:
-                raise CommandError("--watch is for all active segments; name none.")
-            self._watch(options)
+                raise CommandError("--watch refreshes all active segments: name none.")
+            self._watch(options["jobs"])
             return
         segments = self._segments(slugs)
         if due:
@@ -79,7 +96,7 @@ class Command(BaseCommand):
         if options["with_dependents"]:
             segments = list({s.pk: s for s in [*segments, *dependents(segments)]}.values())
         if not segments:
-            self.stdout.write("No segment is due." if due else "There are no active segments.")
+            self._say("No segment is due." if due else "There are no active segments.")
             return
         results = many.refresh_many(
             segments,
@@ -88,60 +105,44 @@ class Command(BaseCommand):
             jobs=options["jobs"],
             scheduled=due,
         )
-        self._report(results, len(segments))
+        self._report(
+            results if self.quiet else self.with_progress(results, len(segments)),
+            failure="{failures} of {total} segments failed; their members are kept: {failed}",
+        )
 
     def _segments(self, slugs: list[str]) -> list[Segment]:
         if not slugs:
             return list(Segment.objects.filter(is_active=True))
         segments = list(Segment.objects.filter(slug__in=slugs))
-        unknown = sorted(set(slugs) - {segment.slug for segment in segments})
-        if unknown:
-            raise CommandError(f"There is no segment with the slug {', '.join(unknown)}.")
+        check_slugs(slugs, (segment.slug for segment in segments))
         return segments
 
-    def _report(self, results: Iterable[history.RefreshResult], total: int) -> None:
-        """Say what comes of each, with a progress bar on a terminal and plain lines elsewhere."""
-        failed = []
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-        ) as progress:
-            bar = progress.add_task("Refreshing", total=total)
-            for result in results:
-                progress.advance(bar)
-                if result.error:
-                    failed.append(result)
-                self._say(result)
-        for result in failed:
-            self.stderr.write(str(result.error))
-        if failed:
-            raise CommandError(
-                f"{len(failed)} of {total} segments failed; the members of before stay: "
-                f"{', '.join(result.slug for result in failed)}"
-            )
-
-    def _watch(self, options: dict[str, Any]) -> None:
-        """Say what comes of each refresh, and of each failure at once."""
+    def _watch(self, jobs: int) -> None:
+        """Report on each refresh until a signal arrives. Failures do not end it."""
         with stopping() as stop:
-            self.console.print("Watching; SIGTERM or Ctrl-C ends this after the refresh at hand.")
-            for result in watching(stop, jobs=options["jobs"]):
-                self._say(result)
-                if result.error:
-                    self.stderr.write(str(result.error))
+            self._say("Watching; SIGTERM or Ctrl-C ends this after the running refresh.")
+            self._report(watching(stop, jobs=jobs))
 
-    def _say(self, result: history.RefreshResult) -> None:
-        for line in (_line(result), *(f"  {note}" for note in result.notes)):
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def _report(self, results: Iterator[history.RefreshResult], failure: str = "") -> None:
+        line = _json if self.as_json else _text
+        self.report(
+            results,
+            (lambda result: "") if self.quiet else line,
+            failure,
+            failed_line=None if self.quiet and not self.as_json else line,
+            errors=not self.as_json,
+        )
+
+    def _say(self, text: str) -> None:
+        """Print a remark, but not among JSON objects."""
+        if not (self.quiet or self.as_json):
+            self.stdout.write(text)
+            self.stdout.flush()
 
 
 @contextmanager
 def stopping() -> Iterator[Event]:
-    """Give an event that the first SIGTERM or SIGINT sets; a second one acts as ever."""
+    """Yield an event that the first SIGTERM or SIGINT sets; a second one acts as usual."""
     stop, before = Event(), dict[int, Any]()
 
     def restore() -> None:
@@ -160,17 +161,33 @@ def stopping() -> Iterator[Event]:
         restore()
 
 
-def _line(result: history.RefreshResult) -> str:
-    if result.error:
-        return f"{result.slug}: failed"
-    if result.status == history.DETACHED:
-        return f"{result.slug}: skipped, it is detached from its tables by a schema change"
-    if result.status == history.LOCKED:
-        return f"{result.slug}: skipped, another session is refreshing or changing it"
-    took = f"{result.duration.total_seconds():.2f} s"
-    if result.status == Status.UNCHANGED:
-        return f"{result.slug}: {result.members_count:,} members, unchanged, {took}"
-    return (
-        f"{result.slug}: {result.members_count:,} members, "
-        f"+{result.added:,} -{result.removed:,}, {took}"
+def _json(result: history.RefreshResult) -> str:
+    return json_line(
+        {
+            "slug": result.slug,
+            "status": str(result.status),
+            "members_count": result.members_count,
+            "added": None if result.error else result.added,
+            "removed": None if result.error else result.removed,
+            "duration": result.duration,
+            "error": str(result.error) if result.error else None,
+            "notes": result.notes,
+        }
     )
+
+
+def _text(result: history.RefreshResult) -> str:
+    return "\n  ".join([f"{result.slug}: {_outcome(result)}", *result.notes])
+
+
+def _outcome(result: history.RefreshResult) -> str:
+    if result.error:
+        return "failed"
+    if result.status == history.DETACHED:
+        return "skipped, it is detached from its tables by a schema change"
+    if result.status == history.LOCKED:
+        return "skipped, another session is refreshing or changing it"
+    seconds = f"{result.duration.total_seconds():.2f} s"
+    if result.status == Status.UNCHANGED:
+        return f"{result.members_count:,} members, unchanged, {seconds}"
+    return f"{result.members_count:,} members, +{result.added:,} -{result.removed:,}, {seconds}"
