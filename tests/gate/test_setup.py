@@ -1,4 +1,4 @@
-"""docs/security.md: what it tells to do, done by those whom it tells, in a database of its own."""
+"""docs/security.md: its commands run as the roles that it names, in a separate database."""
 
 import re
 
@@ -72,7 +72,7 @@ class Project:
         return done.stdout + done.stderr
 
     def follow(self, heading, *options):
-        """Run what a block of the page tells to type, one line after the other."""
+        """Run the commands in a block of the page, line by line."""
         grants = ""
         for line in "".join(blocks(heading, "")).splitlines():
             command = self.named(line.partition("#")[0]).strip()
@@ -86,7 +86,7 @@ class Project:
                 grants = done
 
     def superuser(self, *statements):
-        """Run statements as who administers the server."""
+        """Run statements as the server's superuser."""
         return run(self.where, *statements)
 
     def app(self, *statements, role="shop_app"):
