@@ -95,7 +95,7 @@ def test_migrating_to_zero__after_a_migrate_that_has_put_back_what_is_shared(sho
 def test_drop__works_after_migrating_to_zero_too(shop):
     where, before = shop
     told = manage(where, "migrate", "segments", "zero").stdout
-    assert "the views of 5 segments are left behind" in told
+    assert "the views of 5 segments remain" in told
     assert "manage.py drop_segments" in told
     manage(where, "drop_segments", "--yes")
     assert run(where, CATALOG) == before

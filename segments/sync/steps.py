@@ -1,4 +1,4 @@
-"""What one step of a sync, a detachment, a removal or a deletion did."""
+"""The result of one step of a sync, a detachment, an uninstallation or a removal of users."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,12 @@ from segments.exceptions import SegmentError
 
 @dataclass(frozen=True)
 class StepResult:
-    """The result of one step, which concerns one segment or what all of them share.
+    """The result of one step, for one segment or for what all segments share.
 
     Attributes:
-        slug: The segment; the name of a view that no segment has; empty for what is shared.
+        slug: The segment, or the name of an orphan; empty for what all segments share.
         what: What differs or was done, in words; empty if there was nothing to do.
-        error: Why it is not known, or could not be done.
+        error: Why the step failed.
     """
 
     slug: str
