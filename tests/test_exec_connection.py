@@ -97,7 +97,7 @@ def test_name__is_taken_only_once_the_views_of_before_are_gone(give_up, take, us
 
     with transaction.atomic():
         give_up(segment)
-        with pytest.raises(SegmentDefinitionError, match="is there still(?s:.*)commit") as caught:
+        with pytest.raises(SegmentDefinitionError, match="still exists(?s:.*)commit") as caught:
             have_the_name()
     assert caught.value.field == "slug"
     assert not Segment.objects.filter(slug="vip").exists()
