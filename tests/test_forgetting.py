@@ -109,7 +109,7 @@ def test_detached_segment__cannot_be_refreshed(forget_user, users, make):
     key = users[0].pk
     users[0].delete()
     list(sync.detach())
-    assert "it was not refreshed, it is detached" in forget_user(key)
+    assert "it was not refreshed, because it is detached" in forget_user(key)
     assert forget_user.failed
 
 

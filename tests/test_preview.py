@@ -149,7 +149,7 @@ def test_errors__of_slugs_circles_lists_and_limits(users, make):
         Segment(slug="$body$", definition=EVEN).preview()
     with pytest.raises(SegmentDefinitionError, match='line 2: "x" is not a whole number'):
         unsaved(static_ids=f"{users[0].pk}\nx").preview()
-    with pytest.raises(ValueError, match="must not be below zero"):
+    with pytest.raises(ValueError, match="must be zero or more"):
         segment.preview(limit=-1)
 
 
