@@ -10,9 +10,11 @@ from django.db import connection, connections, transaction
 from psycopg.conninfo import make_conninfo
 
 from demo.postgres import database_url
-from segments import conf
+from segments import conf, sync
 from segments.models import Segment, SegmentRefresh
 from segments.sql.session import as_owner
+from tests.own_server import own_server
+from tests.sessions import connect
 
 USERS = "accounts_segmentableuser"
 
@@ -36,6 +38,20 @@ def forget(segments):
     """Delete the rows of segments as somebody does who does not know of their views."""
     SegmentRefresh.objects.filter(segment__in=segments).delete()
     segments._raw_delete("default")
+
+
+def drop_views():
+    """Delete all segments and their views, and the views that no segment has."""
+    Segment.objects.all().delete()
+    assert [entry.error for entry in sync.sync(prune=True) if entry.error] == []
+
+
+@pytest.fixture(scope="module")
+def server(django_db_setup, django_db_blocker):
+    """A server that a module has to itself, and that its database connections lead to."""
+    with django_db_blocker.unblock(), own_server() as started:
+        with django_db_blocker.block():  # A test has to ask for its database.
+            yield started
 
 
 @pytest.fixture
@@ -172,6 +188,19 @@ def dba(query):
 
 
 @pytest.fixture
+def creates_schemas(dba, settings):
+    """Let the owner of the views create the schemas, in a set-up where it may not otherwise."""
+    if getattr(settings, "SETUP", "one_role") == "one_role":
+        yield
+        return
+    settings.SEGMENTS_READER_ROLES = [settings.APP]
+    database = connection.settings_dict["NAME"]
+    dba(f"GRANT CREATE ON DATABASE {database} TO {settings.OWNER}")
+    yield
+    dba(f"REVOKE CREATE ON DATABASE {database} FROM {settings.OWNER}")
+
+
+@pytest.fixture
 def role(query, owner, dba):
     """Create a role for this test; it goes when the test is rolled back, or the set-up is."""
     members = {}
@@ -197,16 +226,13 @@ def session(transactional_db):
     """Open further sessions of their own to the test database; closed at the end."""
     opened = []
 
-    def connect(alias="default"):
-        params = connections[alias].get_connection_params()
-        for unwanted in ("cursor_factory", "context", "prepare_threshold"):
-            params.pop(unwanted, None)
-        opened.append(psycopg.connect(**params, autocommit=True))
+    def open_session(alias="default"):
+        opened.append(connect(alias))
         return opened[-1]
 
-    yield connect
-    for each in opened:
-        each.close()
+    yield open_session
+    for connected in opened:
+        connected.close()
 
 
 @pytest.fixture
@@ -219,9 +245,6 @@ def exec_alias(settings):
 
 @pytest.fixture
 def clean_views(transactional_db):
-    """Drop what a test has committed: truncating tables, as Django does, leaves the views."""
+    """Drop the views that a test has committed: Django's flush empties only tables."""
     yield
-    Segment.objects.all().delete()
-    from segments import sync
-
-    assert [entry.error for entry in sync.sync(prune=True) if entry.error] == []
+    drop_views()

@@ -41,8 +41,8 @@ def run(where: str, *statements: str) -> list[tuple]:
 
 
 @contextmanager
-def role(name: str, create: bool = True) -> Iterator[str]:
-    """Have a role that may log in, and drop it in the end."""
+def login_role(name: str, create: bool = True) -> Iterator[str]:
+    """Create a role that may log in, and drop it in the end."""
     name, server = unique(name), database_url()
     drop = sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)).as_string()
     run(server, drop)
@@ -56,7 +56,7 @@ def role(name: str, create: bool = True) -> Iterator[str]:
 
 @contextmanager
 def database(name: str, owner: str = "") -> Iterator[str]:
-    """Have an empty database, and drop it in the end."""
+    """Create an empty database, and drop it in the end."""
     name, server = unique(name), database_url()
     run(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     run(server, f"CREATE DATABASE {name} {f'OWNER {owner}' * bool(owner)} TEMPLATE template0")

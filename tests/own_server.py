@@ -1,36 +1,79 @@
-"""A pytest plugin: the tests run on a server of their own, which they may stop or crash."""
+"""A server for the tests of one module, which may stop, crash or configure it.
 
-import os
+The module asks for it by the fixture `server`. Django's connections lead there as long as its
+tests run, and back to the server of all others afterwards.
+"""
 
-import pytest
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
+import psycopg
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
+from django.db import connections
+
+from demo.postgres import django_database
 from tests.servers import Server
 
 SETTINGS = {
     "fsync": "off",  # The machine stays up.
-    "synchronous_commit": "on",  # What was committed is there after a crash of the server.
+    "synchronous_commit": "on",  # A commit survives a crash of the server.
     "autovacuum": "off",
     "max_prepared_transactions": "5",
     "log_min_messages": "panic",
 }
 
-_server = Server(SETTINGS)
+DATABASE = "segments"
+"""The database on the server."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests():
-    """Start the server before Django's settings ask for one."""
-    _server.start()
-    os.environ["DATABASE_URL"] = _server.url()
-    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(_server.home / "hypothesis")
+def create_database(server: Server) -> str:
+    """Create the database on a server, without tables, and return its URL."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {DATABASE}")
+    return server.url(DATABASE)
 
 
-def pytest_unconfigure():
-    """Stop the server and remove its data."""
-    _server.close()
+@contextmanager
+def connected(**databases: Mapping[str, Any]) -> Iterator[None]:
+    """Let Django's connections lead to other databases for a while.
+
+    The entries of `DATABASES` are changed in place, since threads that start later read them, too.
+
+    Args:
+        databases: What changes in the entry of each alias. An alias that is new is removed in
+            the end.
+    """
+    settings = connections.settings
+    before = {alias: dict(entry) for alias, entry in settings.items()}
+    _disconnect()
+    try:
+        for alias, changes in databases.items():
+            settings.setdefault(alias, {}).update(changes)
+        connections.configure_settings(settings)  # Adds the defaults to new entries.
+        yield
+    finally:
+        _disconnect()
+        for alias in databases:
+            if alias in before:
+                settings[alias].clear()
+                settings[alias].update(before[alias])
+            else:
+                del connections[alias], settings[alias]
 
 
-@pytest.fixture
-def server():
-    """The server that the test database is on."""
-    return _server
+def _disconnect() -> None:
+    """Forget the servers: their connections, and the ids of content types."""
+    connections.close_all()
+    ContentType.objects.clear_cache()
+
+
+@contextmanager
+def own_server(settings: Mapping[str, str] = SETTINGS) -> Iterator[Server]:
+    """Start a server with a migrated database, which `default` and `exec` lead to."""
+    with Server(dict(settings)) as server:
+        entry = django_database(create_database(server))
+        with connected(default=entry, exec=entry):
+            call_command("migrate", verbosity=0)
+            yield server

@@ -30,11 +30,17 @@ def run_module(
 
 
 def run_suite(*args: str, **environment: str) -> None:
-    """Run tests with these options of pytest; fail where one of them does, or where none passes.
-
-    A suite that needs a server of its own takes the plugin `tests.own_server`.
-    """
+    """Run tests with these options of pytest; fail if one of them fails, or if none passes."""
     done = run_module(
-        "pytest", "-q", "-rfEs", "-p", "no:cacheprovider", "-p", "no:xdist", *args, **environment
+        "pytest",
+        "-q",
+        "-rfEs",
+        "--durations=25",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        *args,
+        **environment,
     )
     assert " passed" in done.stdout, done.stdout

@@ -24,13 +24,17 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
     "django_pgviews",
+    "django_tasks",
+    "django_tasks_db",
     "segments",
 ]
 INSTALLED_APPS += (
     ["tests.accounts", "tests.shop", "tests.stock"]
     if AUTH_USER_MODEL.startswith("accounts.")
-    else ["tests.variants"]
+    else ["tests.isolated.user_models"]
 )
+MIGRATION_MODULES = {"django_tasks_database": None}  # Only the test database has its table.
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

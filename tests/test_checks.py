@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 
 from segments import checks
-from tests.databases import role as committed_role
+from tests.databases import login_role as committed_role
 from tests.processes import run_module
 
 
@@ -179,7 +179,7 @@ def test_user_model__without_the_mixin_is_a_warning(monkeypatch):
     assert found["segments.W001"].is_serious() is False
 
 
-def test_migrations__are_complete_in_a_project_with_the_mixin(db):
+def test_migrations__are_complete_here_and_with_the_mixin(db):
     # In a process of its own, as other tests define models that need none.
     run_module(
         "django", "makemigrations", "--check", "--dry-run", DJANGO_SETTINGS_MODULE="tests.settings"

@@ -55,7 +55,7 @@ def test_psql__looks_around(shop):
     assert re.search(r"inner-circle +\| 20", told)
 
 
-def test_psql__shows_what_is_being_refreshed_and_who_is_in_its_way(shop):
+def test_psql__shows_a_running_refresh_and_what_blocks_it(shop):
     with psycopg.connect(shop) as blocker:
         blocker.execute("LOCK TABLE shop_order")
         pid = blocker.info.backend_pid
@@ -72,7 +72,7 @@ def test_psql__shows_what_is_being_refreshed_and_who_is_in_its_way(shop):
     assert f"{{{pid}}}" in told
 
 
-def test_objects__are_all_told(shop):
+def test_objects__are_all_documented(shop):
     found = run(
         shop,
         "SELECT n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c "
@@ -112,7 +112,7 @@ def locks(query):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("clean_views")
-def test_locks__are_those_that_are_told(make, users, locks, relation):
+def test_locks__are_as_documented(make, users, locks, relation):
     segment = make()
     relevant = {name: relation(name)[0] for name in ("segments.vip", "segments_live.vip")}
     table = relation(USERS)[0]
@@ -148,6 +148,7 @@ def test_locks__are_those_that_are_told(make, users, locks, relation):
     assert "AccessExclusive" in held["segments_live.vip"]
 
 
+@pytest.mark.slow
 def test_commands__of_data_protection_and_uninstalling_run(disposable):
     lines = re.findall(
         r"^python manage\.py (.*?)(?:  #.*)?$",

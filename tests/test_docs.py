@@ -58,7 +58,7 @@ def test_commands__exist_and_take_the_options_that_are_told(page, capsys):
 
 
 @pytest.mark.django_db
-def test_scheduling__celery_calls_a_function_that_refreshes_what_is_due(make, monkeypatch):
+def test_scheduling__celery_refreshes_due_segments(make, monkeypatch):
     celery = SimpleNamespace(shared_task=lambda function: function)
     monkeypatch.setitem(sys.modules, "celery", celery)
     (code,) = (each for each in blocks("scheduling.md", "python") if "celery" in each)

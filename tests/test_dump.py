@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.databases import address, database, login, manage, program, role, run
+from tests.databases import address, database, login, login_role, manage, program, run
 from tests.fill import MEMBERS
+
+pytestmark = pytest.mark.slow
 
 SURFACE = """
     SELECT n.nspname, c.relname, c.relkind::text, c.relowner::regrole::text, c.relacl::text,
@@ -26,7 +28,7 @@ ENTERED = "SELECT user_id, slug, entered_at FROM segments.membership ORDER BY 1,
 @pytest.fixture(scope="module")
 def source():
     """A database with segments of each kind, its owner, and a role that may read them."""
-    with role("dump_owner") as owner, role("dump_reader") as reader:
+    with login_role("dump_owner") as owner, login_role("dump_reader") as reader:
         with database("dump_source", owner) as name:
             where = login(address(name), owner)
             manage(where, module="tests.fill", readers=(reader,))
@@ -43,7 +45,7 @@ def dump(source, tmp_path_factory):
 @pytest.fixture
 def other():
     """Another role that owns a database."""
-    with role("dump_other") as name:
+    with login_role("dump_other") as name:
         yield name
 
 
@@ -113,7 +115,7 @@ def test_restore__under_another_owner_needs_grants_put_back(source, dump, other,
     assert run(reader, "SELECT count(*) FROM segments.catalog") == [(5,)]
 
 
-def test_restore__computes_members_anew_and_a_refresh_their_index(source, dump, restore, tmp_path):
+def test_restore__recomputes_members_and_a_refresh_their_index(source, dump, restore, tmp_path):
     first = restore(dump, name="dump_first").where
     run(first, "UPDATE shop_order SET amount = 1000 WHERE user_id = 2")
     assert members(first) == MEMBERS
@@ -146,7 +148,7 @@ def detached_dump(dump, restore, tmp_path):
 @pytest.mark.parametrize(
     ("slugs", "empty"), [((), set(MEMBERS)), (("vip",), {"vip", "inner_circle", "win_back"})]
 )
-def test_restore__of_detached_segments_is_mended_by_sync(
+def test_restore__of_detached_segments_is_repaired_by_sync(
     slugs, empty, source, detached_dump, restore
 ):
     target = restore(detached_dump(*slugs), code=1)
@@ -166,7 +168,7 @@ def test_restore__of_detached_segments_is_mended_by_sync(
     assert checked.stdout == IN_STEP
 
 
-def test_restore__of_detached_segments_in_one_transaction_leaves_nothing(detached_dump, restore):
+def test_restore__of_detached_segments_is_all_or_nothing(detached_dump, restore):
     target = restore(detached_dump(), "--single-transaction", code=1)
     assert run(target.where, SURFACE) == []
     assert run(target.where, "SELECT to_regclass('segments_segment')") == [(None,)]
@@ -184,7 +186,7 @@ def test_restore__without_comments_has_them_put_back(source, dump, restore):
     assert checked.stdout == IN_STEP
 
 
-def test_restore__without_the_schemas_has_them_made_anew(source, dump, restore):
+def test_restore__without_the_schemas_has_them_recreated(source, dump, restore):
     schemas = ("--exclude-schema=segments", "--exclude-schema=segments_live")
     target = restore(dump, *schemas, code=1)
     assert 'relation "segments.vip" does not exist' in target.errors

@@ -19,6 +19,7 @@ pytestmark = [
 FEW = f"SELECT id FROM {USERS} WHERE username < 'u3'"
 
 
+@pytest.mark.roles
 def test_segment__lives_as_on_one_alias(users, make, query):
     segment = make(static_ids=users[8:], definition=FEW)
     assert (segment.members_count, segment.status) == (5, Status.REFRESHED)
@@ -35,7 +36,7 @@ def test_segment__lives_as_on_one_alias(users, make, query):
     assert not Membership.objects.exists()
 
 
-def test_instance__that_was_saved_answers_as_of_its_refresh(staff, users, make):
+def test_instance__that_was_saved_shows_its_refresh(staff, users, make):
     segment = make(definition=EVEN)
     staff(1)
     assert segment.has_member(users[0])
@@ -50,6 +51,7 @@ def test_manager_method__of_a_model_needs_no_table_of_django(make):
     assert "model" not in segment._state.fields_cache
 
 
+@pytest.mark.roles
 def test_views__follow_on_commit(users, make, relation):
     with transaction.atomic():
         segment = make()
@@ -61,7 +63,7 @@ def test_views__follow_on_commit(users, make, relation):
     assert relation("segments.vip") is None
 
 
-def test_segment__that_is_made_and_renamed_in_one_transaction(users, make):
+def test_segment__may_be_created_and_renamed_in_one_transaction(users, make):
     with transaction.atomic():
         segment = make("first", definition=FEW)
         rename(segment, "second")
@@ -128,6 +130,7 @@ def test_orphan__has_its_name_until_it_is_pruned(users, make):
     assert len(make()) == 10
 
 
+@pytest.mark.roles
 def test_failure_to_follow__stops_no_other_segment(users, make, dba, relation, caplog):
     gone, moved = make("gone"), make("moved")
     dba("CREATE TABLE segments.vip (note text)")
@@ -156,7 +159,7 @@ def test_failure_to_follow__stops_no_other_segment(users, make, dba, relation, c
     assert [result.error for result in sync.sync()] == [None, None]
 
 
-def test_failure_to_follow__is_stored_after_a_rolled_back_savepoint(users, make, dba):
+def test_failure_to_follow__outlives_a_rolled_back_savepoint(users, make, dba):
     dba("CREATE TABLE segments.vip (note text)")
     with transaction.atomic():
         make()
@@ -178,6 +181,7 @@ def test_failure_to_drop__is_logged_and_found_by_a_sync(users, make, dba, caplog
     assert [result.error for result in sync.sync(prune=True)] == [None]
 
 
+@pytest.mark.roles
 def test_rollback__leaves_no_views(users, make, relation):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         make()
@@ -185,6 +189,7 @@ def test_rollback__leaves_no_views(users, make, relation):
     assert relation("segments.vip") is None
 
 
+@pytest.mark.roles
 @pytest.mark.parametrize(
     ("definition", "error"),
     [
@@ -208,6 +213,7 @@ def test_bad_definition__is_refused_before_anything_is_saved(
     assert SegmentRefresh.objects.count() == 1
 
 
+@pytest.mark.roles
 def test_views__that_cannot_follow_are_repaired_by_a_sync(users, make, dba):
     dba("CREATE TABLE segments.vip (note text)")
     make()
@@ -223,6 +229,7 @@ def test_views__that_cannot_follow_are_repaired_by_a_sync(users, make, dba):
     assert segment.status == Status.REFRESHED
 
 
+@pytest.mark.roles
 def test_migrate__of_the_alias_of_the_rows_syncs_the_views(users, make, dba, relation):
     make()
     dba("DROP MATERIALIZED VIEW segments.vip")
@@ -238,6 +245,7 @@ def test_static_segment__may_be_saved_twice_in_one_transaction(users, make):
     assert len(Segment.objects.get()) == 2
 
 
+@pytest.mark.roles
 def test_save_and_delete__in_one_transaction(users, make, relation):
     segment = make()
     with transaction.atomic():
@@ -248,7 +256,8 @@ def test_save_and_delete__in_one_transaction(users, make, relation):
     assert relation("segments.gold") is None
 
 
-def test_deletion__that_is_refused_says_so_before_the_row_is_gone(users, make):
+@pytest.mark.roles
+def test_deletion__is_refused_before_the_row_is_gone(users, make):
     segment = make()
     make("reader", definition="SELECT user_id FROM segments.vip")
     with pytest.raises(SegmentExecutionError, match="depends on"):
@@ -256,7 +265,7 @@ def test_deletion__that_is_refused_says_so_before_the_row_is_gone(users, make):
     assert Segment.objects.count() == 2
 
 
-def test_deletion__of_what_is_read_by_what_goes_along(users, make, names):
+def test_deletion__of_a_segment_together_with_its_reader(users, make, names):
     before = names()
     make()
     make("reader", definition="SELECT user_id FROM segments.vip")

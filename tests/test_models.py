@@ -21,36 +21,38 @@ STAFF = f"SELECT id FROM {USERS} WHERE is_staff"
 
 
 @pytest.fixture
-def staff(users, make):
+def team(users, make):
     """A segment of u0 and u1."""
     type(users[0]).objects.filter(username__in=["u0", "u1"]).update(is_staff=True)
     return make("staff", definition=STAFF)
 
 
-def test_is_member__by_segment_and_by_slug_is_one_query(staff, users, django_assert_num_queries):
+@pytest.mark.roles
+def test_is_member__by_segment_and_by_slug_is_one_query(team, users, django_assert_num_queries):
     for user, expected in ((users[0], True), (users[5], False)):
         for question in (
-            lambda: user.is_member(staff),  # noqa: B023
+            lambda: user.is_member(team),  # noqa: B023
             lambda: user.is_member("staff"),  # noqa: B023
-            lambda: staff.has_member(user),  # noqa: B023
-            lambda: staff.has_member(user.pk),  # noqa: B023
+            lambda: team.has_member(user),  # noqa: B023
+            lambda: team.has_member(user.pk),  # noqa: B023
         ):
             with django_assert_num_queries(1) as captured:
                 assert question() is expected
             assert "information_schema" not in captured[0]["sql"]
 
 
-def test_is_member__is_as_of_the_last_refresh_and_live_is_now(staff, users):
+@pytest.mark.roles
+def test_is_member__is_of_the_last_refresh_and_live_is_current(team, users):
     type(users[0]).objects.filter(username="u5").update(is_staff=True)
-    assert not users[5].is_member(staff)
-    assert users[5].is_member_live(staff)
+    assert not users[5].is_member(team)
+    assert users[5].is_member_live(team)
     assert users[5].is_member_live("staff")
-    assert staff.has_member_live(users[5])
-    staff.refresh()
-    assert users[5].is_member(staff)
+    assert team.has_member_live(users[5])
+    team.refresh()
+    assert users[5].is_member(team)
 
 
-def test_is_member__of_an_unknown_slug_is_an_error(staff, users):
+def test_is_member__of_an_unknown_slug_is_an_error(team, users):
     for question in (users[0].is_member, users[0].is_member_live):
         with pytest.raises(Segment.DoesNotExist):
             question("stuff")
@@ -61,7 +63,7 @@ def test_is_member__of_an_unknown_slug_is_an_error(staff, users):
 
 @pytest.mark.parametrize("options", [{"prepare_threshold": 0}, {"server_side_binding": True}])
 def test_is_member__on_connections_with_other_options(
-    options, staff, users, django_assert_num_queries, monkeypatch
+    options, team, users, django_assert_num_queries, monkeypatch
 ):
     if "prepare_threshold" in options:
         monkeypatch.setattr(connection.connection, "prepare_threshold", 0)
@@ -71,9 +73,9 @@ def test_is_member__on_connections_with_other_options(
         monkeypatch.setattr(connection.connection, "cursor_factory", psycopg.Cursor)
     for _ in range(3):
         with django_assert_num_queries(1):
-            assert users[0].is_member(staff)
+            assert users[0].is_member(team)
         assert users[0].is_member("staff")
-        assert not users[5].is_member(staff)
+        assert not users[5].is_member(team)
     if "prepare_threshold" in options:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -82,16 +84,17 @@ def test_is_member__on_connections_with_other_options(
             assert cursor.fetchone()[0] == 1
 
 
-def test_has_member__of_who_is_no_user_is_false(staff, django_user_model):
-    assert staff.has_member(django_user_model()) is False
-    assert staff.has_member(AnonymousUser()) is False
-    assert staff.has_member_live(django_user_model()) is False
-    assert staff.has_member(None) is False
-    assert django_user_model().is_member(staff) is False
+def test_has_member__of_a_user_that_is_not_saved_is_false(team, django_user_model):
+    assert team.has_member(django_user_model()) is False
+    assert team.has_member(AnonymousUser()) is False
+    assert team.has_member_live(django_user_model()) is False
+    assert team.has_member(None) is False
+    assert django_user_model().is_member(team) is False
     assert django_user_model().is_member("staff") is False
 
 
-def test_never_populated__answers_from_the_live_view(staff, users, owner):
+@pytest.mark.roles
+def test_never_populated__answers_from_the_live_view(team, users, owner):
     owner("REFRESH MATERIALIZED VIEW segments.staff WITH NO DATA")
     Segment.objects.update(refreshed_at=None, members_count=None, status=Status.UNPOPULATED)
     segment = Segment.objects.get()
@@ -119,27 +122,28 @@ QUESTIONS = {
 
 
 @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
-def test_missing_view__is_an_error_and_not_a_no(question, staff, users, owner):
+def test_missing_view__is_an_error_and_not_a_no(question, team, users, owner):
     owner("DROP MATERIALIZED VIEW segments.staff")
     owner("DROP VIEW segments_live.staff")
     with pytest.raises(SegmentExecutionError, match='"staff".*does not exist(?s:.*)sync_segments'):
         with transaction.atomic():
-            question(staff, users)
+            question(team, users)
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("clean_views")
 @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
-def test_lost_connection__is_an_error_and_not_a_no(question, staff, users, session, query):
+def test_lost_connection__is_an_error_and_not_a_no(question, team, users, session, query):
     (pid,) = query("SELECT pg_backend_pid()")[0]
     session().execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
     with pytest.raises(SegmentExecutionError, match="(?i)terminat|connection"):
-        question(staff, users)
+        question(team, users)
     connection.close()
-    assert users[0].is_member(staff)
+    assert users[0].is_member(team)
 
 
-def test_has_members__is_one_query(staff, users, django_user_model, django_assert_num_queries):
+@pytest.mark.roles
+def test_has_members__is_one_query(team, users, django_user_model, django_assert_num_queries):
     expected = {users[0].pk, users[1].pk}
     for asked in (
         users,
@@ -151,51 +155,55 @@ def test_has_members__is_one_query(staff, users, django_user_model, django_asser
         django_user_model.objects.order_by("username")[:8],
     ):
         with django_assert_num_queries(1):
-            assert staff.has_members(asked) == expected
-    assert staff.has_members([]) == set()
-    assert staff.has_members(users[5:]) == set()
+            assert team.has_members(asked) == expected
+    assert team.has_members([]) == set()
+    assert team.has_members(users[5:]) == set()
 
 
-def test_members__compose(staff, users, orders, django_assert_num_queries):
+@pytest.mark.roles
+def test_members__compose(team, users, orders, django_assert_num_queries):
     with django_assert_num_queries(1):
-        assert staff.members.count() == 2
+        assert team.members.count() == 2
     with django_assert_num_queries(1):
-        assert staff.members.filter(username="u1").exists()
-    assert not staff.members.filter(username="u5").exists()
-    assert set(staff.members.exclude(username="u0")) == {users[1]}
-    assert Order.objects.filter(user__in=staff.members).count() == 2
-    assert set(staff.members.filter(order__amount=50)) == {users[1]}
+        assert team.members.filter(username="u1").exists()
+    assert not team.members.filter(username="u5").exists()
+    assert set(team.members.exclude(username="u0")) == {users[1]}
+    assert Order.objects.filter(user__in=team.members).count() == 2
+    assert set(team.members.filter(order__amount=50)) == {users[1]}
     type(users[0]).objects.filter(username="u5").update(is_staff=True)
-    assert staff.members_live.count() == 3
-    assert set(staff.members_live.difference(staff.members)) == {users[5]}
+    assert team.members_live.count() == 3
+    assert set(team.members_live.difference(team.members)) == {users[5]}
 
 
-def test_member_ids__stream(staff, users):
-    ids = staff.member_ids()
+@pytest.mark.roles
+def test_member_ids__stream(team, users):
+    ids = team.member_ids()
     assert isinstance(ids, types.GeneratorType)
     assert {next(ids), *ids} == {users[0].pk, users[1].pk}
 
 
-def test_view__is_a_model_of_its_own_registry(staff, users):
+@pytest.mark.roles
+def test_view__is_a_model_of_its_own_registry(team, users):
     from django.apps import apps
     from django_pgviews.view import MaterializedView
 
-    assert issubclass(staff.view, MaterializedView)
-    assert staff.view is Segment.objects.get().view
-    assert staff.view.objects.get(user=users[0]).user == users[0]
-    assert staff.view.objects.filter(user__username__in=["u0", "u5"]).count() == 1
-    assert staff.view not in apps.get_models()
+    assert issubclass(team.view, MaterializedView)
+    assert team.view is Segment.objects.get().view
+    assert team.view.objects.get(user=users[0]).user == users[0]
+    assert team.view.objects.filter(user__username__in=["u0", "u5"]).count() == 1
+    assert team.view not in apps.get_models()
     assert view_models.catalog_view() not in apps.get_models()
 
 
-def test_segment__is_true_has_a_length_and_a_name(staff, make):
+def test_segment__is_true_has_a_length_and_a_name(team, make):
     empty = make("empty", static_ids=[])
     assert len(empty) == 0
     assert empty
     assert bool(empty) is True
-    assert (len(staff), str(staff)) == (2, "Staff")
+    assert (len(team), str(team)) == (2, "Staff")
 
 
+@pytest.mark.roles
 def test_segments_of_a_user__come_by_priority(users, make, django_assert_num_queries):
     low = make("low", priority=1)
     high = make("high", priority=9)
@@ -221,10 +229,10 @@ def test_segments_of_a_user__cost_one_query_however_many_exist(
         assert len(users[0].segments) == 3
 
 
-def test_offer__goes_to_the_first_segment_that_the_user_is_in(staff, users, make):
+def test_offer__goes_to_the_first_segment_that_the_user_is_in(team, users, make):
     everyone = make("everyone")
     second = Offer.objects.create(priority=2, discount=5, segment=everyone)
-    first = Offer.objects.create(priority=1, discount=10, segment=staff)
+    first = Offer.objects.create(priority=1, discount=10, segment=team)
     assert Offer.get_offer_for_user(users[0]) == first
     assert Offer.get_offer_for_user(users[5]) == second
     second.delete()
@@ -232,7 +240,7 @@ def test_offer__goes_to_the_first_segment_that_the_user_is_in(staff, users, make
 
 
 @pytest.mark.parametrize("timeout", [timedelta(hours=2), timedelta()])
-def test_timeout__above_the_limit_is_refused_but_where_it_was_before(timeout, make, settings):
+def test_timeout__above_the_limit_is_refused_unless_unchanged(timeout, make, settings):
     make("hour", timeout=timedelta(hours=1))
     with pytest.raises(SegmentDefinitionError, match="timeout may be at most 1:00:00") as caught:
         make(timeout=timeout)
@@ -251,6 +259,7 @@ def test_timeout__above_the_limit_is_refused_but_where_it_was_before(timeout, ma
     segment.save()
 
 
+@pytest.mark.roles
 def test_live_check__is_under_the_timeout(users, make, settings):
     segment = make(definition=f"SELECT id FROM {USERS} WHERE pg_sleep(0.002) IS NOT NULL")
     settings.SEGMENTS_STATEMENT_TIMEOUT = 0.001
@@ -259,7 +268,7 @@ def test_live_check__is_under_the_timeout(users, make, settings):
     assert segment.has_member(users[0])
 
 
-def test_reads__follow_the_routers(staff, users, settings, monkeypatch):
+def test_reads__follow_the_routers(team, users, settings, monkeypatch):
     seen = []
 
     class Router:
@@ -267,17 +276,18 @@ def test_reads__follow_the_routers(staff, users, settings, monkeypatch):
             seen.append(model._meta.object_name)
 
     settings.DATABASE_ROUTERS = [Router()]
-    staff.has_member(users[0])
+    team.has_member(users[0])
     users[0].is_member("staff")
-    len(staff)
+    len(team)
     assert seen == ["Segment"] * 3
-    staff.members.count()
+    team.members.count()
     assert seen[-1] == "SegmentableUser"
 
 
+@pytest.mark.roles
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("clean_views")
-def test_refresh_async__runs_once_the_transaction_is_committed(staff, users, settings):
+def test_refresh_async__runs_once_the_transaction_is_committed(team, users, settings):
     settings.TASKS = {
         "default": {"BACKEND": f"{_framework()}.backends.immediate.ImmediateBackend"}
     }
@@ -285,11 +295,11 @@ def test_refresh_async__runs_once_the_transaction_is_committed(staff, users, set
     users[5].save()
     with transaction.atomic():
         users[5].refresh_segments_async()
-        assert not users[5].is_member(staff)
-    assert users[5].is_member(staff)
+        assert not users[5].is_member(team)
+    assert users[5].is_member(team)
 
 
-def test_refresh_async__of_a_deleted_user_does_nothing(staff, users):
+def test_refresh_async__of_a_deleted_user_does_nothing(team, users):
     from segments.tasks import refresh_user_segments
 
     key = users[0].pk

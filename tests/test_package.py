@@ -1,10 +1,12 @@
-"""The package: what a wheel holds, and what a project that uses it sees."""
+"""The package: what a wheel holds."""
 
 import zipfile
 
 import pytest
 
-from tests.processes import ROOT, run_module, run_suite
+from tests.processes import ROOT, run_module
+
+pytestmark = pytest.mark.slow
 
 
 def test_wheel__has_sql_migrations_and_types(tmp_path):
@@ -21,18 +23,3 @@ def test_wheel__has_sql_migrations_and_types(tmp_path):
     assert {"segments/py.typed", "segments/migrations/0001_initial.py"} <= packed
     assert "segments/sql/segment.sql" in packed
     assert not [name for name in packed if name.split("/")[0] in ("tests", "demo", "benchmarks")]
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        "variants.IntegerUser",
-        "variants.BigUser",
-        "variants.UUIDUser",
-        "variants.TextUser",
-        "variants.OddUser",
-        "variants.ChildUser",
-    ],
-)
-def test_user_model__of_every_kind_works(model):
-    run_suite("tests/variants/suite.py", SEGMENTS_TEST_USER=model)

@@ -42,6 +42,7 @@ def at_once(count, work):
         list(pool.map(call, range(count)))
 
 
+@pytest.mark.roles
 def test_refresh__counts_who_entered_and_left(staff, make, query):
     segment = make(definition=EVEN)
     staff(0, 1, 2)
@@ -68,7 +69,7 @@ def test_refresh__counts_are_exact_however_it_is_done(
     assert indexed(segment) == members(query)
 
 
-def test_refresh__inside_a_savepoint_counts_its_own_rows_alone(staff, make):
+def test_refresh__inside_a_savepoint_counts_only_its_own_rows(staff, make):
     segment = make(definition=EVEN)
     alias = conf.exec_connection()
     with transaction.atomic(using=alias):
@@ -100,6 +101,7 @@ def test_refresh__says_who_entered_and_since_when(staff, make, users):
     assert since[users[1].pk] > 2020
 
 
+@pytest.mark.roles
 def test_refresh__writes_history_and_state(staff, make):
     segment = make(definition=EVEN)
     staff(1)
@@ -115,6 +117,7 @@ def test_refresh__writes_history_and_state(staff, make):
     assert stored.refreshed_at == stored.attempted_at == segment.refreshed_at
 
 
+@pytest.mark.roles
 def test_failure__keeps_the_last_good_members_and_says_why(orders, make, query, users):
     segment = make(definition="SELECT user_id FROM shop_order WHERE 1 / amount < 1")
     segment_ids = indexed(segment)
@@ -158,6 +161,7 @@ def test_timeout__of_the_segment_overrides_the_setting(users, make, settings):
     assert segment.refresh(force=True).members_count == 10
 
 
+@pytest.mark.roles
 def test_failure__leaves_the_transaction_of_the_caller_usable(failing, query):
     with transaction.atomic():
         with pytest.raises(SegmentError):
@@ -175,7 +179,8 @@ def test_failure__of_a_column_that_is_gone_keeps_the_members(orders, make, query
     assert len(members(query)) == 10
 
 
-def test_refresh__by_hand_is_healed_in_the_index(staff, make, query, owner):
+@pytest.mark.roles
+def test_refresh__by_hand_is_repaired_in_the_index(staff, make, query, owner):
     segment = make(definition=EVEN)
     staff(0, 1)
     owner("REFRESH MATERIALIZED VIEW CONCURRENTLY segments.vip")
@@ -185,6 +190,7 @@ def test_refresh__by_hand_is_healed_in_the_index(staff, make, query, owner):
     assert len(indexed(segment)) == 2
 
 
+@pytest.mark.roles
 def test_refresh__repopulates_what_was_emptied_by_hand(staff, make, query, owner):
     segment = make(definition=EVEN)
     owner("REFRESH MATERIALIZED VIEW segments.vip WITH NO DATA")
@@ -195,6 +201,7 @@ def test_refresh__repopulates_what_was_emptied_by_hand(staff, make, query, owner
     assert len(members(query)) == 5
 
 
+@pytest.mark.roles
 def test_refresh__puts_back_a_dropped_index_and_comment(staff, make, owner, relation):
     segment = make(definition=EVEN)
     owner("DROP INDEX segments.vip_user_id_idx")
@@ -204,6 +211,7 @@ def test_refresh__puts_back_a_dropped_index_and_comment(staff, make, owner, rela
     assert 'segment "vip"' in relation("segments.vip")[2]
 
 
+@pytest.mark.roles
 def test_refresh__of_a_deleted_user_takes_them_out(staff, make, users, query):
     segment = make(definition=EVEN)
     users[0].delete()
@@ -228,7 +236,7 @@ def test_refresh__takes_the_row_as_it_is_saved(staff, make, query):
     assert segment.refresh().members_count == 5
 
 
-def test_refresh__of_now_moves_on_for_a_manager_method(users, make, monkeypatch, query):
+def test_refresh__of_a_manager_method_moves_on_with_the_time(users, make, monkeypatch, query):
     from tests.shop.models import Order
 
     segment = make(definition="", manager_method="since_a_while", model=_content_type(Order))
@@ -257,6 +265,7 @@ class TestSessions:
 
     pytestmark = pytest.mark.django_db(transaction=True)
 
+    @pytest.mark.roles
     def test_locked__by_another_session_is_skipped(self, staff, make, session):
         segment = make(definition=EVEN)
         other = session()
@@ -291,6 +300,7 @@ class TestSessions:
             assert other.execute("SELECT count(*) FROM segments.vip").fetchone() == (5,)
         assert other.execute("SELECT count(*) FROM segments.vip").fetchone() == (1,)
 
+    @pytest.mark.roles
     def test_killed_backend__leaves_members_and_no_lock(self, staff, make, session, query, owner):
         segment = make(definition=EVEN)
         alias = conf.exec_connection()
@@ -305,7 +315,8 @@ class TestSessions:
         assert len(members(query)) == 5
         assert segment.refresh().members_count == segment.members_live.count()
 
-    def test_failure__is_stored_apart_from_what_was_rolled_back(self, orders, make, session):
+    @pytest.mark.roles
+    def test_failure__is_stored_after_a_rollback(self, orders, make, session):
         segment = make(definition="SELECT user_id FROM shop_order WHERE 1 / amount < 2")
         other = session()
         other.execute("UPDATE shop_order SET amount = 0")
@@ -340,7 +351,8 @@ class TestSessions:
         assert relation("segments.gold") is None
         assert relation("segments.vip") is None
 
-    def test_row_locked_first__as_update_or_create_does_gets_the_segment(self, staff, make):
+    @pytest.mark.roles
+    def test_row_locked_first__by_update_or_create_gets_the_segment(self, staff, make):
         segment = make(definition=EVEN)
         entered, results = threading.Event(), []
 
@@ -362,6 +374,8 @@ class TestSessions:
         assert Segment.objects.get().status == Status.REFRESHED
         assert segment.refresh(force=True).status == "refreshed"
 
+    @pytest.mark.roles
+    @pytest.mark.usefixtures("creates_schemas")
     def test_first_segments__may_be_created_at_once(self, staff, owner):
         owner("DROP SCHEMA segments, segments_live CASCADE")
 
@@ -371,7 +385,7 @@ class TestSessions:
         at_once(6, create)
         assert [len(segment) for segment in Segment.objects.all()] == [5] * 6
 
-    def test_many_sessions__end_in_step(self, staff, make):
+    def test_many_sessions__end_with_the_same_members(self, staff, make):
         make("a", definition=EVEN)
         make("b", definition="SELECT user_id FROM segments.a")
 

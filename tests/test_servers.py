@@ -12,6 +12,8 @@ from tests.processes import ROOT
 from tests.servers import Server
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SAFE = {"synchronous_commit": "on"}
 STARTER = """\
 import sys
@@ -28,7 +30,7 @@ def values(server):
         return [value for (value,) in connection.execute("SELECT value FROM kept ORDER BY value")]
 
 
-def test_crash__keeps_what_was_committed_and_close_leaves_nothing():
+def test_crash__keeps_commits_and_close_leaves_nothing():
     with Server(SAFE) as server:
         with psycopg.connect(server.url()) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 1 AS value")

@@ -44,12 +44,12 @@ def test_refreshed__is_sent_after_the_commit(staff, make, heard):
     assert (given["segment"], given["result"], within) == (segment, result, False)
 
 
-def test_refreshed__is_sent_for_unchanged_ones_too(make, heard):
+def test_refreshed__is_sent_for_unchanged_segments(make, heard):
     make().refresh()
     assert [given["result"].status for _, given, _ in heard] == ["refreshed", "unchanged"]
 
 
-def test_refreshed__is_not_sent_for_what_is_rolled_back(make, heard):
+def test_refreshed__is_not_sent_after_a_rollback(make, heard):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         make()
         1 / 0  # noqa: B018
@@ -110,7 +110,7 @@ def test_notify__reaches_listeners_when_the_members_are_visible(staff, make, ses
     assert other.execute("SELECT count(*) FROM segments.vip").fetchone() == (1,)
 
 
-def test_notify__tells_of_failures_too(failing, session):
+def test_notify__reports_failures(failing, session):
     other = session()
     other.execute("LISTEN segments")
     with pytest.raises(SegmentError):

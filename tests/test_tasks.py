@@ -1,17 +1,12 @@
-"""Tasks: with a worker (in a process of its own), and where there is no framework."""
+"""Tasks in a project that has no framework for them; test_background.py has the others."""
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from segments import checks, conf, tasks
-from tests.processes import run_suite
 
 
-def test_worker__refreshes_what_is_enqueued():
-    run_suite("tests/workers/suite.py", DJANGO_SETTINGS_MODULE="tests.workers.settings")
-
-
-def test_no_framework__is_said(settings, monkeypatch):
+def test_no_framework__is_an_error_of_the_check(settings, monkeypatch):
     monkeypatch.setattr(conf, "tasks_framework", lambda: None)
     settings.SEGMENTS_REFRESH_ASYNC = True
     (fault,) = [each for each in checks.check_project() if each.id == "segments.E009"]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.databases import address, database, login, manage, role, run, unique
+from tests.databases import address, database, login, login_role, manage, run, unique
 
 PAGE = (Path(__file__).parents[2] / "docs" / "bi.md").read_text()
 ROLE = unique("bi_reader")
@@ -21,7 +21,7 @@ def blocks(language):
 @pytest.fixture(scope="session")
 def shop():
     """The database: `where` its owner reaches it, and where the `reader` does."""
-    with role("bi_reader", create=False), database("bi_shop") as name:
+    with login_role("bi_reader", create=False), database("bi_shop") as name:
         where = address(name)
         manage(where, module="tests.fill")
         for statement in blocks("sql"):

@@ -15,6 +15,8 @@ from tests.bi.conftest import PAGE, ROLE, blocks
 from tests.databases import PASSWORD, program, run
 from tests.fill import MEMBERS
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parent / "dbt_project"
 VIEWS = sorted(MEMBERS)
 

@@ -10,6 +10,8 @@ from tests.bi.conftest import blocks
 from tests.databases import run
 from tests.fill import MEMBERS
 
+pytestmark = pytest.mark.slow
+
 QUERIES = {
     "from_vip": [(date(2026, 1, 1), Decimal(2250), Decimal(1950))],
     "only_large": [(1, 7, 1)],
@@ -48,7 +50,7 @@ def test_page__has_no_query_that_is_not_run():
     assert [code for code in blocks("sql") if not any(words in code for words in known)] == []
 
 
-def test_page__tells_of_a_segment_that_was_not_refreshed(shop, ask):
+def test_page__finds_a_segment_that_was_not_refreshed(shop, ask):
     (code,) = [code for code in blocks("sql") if "interval '1 day'" in code]
     change = "UPDATE segments_segment SET refreshed_at = {} WHERE slug = 'vip'"
     run(shop.where, change.format("now() - interval '2 days'"))

@@ -31,6 +31,7 @@ def objects(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.roles
 def test_refresh__takes_all_active_ones_in_order(users, make):
     make("z-early")
     make("a-late", definition="SELECT user_id FROM segments.z_early")
@@ -49,6 +50,7 @@ def test_refresh__takes_named_ones_even_if_inactive(users, make):
     assert run("refresh_segments", "off").startswith("off: 10 members")
 
 
+@pytest.mark.roles
 def test_refresh__goes_on_after_a_failure_and_names_it(failing, make):
     make("good")
     make("last")

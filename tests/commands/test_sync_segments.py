@@ -11,6 +11,7 @@ pytestmark = pytest.mark.django_db
 IN_STEP = "Views and segments are in step.\n"
 
 
+@pytest.mark.roles
 def test_sync__repairs_and_says_what(users, make, owner):
     make()
     assert run("sync_segments") == IN_STEP
@@ -40,6 +41,7 @@ def test_sync__names_what_it_cannot_repair(users, make, owner):
     assert done.out == "repaired other: the unique index is missing\n"
 
 
+@pytest.mark.roles
 def test_sync__prunes_when_asked(users, make, relation):
     make(definition=f"SELECT id FROM {USERS}")
     forget(Segment.objects.all())

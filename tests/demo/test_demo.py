@@ -16,6 +16,8 @@ from psycopg import sql
 
 from tests.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 DATABASE = f"segments_demo_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 CUT = date(1998, 3, 31)
 
@@ -156,13 +158,13 @@ def test_demo__psql_counts_the_same(output, before):
     assert answer.split()[2] == str(len(before["win-back"]))
 
 
-def test_demo__a_second_run_starts_anew(output, demo):
+def test_demo__a_second_run_starts_again(output, demo):
     done = demo()
     assert (done.returncode, done.stderr) == (0, "")
     assert counts(done.stdout) == counts(output)
 
 
-def test_demo__leaves_alone_a_database_that_it_has_not_made(server, demo):
+def test_demo__leaves_a_database_that_it_did_not_create(server, demo):
     name = f"{DATABASE}_of_somebody"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

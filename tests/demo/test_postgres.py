@@ -12,6 +12,8 @@ import pytest
 from tests.processes import ROOT
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 STARTER = """\
 import sys
 from demo.postgres import database_url

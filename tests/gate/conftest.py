@@ -7,7 +7,7 @@ import pytest
 from segments.models import Segment
 from tests.conftest import USERS
 from tests.gate.corpus import OBJECTS
-from tests.test_grants import restricted, roles  # noqa: F401
+from tests.roles.test_grants import restricted, roles  # noqa: F401
 
 ROLES = "SELECT oid FROM pg_roles WHERE rolname ~ '^(exec|app|bi) '"
 """Those of this test; other workers make others on the same server."""

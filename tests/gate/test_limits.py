@@ -36,7 +36,7 @@ def test_readers__may_not_use_live_views_nor_their_functions(vip, restricted, qu
         query("RESET ROLE")
 
 
-def test_readers__who_may_use_live_functions_do_not_become_their_owner(
+def test_readers__of_live_functions_do_not_become_their_owner(
     vip, restricted, query, as_superuser
 ):
     """A type of one's own, with a cast of one's own, would be cast with the owner's rights."""
@@ -76,7 +76,7 @@ VIEW = (
 
 
 @pytest.mark.parametrize("users_table", [POLICY, VIEW], ids=["policy", "view"])
-def test_readers__do_not_become_the_owner_by_what_the_users_table_calls(
+def test_readers__do_not_become_the_owner_through_the_user_table(
     users_table, vip, restricted, users, query, as_superuser
 ):
     """Of what is called there, a caller must not choose what its names mean."""
@@ -108,7 +108,7 @@ def test_readers__do_not_become_the_owner_by_what_the_users_table_calls(
         query("RESET ROLE")
 
 
-def test_functions_of_the_project__leave_behind_what_they_like(vip, query):
+def test_functions_of_the_project__may_have_lasting_effects(vip, query):
     """Which docs/security.md says."""
     calls = own("pg_try_advisory_lock(4242) AND lo_create(0) > 0")
     objects = "SELECT count(*) FROM pg_largeobject_metadata"
@@ -121,7 +121,7 @@ def test_functions_of_the_project__leave_behind_what_they_like(vip, query):
     assert query(held) == [(0,)]
 
 
-def test_functions_of_the_project__read_open_cursors_of_the_application(vip, query):
+def test_functions_of_the_project__read_open_cursors(vip, query):
     query(f"DECLARE mine CURSOR FOR SELECT password FROM {USERS}")
     read = own("cursor_to_xml('mine', 1, true, true, '')::text")
     try:
@@ -137,7 +137,7 @@ def test_functions_of_the_project__read_open_cursors_of_the_application(vip, que
         assert len(found) == 10
 
 
-def test_dblink__is_no_function_of_postgres_and_closed_by_its_rights(vip, as_superuser, query):
+def test_dblink__is_an_extension_and_closed_by_its_privileges(vip, as_superuser, query):
     """What a server in between takes without a password, Postgres does not."""
     dblink = "SELECT * FROM dblink('dbname=postgres', 'SELECT 1') AS t (id bigint)"
     with as_superuser():

@@ -5,8 +5,10 @@ import re
 import psycopg
 import pytest
 
-from tests.databases import PASSWORD, address, database, login, role, run
+from tests.databases import PASSWORD, address, database, login, login_role, run
 from tests.processes import ROOT, run_module
+
+pytestmark = pytest.mark.slow
 
 PAGE = (ROOT / "docs" / "security.md").read_text()
 PROJECT = """
@@ -97,7 +99,11 @@ class Project:
 @pytest.fixture
 def project():
     # A role is dropped after the database in which it owns something.
-    with role("shop_app") as app, role("bi") as bi, role("segments_exec", create=False) as owner:
+    with (
+        login_role("shop_app") as app,
+        login_role("bi") as bi,
+        login_role("segments_exec", create=False) as owner,
+    ):
         with database("shop_secured", owner=app) as name:
             yield Project(name, app, owner, bi)
 
@@ -210,7 +216,7 @@ Segment.objects.create(name="x", slug="x", definition=definition).delete()
         project.app("SET temp_file_limit = -1")
 
 
-def test_listening__by_a_function_of_the_project_ends_with_the_read(project):
+def test_listening__by_a_function_ends_with_the_read(project):
     project.follow("In a new project", exec_role(project))
     project.manage("shell", "-c", PROJECT)
     project.superuser(

@@ -1,15 +1,22 @@
-"""What the suites share; each runs in a process of its own, on servers of its own."""
+"""Servers of the tests here, and twenty users; what a test commits, it also deletes."""
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
+
+from tests.own_server import own_server
+from tests.scaling.growth import SETTINGS
 
 
-@pytest.fixture(scope="session")
-def people(django_db_blocker):
-    """Migrate the database of this process, and return twenty users with the names u0 to u19."""
+@pytest.fixture(scope="module")
+def server(django_db_setup, django_db_blocker):
+    """A server for the module, with autovacuum; tests may use it without a mark."""
+    with django_db_blocker.unblock(), own_server(SETTINGS) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def people(server):
+    """Twenty users with the names u0 to u19."""
     users = get_user_model().objects
-    with django_db_blocker.unblock():
-        call_command("migrate", verbosity=0)
-        users.bulk_create([users.model(username=f"u{n}") for n in range(20)])
-        yield list(users.using("default").order_by("pk"))
+    users.bulk_create([users.model(username=f"u{n}") for n in range(20)])
+    return list(users.using("default").order_by("pk"))

@@ -9,6 +9,11 @@ from typing import NamedTuple
 
 from django.db import connection
 
+from tests.servers import Server
+
+SETTINGS = {"synchronous_commit": "on"}
+"""Settings of the server."""
+
 ROUNDS = 20
 
 CHANGED = 0.1
@@ -88,7 +93,10 @@ def run(statement, *params):
 
 def main(members=200_000):
     """Print the sizes in MB."""
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.scaling.settings"
+    server = Server(SETTINGS)
+    server.start()
+    os.environ["DATABASE_URL"] = server.url()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     import django
     from django.core.management import call_command
 
@@ -102,6 +110,8 @@ def main(members=200_000):
         for name in Sizes._fields:
             start, end = (getattr(found, name) / 1e6 for found in (before, after))
             say(f"  {name:16} {start:7.1f} MB -> {end:7.1f} MB  ({end / start:.1f} times)")
+    connection.close()
+    server.close()
 
 
 def say(line):

@@ -1,12 +1,13 @@
 """A real pgbouncer in front of a server, where one is installed."""
 
-import atexit
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 
 import psycopg
 
+from tests.own_server import DATABASE
 from tests.scaling.docs import block
 from tests.waiting import until
 
@@ -26,14 +27,15 @@ default_pool_size = {pool}
 """
 
 
-def start(server, pool):
-    """Start a pgbouncer that ends with this process, and return the URL of the server through it.
+@contextmanager
+def pgbouncer(server, pool):
+    """Run a pgbouncer, and yield the URL of the database through it.
 
     Args:
-        server: What it connects to; it lives in the same folder, and runs as the same account.
-        pool: How many connections to the server it opens at most.
+        server: The server behind it; it lives in the same folder, and runs as the same account.
+        pool: The largest number of its connections to the server.
     """
-    ini, url = server.home / "pgbouncer.ini", f"{server.url()}&port=6432"
+    ini, url = server.home / "pgbouncer.ini", f"{server.url(DATABASE)}&port=6432"
     documented = block("ini", "pool_mode")
     ini.write_text(OURS.format(home=server.home, pool=pool, documented=documented))
     with (server.home / "pgbouncer.log").open("wb") as log:
@@ -45,8 +47,6 @@ def start(server, pool):
             stderr=log,
         )
 
-    atexit.register(process.terminate)
-
     def answers():
         assert process.poll() is None, (server.home / "pgbouncer.log").read_text()
         try:
@@ -55,5 +55,9 @@ def start(server, pool):
             return False
         return True
 
-    until(answers)
-    return url
+    try:
+        until(answers)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

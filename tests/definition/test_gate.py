@@ -1,0 +1,231 @@
+"""Calls: what a definition may call, by whatever way it becomes a view."""
+
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+import segments
+from segments import sync
+from segments.definition.gate import HARMLESS
+from segments.exceptions import SegmentDefinitionError
+from segments.models import Segment
+from segments.validation.preview import preview
+from tests.conftest import USERS
+
+pytestmark = pytest.mark.django_db
+
+CALLED = f"SELECT id FROM {USERS} WHERE nextval('calls') > 0"
+MESSAGE = r"the definition calls nextval\(\), which may have side effects"
+
+
+@pytest.fixture
+def calls(query):
+    """Say whether a sequence was ever called, which no rollback would undo."""
+    query("CREATE SEQUENCE calls")
+    return lambda: query("SELECT is_called FROM calls") == [(True,)]
+
+
+def refused(make, definition):
+    with pytest.raises(SegmentDefinitionError) as caught:
+        make("x", definition=definition)
+    assert caught.value.field == "definition"
+    assert caught.value.slug == "x"
+    return str(caught.value)
+
+
+def test_function__with_lasting_effects_is_refused(users, make):
+    assert refused(make, f"SELECT id FROM {USERS} WHERE pg_advisory_lock(1) IS NULL") == (
+        'segment "x": the definition calls pg_advisory_lock(), which may have side effects\n'
+        "Hint: A definition may only read. Of the volatile functions of Postgres, it may call "
+        "those for random values and the clock, and pg_sleep()."
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "query_to_xml('TABLE x', true, true, '')",
+        "cursor_to_xmlschema('c', true, true, '')",
+        "table_to_xml('shop_order', true, true, '')",
+        "database_to_xml_and_xmlschema(true, true, '')",
+        "ts_rewrite('a', 'SELECT query, query FROM x')",
+        "ts_stat('SELECT x FROM x')",
+    ],
+)
+def test_function__that_takes_its_query_as_text_is_refused(users, make, call):
+    told = refused(make, f"SELECT id FROM {USERS} WHERE EXISTS (SELECT {call})")
+    name = call.partition("(")[0]
+    assert f"the definition calls {name}(), which hides what it reads\nHint: Read the same" in told
+
+
+def test_function__that_hides_what_segment_it_reads_is_refused(users, make):
+    make()
+    for name in ("segments.is_member", "segments_live.is_member"):
+        told = refused(make, f"SELECT id FROM {USERS} WHERE {name}('vip', id)")
+        assert f"calls {name}(), which hides which segment it reads" in told
+        assert "SELECT user_id FROM segments.vip" in told
+    told = refused(make, "SELECT m FROM segments_live.members('vip') AS m")
+    assert "calls segments_live.members()" in told
+    make("y", definition="SELECT user_id FROM segments.vip")
+
+
+def test_row_lock__is_refused(users, make):
+    told = refused(make, f"SELECT id FROM (SELECT id FROM {USERS} FOR UPDATE) AS q")
+    assert "the definition locks rows that it reads\nHint: Remove FOR UPDATE" in told
+    assert "locks rows" in refused(make, f"SELECT id FROM {USERS} FOR KEY SHARE SKIP LOCKED")
+
+
+def test_functions__that_are_harmless_are_allowed(users, make, query):
+    """All of those that are there, and all of their variants, in one definition."""
+    times, numbers = "timestamp with time zone", ("integer", "bigint", "numeric")
+    given = {times: "now()", "interval": "'0'::interval", "anyarray": "ARRAY[1]"}
+    given |= dict.fromkeys(("double precision", *numbers), "0")
+    found = query(
+        "SELECT proname, ARRAY(SELECT format_type(t, NULL) FROM unnest(proargtypes) AS t) "
+        "FROM pg_proc WHERE oid < 16384 AND proname = ANY (%s)",
+        list(HARMLESS),
+    )
+    assert {name for name, _ in found} >= {"random", "pg_sleep", "clock_timestamp"}
+    calls = [f"{name}({', '.join(given[each] for each in types)})" for name, types in found]
+    definition = f"SELECT u.id, {', '.join(calls)} FROM {USERS} u"
+    assert len(make(definition=definition)) == 10
+
+
+def test_functions__that_are_harmless_are_volatile(query):
+    wrong = query(
+        "SELECT proname FROM pg_proc "
+        "WHERE oid < 16384 AND proname = ANY (%s) AND provolatile <> 'v'",
+        list(HARMLESS),
+    )
+    assert wrong == []
+
+
+def test_functions__of_the_project_and_of_its_views_are_allowed(users, make, calls, query):
+    query(
+        "CREATE FUNCTION next() RETURNS bigint LANGUAGE plpgsql AS "
+        "'BEGIN RETURN nextval(''public.calls''); END'"
+    )
+    query("CREATE VIEW numbered AS SELECT nextval('calls') AS number")
+    both = f"SELECT id FROM {USERS} WHERE next() > 0 AND EXISTS (SELECT FROM numbered)"
+    assert len(make(definition=both)) == 10
+    assert calls()
+
+
+def test_functions__are_recognised_by_identity_and_not_by_name(users, make, query):
+    query("CREATE SCHEMA app")
+    query(
+        "CREATE FUNCTION app.set_config(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1'"
+    )
+    query("CREATE OPERATOR @#@ (FUNCTION = pg_try_advisory_lock, RIGHTARG = bigint)")
+    assert len(make(definition=f"SELECT id FROM {USERS} WHERE app.set_config('x') = 'x'")) == 10
+    told = refused(make, f"SELECT id FROM {USERS} WHERE @#@ id")
+    assert "calls pg_try_advisory_lock()" in told
+
+
+def test_validation__refuses_and_evaluates_nothing(users, calls):
+    with pytest.raises(ValidationError, match=MESSAGE):
+        Segment(name="x", slug="x", definition=CALLED).clean()
+    assert not calls()
+
+
+def test_save__refuses_and_evaluates_nothing(users, make, names, calls, settings):
+    before = names()
+    for at_once in (True, False):
+        settings.SEGMENTS_REFRESH_ON_SAVE = at_once
+        with pytest.raises(SegmentDefinitionError, match=MESSAGE):
+            make(definition=CALLED)
+    segment = make()
+    segment.definition = CALLED
+    with pytest.raises(SegmentDefinitionError, match=MESSAGE):
+        segment.save()
+    segment.refresh_from_db()
+    assert segment.definition != CALLED
+    assert {"segments.vip", "segments_live.vip"} < names() - before
+    assert not calls()
+
+
+def test_save__refuses_when_it_is_priced_first(users, make, calls, settings):
+    settings.SEGMENTS_MAX_COST = 1e9
+    with pytest.raises(SegmentDefinitionError, match=MESSAGE):
+        make(definition=CALLED)
+    assert not calls()
+
+
+def test_preview__refuses_and_evaluates_nothing(users, calls):
+    with pytest.raises(SegmentDefinitionError, match=MESSAGE):
+        preview(Segment(name="x", slug="x", definition=CALLED))
+    assert not calls()
+
+
+def test_refresh__refuses_a_definition_that_no_save_has_seen(users, make, calls):
+    segment = make()
+    Segment.objects.update(definition=CALLED)
+    with pytest.raises(SegmentDefinitionError, match=MESSAGE):
+        segment.refresh()
+    segment.refresh_from_db()
+    assert "nextval" in segment.last_error
+    assert len(segment) == 10
+    assert not calls()
+
+
+def test_sync__refuses_a_definition_that_no_save_has_seen(users, make, calls, query, capsys):
+    make()
+    for missing in (False, True):
+        Segment.objects.update(definition=CALLED)
+        if missing:
+            query("DROP MATERIALIZED VIEW segments.vip")
+            query("DROP VIEW segments_live.vip")
+        with pytest.raises(CommandError):
+            call_command("sync_segments")
+        assert "nextval(), which may have side effects" in "".join(capsys.readouterr())
+        assert not calls()
+
+
+def test_attaching__refuses_a_definition_that_no_save_has_seen(users, make, calls, query):
+    make()
+    assert [entry.what for entry in sync.detach()] == [["detached"]]
+    Segment.objects.update(definition=CALLED)
+    (entry,) = sync.sync()
+    assert isinstance(entry.error, SegmentDefinitionError)
+    assert "nextval" in str(entry.error)
+    assert "nextval" in Segment.objects.get().last_error
+    assert query("SELECT count(*) FROM segments.vip") == [(10,)]
+    assert not calls()
+
+
+def test_manager_method__is_refused_beside_its_field(users, make, monkeypatch):
+    manager = type(users[0]).objects
+
+    def locked(self):
+        return self.select_for_update()
+
+    monkeypatch.setattr(type(manager), "locked", locked, raising=False)
+    with pytest.raises(SegmentDefinitionError, match="locks rows") as caught:
+        make(manager_method="locked")
+    assert caught.value.field == "manager_method"
+
+
+def asked(captured):
+    return sum("hasForUpdate" in each["sql"] for each in captured.captured_queries)
+
+
+def test_check__costs_one_query_for_each_new_view_only(users, make):
+    with CaptureQueriesContext(connection) as captured:
+        segment = make()
+    assert asked(captured) == 1
+    with CaptureQueriesContext(connection) as captured:
+        segment.refresh(force=True)
+        segment.refresh()
+        segment.save()
+        make("listed", static_ids=users[:2])
+    assert asked(captured) == 0
+
+
+def test_definition__becomes_a_view_in_one_place_only():
+    folder = Path(segments.__file__).parent
+    code = {path.name: path.read_text() for path in folder.rglob("*.py")}
+    assert [name for name, text in code.items() if "compiled.as_sql()" in text] == ["gate.py"]

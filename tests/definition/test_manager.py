@@ -1,0 +1,186 @@
+"""Manager methods: which querysets name users, and what is said of others."""
+
+import pytest
+from django.contrib.contenttypes.models import ContentType
+
+from segments.exceptions import SegmentDefinitionError
+from segments.models import Segment
+from tests.shop.models import Offer, Order, OrderQuerySet
+
+pytestmark = pytest.mark.django_db
+
+
+def content_type(model):
+    return ContentType.objects.get_for_model(model)
+
+
+@pytest.fixture
+def method(orders, users, make, monkeypatch):
+    """Create a segment from a function that is made a manager method of a model."""
+
+    def create(function, model=Order):
+        manager = model.objects
+        monkeypatch.setattr(type(manager), "chosen", lambda self: function(self), raising=False)
+        return make(manager_method="chosen", model=content_type(model))
+
+    return create
+
+
+@pytest.fixture
+def user_model(django_user_model):
+    return django_user_model
+
+
+ORDERS = {
+    "the only relation": lambda orders: orders.filter(amount__gte=400),
+    "values_list of the relation": lambda o: o.filter(amount__gt=390).values_list("user"),
+    "values_list of its column": lambda o: o.order_by("amount").values_list("user_id")[8:],
+    "values of its key": lambda orders: orders.filter(amount__gte=400).values("user__id"),
+    "flat": lambda orders: orders.filter(amount__gte=400).values_list("user", flat=True),
+    "sliced": lambda orders: orders.order_by("-amount")[:2],
+    "sliced values": lambda orders: orders.order_by("-amount").values_list("user")[:2],
+    "union": lambda orders: orders.filter(amount=400)
+    .values_list("user")
+    .union(orders.filter(amount=450).values_list("user")),
+    "union of rows": lambda orders: orders.filter(amount=400).union(orders.filter(amount=450)),
+    "distinct": lambda orders: orders.filter(amount__gte=400).values_list("user").distinct(),
+    "text parameter": lambda orders: orders.filter(
+        user__username__in=["u8", "u9", "' OR true --", "%s"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", ORDERS.values(), ids=ORDERS)
+def test_queryset_of_another_model__selects_the_related_users(function, method, users):
+    assert set(method(function).member_ids()) == {users[8].pk, users[9].pk}
+
+
+USERS = {
+    "plain": lambda users: users.filter(username__gte="u8"),
+    "annotated": lambda users: users.annotate(n=_count("order")).filter(n=1, username__gte="u8"),
+    "only": lambda users: users.filter(username__gte="u8").only("username"),
+    "sliced": lambda users: users.order_by("-username")[:2],
+    "union": lambda users: users.filter(username="u8").union(users.filter(username="u9")),
+    "values of the key": lambda users: users.filter(username__gte="u8").values("id"),
+    "related": lambda users: users.filter(order__amount__gte=400),
+}
+
+
+def _count(name):
+    from django.db.models import Count
+
+    return Count(name)
+
+
+@pytest.mark.parametrize("function", USERS.values(), ids=USERS)
+def test_queryset_of_users__selects_their_keys(function, method, users, user_model):
+    assert set(method(function, user_model).member_ids()) == {users[8].pk, users[9].pk}
+
+
+def test_queryset__without_rows_is_an_empty_segment(method):
+    assert len(method(lambda orders: orders.none())) == 0
+
+
+def test_method__of_the_user_model_is_the_default(users, make):
+    segment = make(manager_method="all")
+    assert segment.kind == "manager"
+    assert len(segment) == len(users)
+
+
+def test_method__and_static_ids_is_the_union(method, users):
+    segment = method(lambda orders: orders.filter(amount=450))
+    segment.static_ids = [users[0].pk]
+    segment.save()
+    assert set(segment.member_ids()) == {users[0].pk, users[9].pk}
+
+
+BAD = {
+    "key of another model": (
+        lambda orders: orders.values_list("id"), "selects shop.Order.id, which is not a user id",
+    ),
+    "two columns": (lambda orders: orders.values_list("user", "amount"), "selects 2 columns"),
+    "no column": (lambda orders: orders.values_list(), "selects"),
+    "wrong type": (lambda orders: orders.values_list("amount"), "is of type numeric"),
+    "no relation": (lambda orders: ContentType.objects.all(), "has no relations"),
+    "number": (lambda orders: 42, "returned int, not a queryset"),
+    "list": (lambda orders: [1, 2], "returned list, not a queryset"),
+    "raises": (lambda orders: 1 / 0, "raised ZeroDivisionError: division by zero"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "says"), BAD.values(), ids=BAD)
+def test_queryset__that_names_no_users_is_refused(function, says, method, names):
+    before = names()
+    with pytest.raises(SegmentDefinitionError, match=says) as caught:
+        method(function)
+    assert caught.value.field == "manager_method"
+    assert names() == before
+    assert not Segment.objects.exists()
+
+
+def test_queryset_of_users__with_other_columns_is_refused(method, user_model):
+    with pytest.raises(SegmentDefinitionError, match="is_staff, which is not a user id"):
+        method(lambda users: users.values("is_staff"), user_model)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"manager_method": "gone"}, "Order.objects has no method"),
+        ({"manager_method": "large", "manager_name": "gone"}, 'Order has no manager "gone"'),
+        ({"manager_method": "large", "manager_name": "amount"}, 'has no manager "amount"'),
+        ({"manager_method": "needs_an_argument"}, "without arguments: missing.*minimum"),
+        ({"manager_method": "create"}, "is a method of Django's"),
+        ({"manager_method": "delete"}, "has no method"),
+        ({"manager_method": "_fetch_all"}, "has no method|is a method of Django's"),
+        ({"manager_method": "__class__"}, "has no method"),
+        ({"manager_method": "__init__"}, "is a method of Django's"),
+        ({"manager_method": "none"}, "is a method of Django's"),
+        ({"manager_method": "model"}, "is a method of Django's|has no method"),
+    ],
+)
+def test_method__that_cannot_be_called_is_refused(fields, says, orders, make):
+    with pytest.raises(SegmentDefinitionError, match=says):
+        make(model=content_type(Order), **fields)
+    assert Order.objects.count() == len(orders)
+
+
+def test_method__that_writes_is_not_called(method, monkeypatch, orders):
+    def purge(self):
+        self.all().delete()
+        return self.all()
+
+    purge.alters_data = True
+    monkeypatch.setattr(type(Order.objects), "purge", purge, raising=False)
+    with pytest.raises(SegmentDefinitionError, match="writes"):
+        Segment.objects.create(
+            name="x", slug="x", manager_method="purge", model=content_type(Order)
+        )
+    assert Order.objects.count() == len(orders)
+
+
+def test_model__with_two_relations_must_choose(orders, make, monkeypatch):
+    class Two(Order):
+        other = None
+
+        class Meta:
+            proxy = True
+            app_label = "shop"
+
+    field = Order._meta.get_field("user")
+    monkeypatch.setattr(Two._meta, "get_fields", lambda *args, **kwargs: (field, field))
+    monkeypatch.setattr(OrderQuerySet, "two", lambda self: Two.objects.all(), raising=False)
+    monkeypatch.setattr(type(Order.objects), "two", lambda self: Two.objects.all(), raising=False)
+    with pytest.raises(SegmentDefinitionError, match="has 2 relations to the user model"):
+        make(manager_method="two", model=content_type(Order))
+
+
+def test_model__that_is_not_installed_is_an_error(make):
+    stale = ContentType.objects.create(app_label="gone", model="gone")
+    with pytest.raises(SegmentDefinitionError, match="is not installed"):
+        make(manager_method="all", model=stale)
+
+
+def test_model__may_be_that_of_an_app_beside(make):
+    with pytest.raises(SegmentDefinitionError, match="Offer, which has no relations"):
+        make(manager_method="all", model=content_type(Offer))

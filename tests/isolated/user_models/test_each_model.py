@@ -1,0 +1,20 @@
+"""The main job with user models of every kind.
+
+A process has one `AUTH_USER_MODEL`: the foreign keys of migrations and models are made for it when
+they are imported. So each model runs in a process and a database of its own.
+"""
+
+import pytest
+
+from tests.processes import run_suite
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "model", ["IntegerUser", "BigUser", "UUIDUser", "TextUser", "OddUser", "ChildUser"]
+)
+def test_user_model__of_every_kind_works(model):
+    run_suite(
+        "tests/isolated/user_models/test_main_job.py", SEGMENTS_TEST_USER=f"user_models.{model}"
+    )

@@ -1,0 +1,211 @@
+"""The main job with the user model that SEGMENTS_TEST_USER names; test_each_model.py runs it."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
+from django.db import connection
+
+from segments import sync
+from segments.exceptions import SegmentDefinitionError
+from segments.models import Membership, Segment
+from segments.pgviews import models as view_models
+from segments.sql import names
+from tests.isolated.user_models.models import Note
+
+pytestmark = pytest.mark.django_db
+
+User = get_user_model()
+TABLE = names.user_table().as_string()
+KEY = connection.ops.quote_name(User._meta.pk.column)
+
+
+@pytest.fixture
+def users():
+    made = []
+    for n in range(5):
+        key = {"code": f"c{n}'\"%s"} if User.__name__ == "TextUser" else {}
+        made.append(User.objects.create(username=f"u{n}", **key))
+    return made
+
+
+def create(slug, **fields):
+    return Segment.objects.create(name=slug, slug=slug, **fields)
+
+
+def test_preview__counts_and_samples(users):
+    listed = Segment(slug="listed", definition=f"SELECT * FROM {TABLE}", static_ids=users[:2])
+    preview = listed.preview(limit=3)
+    assert (preview.members_count, len(preview.sample)) == (5, 3)
+    assert set(preview.sample) < set(users)
+    assert any("every column of" in warning for warning in preview.warnings)
+
+
+def test_sql__is_read_in_every_way(users):
+    everyone = create("everyone", definition=f"SELECT * FROM {TABLE}")
+    early = create("early", definition=f"SELECT {KEY} FROM {TABLE} WHERE username < 'u3'")
+    late = create(
+        "late",
+        definition="SELECT user_id FROM segments.everyone EXCEPT "
+        "SELECT user_id FROM segments.early",
+    )
+    assert set(late.members) == set(users[3:])
+    assert set(late.member_ids()) == {user.pk for user in users[3:]}
+    assert late.has_members(users) == {user.pk for user in users[3:]}
+    for n, user in enumerate(users):
+        assert user.is_member(everyone)
+        assert user.is_member(early) is user.is_member("early") is (n < 3)
+        assert user.is_member_live("late") is (n >= 3)
+        assert user.segment_ids == [everyone.pk, (early if n < 3 else late).pk]
+    users[4].delete()
+    assert late.refresh().members_count == 1  # Though the view still lists the deleted user.
+    assert (len(everyone), everyone.view.objects.count()) == (4, 5)
+    assert everyone.refresh().removed == 1
+    assert set(late.members) == {users[3]}
+
+
+def test_sql__may_rename_the_key(users):
+    Note.objects.create(author=users[1])
+    segment = create("notes", definition="SELECT author_id AS user_id FROM user_models_note")
+    assert list(segment.members) == [users[1]]
+
+
+def test_static_ids__are_keys_of_users(users):
+    segment = create("listed", static_ids="\n".join(str(user.pk) for user in users[:2]))
+    assert set(segment.members) == set(users[:2])
+    segment.static_ids = users[1:3]
+    segment.save()
+    assert set(segment.member_ids()) == {users[1].pk, users[2].pk}
+    with pytest.raises(SegmentDefinitionError, match="line 1: "):
+        create("strangers", static_ids=["not a key of anybody"])
+
+
+def test_manager_method__of_users_and_of_another_model(users):
+    Note.objects.create(author=users[1])
+    notes = ContentType.objects.get_for_model(Note)
+    assert set(create("early", manager_method="early").members) == set(users[:3])
+    segment = create("authors", manager_method="all", model=notes)
+    assert list(segment.members) == [users[1]]
+
+
+def test_sql__of_the_wrong_type_is_refused(users):
+    with pytest.raises(SegmentDefinitionError, match="user ids are of type"):
+        create("wrong", definition="SELECT true AS id")
+
+
+def test_views__have_the_type_of_the_key(users):
+    create("everyone", definition=f"SELECT {KEY} FROM {TABLE}")
+    expected = {"IntegerUser": "bigint", "UUIDUser": "uuid", "TextUser": "text"}
+    with connection.cursor() as cursor:
+        for view in ("segments.everyone", "segments_live.everyone", "segments.membership"):
+            cursor.execute(
+                "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+                "WHERE attrelid = %s::regclass AND attname = 'user_id'",
+                [view],
+            )
+            assert cursor.fetchone() == (expected.get(User.__name__, "bigint"),)
+    rows = view_models.membership_view().objects.filter(slug="everyone")
+    assert {row.user for row in rows} == set(users)
+    assert Membership.objects.count() == 5
+    assert sync.check() == []
+
+
+def test_migrations__are_complete(users):
+    call_command("makemigrations", "--check", "--dry-run", "segments", "user_models", verbosity=0)
+    call_command("check", "--database", "default", fail_level="WARNING")
+
+
+KEY_GROWS = """
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("user_models", "0001_initial")]
+    operations = [
+        migrations.AlterField("integeruser", "id", models.BigAutoField(primary_key=True))
+    ]
+"""
+
+
+@pytest.mark.skipif(User.__name__ != "IntegerUser", reason="grows an integer key")
+@pytest.mark.django_db(transaction=True)
+def test_key__that_grows_takes_the_views_along(users, settings, tmp_path, monkeypatch):
+    import tests.isolated.user_models.migrations as original
+
+    everyone = create("everyone", definition=f"SELECT id FROM {TABLE}")
+    create("listed", static_ids=users[:2])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE VIEW bi AS SELECT m.user_id, m.slug FROM segments.membership m "
+            "JOIN segments.everyone USING (user_id)"
+        )
+        cursor.execute("GRANT SELECT ON segments.everyone, segments.membership TO PUBLIC")
+        look = (
+            "SELECT oid, relacl::text FROM pg_class WHERE oid IN "
+            "('segments.everyone'::regclass, 'segments.membership'::regclass)"
+        )
+        cursor.execute(look)
+        before = cursor.fetchall()
+    package = tmp_path / "grown"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    initial = Path(original.__file__).with_name("0001_initial.py").read_text()
+    (package / "0001_initial.py").write_text(initial)
+    (package / "0002_grown.py").write_text(KEY_GROWS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings.MIGRATION_MODULES = {"user_models": "grown"}
+    out = StringIO()
+    call_command("migrate", "user_models", stdout=out)
+    assert "Warning" not in out.getvalue()
+    with connection.cursor() as cursor:
+        for table, column in (
+            ("user_models_integeruser", "id"),
+            ("segments_membership", "user_id"),
+            ("segments_staticmember", "user_id"),
+        ):
+            cursor.execute(
+                "SELECT format_type(atttypid, -1) FROM pg_attribute "
+                "WHERE attrelid = %s::regclass AND attname = %s",
+                [table, column],
+            )
+            assert cursor.fetchone() == ("bigint",), table
+        cursor.execute(look)
+        assert cursor.fetchall() == before
+        cursor.execute("SELECT count(*) FROM bi")
+        assert cursor.fetchone() == (7,)
+        cursor.execute("DROP VIEW bi")
+    assert sync.check() == []
+    assert everyone.refresh().members_count == 5
+    assert users[0].is_member("listed")
+    Segment.objects.all().delete()
+
+
+def test_key__of_another_type_has_the_views_recreated():
+    """Views of a time when users had keys of another type are made anew."""
+    other = "uuid" if names.key_type(connection) != "uuid" else "bigint"
+    segment = create("listed", static_ids=[])
+    with connection.cursor() as cursor:
+        for statement in (
+            "DROP MATERIALIZED VIEW segments.listed",
+            "DROP VIEW segments_live.listed",
+            "DROP VIEW segments.membership",
+            f"CREATE VIEW segments_live.listed AS SELECT NULL::{other} AS user_id",
+            "COMMENT ON VIEW segments_live.listed IS '[django-segments detached []]'",
+            "CREATE MATERIALIZED VIEW segments.listed AS SELECT user_id FROM segments_live.listed",
+            f"CREATE VIEW segments.membership AS SELECT NULL::{other} AS user_id",
+            "CREATE VIEW bi AS SELECT user_id FROM segments.listed",
+        ):
+            cursor.execute(statement)
+    (entry,) = [entry for entry in sync.sync() if entry.slug]
+    assert "view bi depends on materialized view segments.listed" in str(entry.error)
+    told = f"the views have ids of type {other}, but ids of users are {names.key_type(connection)}"
+    assert told in entry.what
+    with connection.cursor() as cursor:
+        cursor.execute("DROP VIEW bi")
+    (entry,) = sync.sync()
+    assert entry.error is None
+    assert sync.check() == []
+    assert segment.refresh().members_count == 0
