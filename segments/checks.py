@@ -1,6 +1,6 @@
-"""System checks: whether this project and its database can have segments.
+"""System checks: can this project and its database have segments?
 
-Those that ask a server run with `manage.py check --database default` and in `migrate`.
+The checks that ask a server run with `manage.py check --database default` and in `migrate`.
 """
 
 import shlex
@@ -18,24 +18,24 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from segments import conf
 from segments.pgviews.readers import missing_roles
 from segments.roles import rights
+from segments.roles.rights import ViewOwner
 from segments.rows import write_alias
 from segments.sql.session import fetch_all
 from segments.users import SegmentMixin
 
 MIN_PG_VERSION = 150000
-"""PostgreSQL 15, as `server_version_num` says it."""
-
+"""PostgreSQL 15, in the format of `server_version_num`."""
 
 SERVER_COLUMNS = ("database", "server", "role", "login", "may_temp", "may_create")
-"""What `select_server` returns."""
+"""The columns of `select_server`."""
 
 
 @register()
 def check_project(**kwargs: Any) -> list[CheckMessage]:
-    """Check settings and installed apps; asks no server."""
-    found: list[CheckMessage] = []
+    """Check the settings and the installed apps, without asking a server."""
+    messages: list[CheckMessage] = []
     if not apps.is_installed("django_pgviews"):
-        found.append(
+        messages.append(
             Error(
                 "segments needs django_pgviews.",
                 hint='Add "django_pgviews" to INSTALLED_APPS, before "segments".',
@@ -44,54 +44,54 @@ def check_project(**kwargs: Any) -> list[CheckMessage]:
         )
     alias = conf.exec_connection()
     if alias not in connections:
-        found.append(
+        messages.append(
             Error(
                 f'SEGMENTS_EXEC_CONNECTION is "{alias}", which is not in DATABASES.',
-                hint="Add this alias to DATABASES, or name one of those that are there.",
+                hint="Add this alias to DATABASES, or name an existing one.",
                 id="segments.E001",
             )
         )
     elif connections[alias].vendor != "postgresql":
-        found.append(
+        messages.append(
             Error(
                 f'segments needs PostgreSQL, and "{alias}" is {connections[alias].display_name}.',
-                hint="Let SEGMENTS_EXEC_CONNECTION name a PostgreSQL database.",
+                hint="Set SEGMENTS_EXEC_CONNECTION to the alias of a PostgreSQL database.",
                 id="segments.E002",
             )
         )
     if conf.refresh_async() and conf.tasks_framework() is None:
-        found.append(
+        messages.append(
             Error(
-                "SEGMENTS_REFRESH_ASYNC is on, and there is no tasks framework.",
+                "SEGMENTS_REFRESH_ASYNC is on, but no tasks framework is installed.",
                 hint='pip install "django-segments[tasks]", and set TASKS.',
                 id="segments.E009",
             )
         )
     if not issubclass(get_user_model(), SegmentMixin):
-        found.append(
+        messages.append(
             CheckWarning(
                 f"The user model {get_user_model()._meta.label} has no is_member().",
-                hint="Let it inherit from segments.models.SegmentMixin.",
+                hint="Add segments.models.SegmentMixin to its base classes.",
                 obj=get_user_model(),
                 id="segments.W001",
             )
         )
-    return [*found, *_check_settings()]
+    return [*messages, *_check_settings()]
 
 
 @register(Tags.database)
 def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check the server's version, the rights on it, and that both aliases reach one database."""
+    """Check the server's version, the rights, and that both aliases reach the same database."""
     alias = conf.exec_connection()
     if alias not in (databases or ()) or alias not in connections or _check_settings():
         return []
     connection = connections[alias]
     if connection.vendor != "postgresql":
         return []
-    found: list[CheckMessage] = []
+    messages: list[CheckMessage] = []
     version = connection.pg_version  # type: ignore[attr-defined]
     if version < MIN_PG_VERSION:
-        found.append(
+        messages.append(
             Error(
                 f'segments needs PostgreSQL 15; the server of "{alias}" is {version // 10000}.',
                 hint="Upgrade the server.",
@@ -105,30 +105,30 @@ def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
     )
     other = _server(connections[models]) if apart else server
     if (other["database"], other["server"]) != (server["database"], server["server"]):
-        found.append(
+        messages.append(
             Error(
                 f'"{alias}" and "{models}", where segments are saved, are not one database.',
-                hint="SEGMENTS_EXEC_CONNECTION may have another role, not another database.",
+                hint="SEGMENTS_EXEC_CONNECTION can differ in its role, but not in its database.",
                 id="segments.E006",
             )
         )
     elif conf.exec_role() is None and server["role"] == other["role"]:
-        found += _check_privileges(alias, server)
+        messages += _check_privileges(alias, server)
     else:
-        found += _check_roles(alias, server, other["role"], apart)
+        messages += _check_roles(alias, server, other["role"], apart)
     for role in missing_roles(connection):
-        found.append(
+        messages.append(
             Error(
-                f'SEGMENTS_READER_ROLES has "{role}", and no database role has that name.',
-                hint="Create the role, or take it out of the setting.",
+                f'SEGMENTS_READER_ROLES names "{role}", but there is no such database role.',
+                hint="Create the role, or remove it from the setting.",
                 id="segments.E008",
             )
         )
-    return found
+    return messages
 
 
 def _check_privileges(alias: str, server: dict[str, Any]) -> Iterator[CheckMessage]:
-    """Check what the application's role needs to own the views itself."""
+    """Check the privileges that the application's role needs to own the views itself."""
     missing = [
         name
         for name, granted in (("TEMP", server["may_temp"]), ("CREATE", server["may_create"]))
@@ -136,9 +136,9 @@ def _check_privileges(alias: str, server: dict[str, Any]) -> Iterator[CheckMessa
     ]
     if missing:
         yield Error(
-            f'The role of "{alias}" may not use {" and ".join(missing)} on its database.',
+            f'The role of "{alias}" lacks {" and ".join(missing)} on its database.',
             hint=f'GRANT {", ".join(missing)} ON DATABASE "{server["database"]}" '
-            f'TO "{server["role"]}": views are created, and refreshed through temporary tables.',
+            f'TO "{server["role"]}". Segments are views, and a refresh uses temporary tables.',
             id="segments.E005",
         )
 
@@ -146,47 +146,49 @@ def _check_privileges(alias: str, server: dict[str, Any]) -> Iterator[CheckMessa
 def _check_roles(
     alias: str, server: dict[str, Any], app: str, apart: bool
 ) -> Iterator[CheckMessage]:
-    """Check the rights of a role that owns the views, and of the application besides it."""
+    """Check the rights of a role that owns the views, and those of the application's role."""
     connection, role = connections[alias], conf.exec_role()
-    login = rights.Owner(server["role"], owns=role is None, books=True)
-    owner = login if role is None else rights.Owner(role, member=server["login"])
-    roles = ["--role", owner.role, "--app-role", owner.member or app]
+    login = ViewOwner(server["role"], app, records_refreshes=True)
+    owner = login if role is None else ViewOwner(role, server["login"])
+    roles = ["--role", owner.name, "--app-role", owner.app_role]
     command = shlex.join(["manage.py", "grant_segments", *roles, "--apply"])
-    grants = f"As a role that may grant this (--using an alias of it): {command}"
-    named = f'"{alias}" logs in as "{login.role}"'
-    who = named if role is None else f'SEGMENTS_EXEC_ROLE is "{role}"'
+    hint = f"With --using an alias whose role can grant this, run: {command}"
+    named = f'"{alias}" logs in as "{login.name}"'
+    setting = named if role is None else f'SEGMENTS_EXEC_ROLE is "{role}"'
     if missing := rights.missing(connection, owner):
         yield Error(
-            f"{who}, and that lacks: {', '.join(missing)}.",
-            hint=grants,
+            f"{setting}, which lacks: {', '.join(missing)}.",
+            hint=hint,
             id="segments.E010",
         )
-    if role is not None and apart and (missing := rights.missing(connection, login)):
+    also_refreshes = role is not None and apart
+    if also_refreshes and (missing := rights.missing(connection, login, owns_views=False)):
         yield Error(
-            f"{named}, and that lacks, to refresh segments: {', '.join(missing)}.",
-            hint="Grant it these.",
+            f"{named}, which lacks privileges to refresh segments: {', '.join(missing)}.",
+            hint="Grant it these privileges.",
             id="segments.E010",
         )
-    if owner.role == app:
+    if owner.name == app:
         return
     if missing := rights.missing_for_app(connection, app):
         yield Error(
-            f'The application\'s role "{app}" may not ask for members, and lacks: '
+            f'The application\'s role "{app}" cannot look up members. It lacks: '
             f"{', '.join(missing)}.",
-            hint=grants,
+            hint=hint,
             id="segments.E011",
         )
     if surplus := rights.surplus(connection, owner):
         yield CheckWarning(
-            f'The role "{owner.role}" is there to own the views, and it {", ".join(surplus)}.',
-            hint="Definitions have all the rights of that role. Take these away (what it may do "
-            "with the tables segments_*, grant_segments takes away), or use another role.",
+            f'Role "{owner.name}" owns the views and has more than it needs: '
+            f"{', '.join(surplus)}.",
+            hint="Definitions have all the rights of that role. Take these away, or use another "
+            "role.",
             id="segments.W002",
         )
 
 
 def _check_settings() -> list[CheckMessage]:
-    found: list[CheckMessage] = []
+    messages: list[CheckMessage] = []
     for read in (
         conf.schema,
         conf.reader_roles,
@@ -200,8 +202,8 @@ def _check_settings() -> list[CheckMessage]:
         try:
             read()
         except ImproperlyConfigured as error:
-            found.append(Error(str(error), hint="Change this setting.", id="segments.E007"))
-    return found
+            messages.append(Error(str(error), hint="Change this setting.", id="segments.E007"))
+    return messages
 
 
 def _server(connection: BaseDatabaseWrapper) -> dict[str, Any]:

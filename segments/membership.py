@@ -1,4 +1,4 @@
-"""Ask a segment: is a user in it, which users are?"""
+"""Ask a segment: is a user in it, and which users are?"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,19 +16,19 @@ from segments.sql import session
 
 
 def user_key(user: Any) -> Any:
-    """Return the primary key of a user; anything else is taken as such a key."""
+    """Return the primary key of a user. Anything else is a key already."""
     return getattr(user, "pk", user)
 
 
 def existing_keys(**lookups: Any) -> "models.QuerySet[Any, Any]":
-    """Return the keys in the table of users, as a query to build others with."""
+    """Return the keys in the table of users, as a queryset for use in other queries."""
     return get_user_model()._base_manager.filter(**lookups).values("pk")
 
 
 class MembersMixin(models.Model):
-    """What `Segment` answers about its members.
+    """The methods of `Segment` that ask about its members.
 
-    Reads follow the database routers, so a router may send them to a streaming replica.
+    Reads follow the database routers, which may send them to a streaming replica.
     """
 
     slug: Any
@@ -40,12 +40,12 @@ class MembersMixin(models.Model):
 
     @property
     def view(self) -> type[SegmentView]:
-        """The materialized view as a Django model with the one field `user`."""
+        """The materialized view, as a Django model with the single field `user`."""
         return segment_view(self.slug)
 
     @property
     def members(self) -> "models.QuerySet[Any]":
-        """The users in the segment at its last refresh; a queryset of the user model.
+        """The users in the segment at its last refresh, as a queryset of the user model.
 
         Until the first refresh, these are the live members.
         """
@@ -55,14 +55,14 @@ class MembersMixin(models.Model):
 
     @property
     def members_live(self) -> "models.QuerySet[Any]":
-        """The users in the segment now. Evaluates the definition as part of each query."""
+        """The users who are currently in the segment. Each query evaluates the definition."""
         query = live_query(self.slug)
-        return _users().filter(pk__in=RawSQL(query, ()))  # noqa: S611  # It is our own statement.
+        return _users().filter(pk__in=RawSQL(query, ()))  # noqa: S611  # The SQL is ours.
 
     def count_members(self) -> int:
         """Return the number of members at the last refresh, without users deleted since.
 
-        One count over the view and the keys of users.
+        Costs one count over the view and the keys of users.
         """
         with translated(SegmentExecutionError, self.slug):
             return self._ids().count()
@@ -78,8 +78,8 @@ class MembersMixin(models.Model):
         A segment that was never populated answers from its live view.
 
         Args:
-            user: A user or a user's primary key. A user without a key is in no segment, and
-                neither is one who was deleted since the refresh, by whatever means.
+            user: A user or a user's primary key. Users without a key are in no segment, nor are
+                users who were deleted since the refresh, even in SQL.
 
         Raises:
             SegmentExecutionError: when the database does not answer.
@@ -95,10 +95,10 @@ class MembersMixin(models.Model):
             raise from_driver(error, SegmentExecutionError, self.slug) from error
 
     def has_member_live(self, user: Any) -> bool:
-        """Return whether the user is in the segment now.
+        """Return whether the user is currently in the segment.
 
-        Evaluates the definition for this user, under `SEGMENTS_STATEMENT_TIMEOUT`. Costs whatever
-        Postgres needs for that, and four round trips.
+        Costs one evaluation of the definition for this user, up to `SEGMENTS_STATEMENT_TIMEOUT`,
+        and four round trips.
         """
         key = user_key(user)
         if key is None:
@@ -108,10 +108,10 @@ class MembersMixin(models.Model):
             return is_live_member(alias, self.slug, key)
 
     def has_members(self, users: Iterable[Any]) -> set[Any]:
-        """Return the primary keys of those users that are in the segment. One query.
+        """Return the primary keys of the users who are in the segment. One query.
 
         Args:
-            users: Users, primary keys or a queryset of users, which is not fetched.
+            users: Users, primary keys, or a queryset of users, which becomes part of the query.
         """
         if isinstance(users, models.QuerySet):
             if users._fields is None:  # type: ignore[attr-defined]  # values() was not called

@@ -1,4 +1,4 @@
-"""The models: segments, their static ids, who is in them, and the history of their refreshes."""
+"""The models: segments, their static ids, their memberships, and the history of refreshes."""
 
 from datetime import timedelta
 from typing import Any
@@ -40,7 +40,7 @@ class Segment(MembersMixin, DefinitionMixin):
     """A named set of users.
 
     Its definition is SQL, a list of ids (`static_ids`), SQL and a list, or a manager method. Its
-    members are in a materialized view; `save()` and `delete()` keep the views in step.
+    members are in a materialized view. `save()` and `delete()` change the views as well.
     """
 
     Status = Status
@@ -109,9 +109,9 @@ class Segment(MembersMixin, DefinitionMixin):
     )
     last_error = models.TextField(_("last error"), blank=True, editable=False)
     failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
-    # When a refresh last began, whatever its outcome; None makes the segment due.
+    # When the last refresh started, successful or not; None makes the segment due.
     attempted_at = models.DateTimeField(_("attempted"), null=True, editable=False)
-    # What the last refresh has read, see refreshing/unchanged.py; empty if that is unknown.
+    # The digest of what the last refresh read; see refreshing/unchanged.py. Empty if unknown.
     read_digest = models.CharField(max_length=32, default="", editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
@@ -125,8 +125,7 @@ class Segment(MembersMixin, DefinitionMixin):
                 Replace("slug", models.Value("-"), models.Value("_")),
                 name="segments_segment_view_name",
                 violation_error_message=_(
-                    "Another segment has this slug, apart from hyphens and underscores; both "
-                    "would have a view of the same name."
+                    "Another segment has this slug. Hyphens and underscores count as the same."
                 ),
             ),
         )
@@ -142,17 +141,15 @@ class Segment(MembersMixin, DefinitionMixin):
         return self.name
 
     def __len__(self) -> int:
-        """Return the number of members at the last refresh. One count over the view."""
+        """Return the number of members at the last refresh; see `count_members`."""
         return self.count_members()
 
     def __bool__(self) -> bool:
-        return True  # A segment without members is a segment.
-
-    # Definition
+        return True  # Even without members.
 
     @property
     def label(self) -> Label:
-        """The words that the comments on the segment's views repeat."""
+        """The words of the segment that are in the comments on its views."""
         return Label(self.slug, self.name, self.description)
 
     def clean(self) -> None:
@@ -168,17 +165,17 @@ class Segment(MembersMixin, DefinitionMixin):
             raise ValidationError(str(error), code=error.field) from error
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the segment and bring its views in step, in one transaction.
+        """Save the segment and change its views, in one transaction.
 
-        A new segment is refreshed at once, and one whose definition changed if
+        A new segment is refreshed at once; a segment with a changed definition is refreshed if
         `SEGMENTS_REFRESH_ON_SAVE` is on. On any failure nothing is saved, no view is changed, and
-        a surrounding transaction stays usable. Waits up to `SEGMENTS_LOCK_TIMEOUT` for a refresh
-        of this segment to end.
+        a surrounding transaction stays usable. Waits up to `SEGMENTS_LOCK_TIMEOUT` for a running
+        refresh of this segment.
 
         Raises:
             SegmentDefinitionError: when the definition, a static id or the slug is not valid.
-            SegmentExecutionError: when Postgres cannot run the definition.
-            SegmentLockedError: when the segment is being refreshed or changed for too long.
+            SegmentExecutionError: when Postgres cannot evaluate the definition.
+            SegmentLockedError: when another session locks the segment for too long.
         """
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         key, adding = self.pk, self._state.adding
@@ -187,7 +184,7 @@ class Segment(MembersMixin, DefinitionMixin):
                 super().save(*args, **{**kwargs, "using": using})
             self.discard_unsaved()
         except BaseException:
-            if adding:  # There is no such row, so this instance is as new as it was.
+            if adding:  # No row was saved, so the instance is new again.
                 self.pk, self._state.adding = key, True
             raise
 
@@ -197,8 +194,7 @@ class Segment(MembersMixin, DefinitionMixin):
         """Delete the segment, its memberships and its views.
 
         Raises:
-            SegmentExecutionError: when other segments or views read it, naming them; nothing is
-                deleted then.
+            SegmentExecutionError: when other segments or views read it. Nothing is deleted then.
         """
         using = using or router.db_for_write(type(self), instance=self)
         key = self.pk
@@ -206,24 +202,22 @@ class Segment(MembersMixin, DefinitionMixin):
             with saving.deleted(self, using):
                 return super().delete(using=using, keep_parents=keep_parents)
         except BaseException:
-            self.pk = key  # Django has removed it, but the row exists.
+            self.pk = key  # Django has reset it, but the row still exists.
             raise
 
     def preview(self, limit: int = 10) -> Preview:
-        """Return who would be in it, saved or not; see `segments.validation.preview`."""
+        """Return a preview of the segment, saved or not; see `segments.validation.preview`."""
         return preview(self, limit)
 
     def refresh(
         self, concurrently: bool = True, *, with_dependents: bool = False, force: bool = False
     ) -> RefreshResult:
-        """Recompute the members; readers see the former ones until this is committed.
-
-        See `segments.refresh.refresh`.
+        """Recompute the members; see `segments.refresh.refresh`.
 
         Args:
-            with_dependents: Go on with the active segments that read this one, directly or not;
-                their results are in `dependents` of the result.
-            force: Recompute even if nothing was written since the last refresh.
+            with_dependents: Also refresh the active segments that read this one, directly or
+                indirectly. Their results are in `dependents` of the result.
+            force: Recompute the members even if nothing was written since the last refresh.
         """
         if with_dependents:
             return refresh_with_dependents(self, concurrently, force=force)
@@ -231,7 +225,7 @@ class Segment(MembersMixin, DefinitionMixin):
 
 
 class StaticMember(models.Model):
-    """A user that is in a segment whatever its definition says."""
+    """A user in a segment's list of ids, who is in the segment in any case."""
 
     pk = models.CompositePrimaryKey("segment_id", "user_id")
     segment = models.ForeignKey(
@@ -248,7 +242,7 @@ class StaticMember(models.Model):
 class Membership(models.Model):
     """A user's membership at the segment's last refresh; an index over the views.
 
-    It has no constraints in the database: their triggers would cost more than a refresh.
+    There are no foreign keys in the database: their triggers would cost more than a refresh.
     """
 
     pk = models.CompositePrimaryKey("user_id", "segment_id")
@@ -267,7 +261,7 @@ class Membership(models.Model):
     objects = MembershipQuerySet.as_manager()
 
     class Meta:
-        # With this, reconciling costs the segment's size, not the table's.
+        # With this, the cost of reconciling depends on the segment, not on the table.
         indexes = (models.Index(fields=["segment", "user"], name="segments_membership_segment"),)
 
     def __str__(self) -> str:
@@ -275,7 +269,7 @@ class Membership(models.Model):
 
 
 class SegmentRefresh(models.Model):
-    """What a refresh did."""
+    """A refresh of a segment, and its result."""
 
     segment = models.ForeignKey(Segment, models.CASCADE, db_index=False, related_name="refreshes")
     started_at = models.DateTimeField(_("started"))

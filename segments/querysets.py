@@ -9,7 +9,7 @@ from segments.refreshing.order import ordered
 from segments.rows import membership_rows
 
 if TYPE_CHECKING:
-    from segments.models import Membership, Segment  # noqa: F401  # mypy needs the names below.
+    from segments.models import Membership, Segment  # noqa: F401  # For mypy.
 
 
 class SegmentQuerySet(models.QuerySet["Segment"]):
@@ -25,12 +25,12 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
         return self.filter(pk__in=memberships.values("segment_id")).order_by("-priority", "slug")
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the segments and their views, those that read others first.
+        """Delete the segments and their views, in reverse order of dependency.
 
         Raises:
-            SegmentExecutionError: when anything else reads one of them; none is deleted then.
+            SegmentExecutionError: when anything else reads one of them. None is deleted then.
         """
-        self._for_write = True  # So that self.db is not a replica.
+        self._for_write = True  # Otherwise self.db may be a replica.
         total, by_model = 0, dict[str, int]()
         with transaction.atomic(using=self.db):
             for segment in reversed(ordered(self)):
@@ -48,5 +48,5 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
     """Memberships."""
 
     def of_user(self, key: Any) -> "MembershipQuerySet":
-        """Return those of one user; none if the user was deleted in SQL, behind Django's back."""
+        """Return the memberships of one user; none if the user was deleted, even in SQL."""
         return self.filter(user_id=key, user_id__in=existing_keys(pk=key))

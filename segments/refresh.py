@@ -1,9 +1,9 @@
 """Refresh: recompute members in one transaction, or keep the last good ones.
 
-In this order: take the segment's lock, set the timeouts, compile. If nothing was written since the
-last refresh, that is all. Otherwise replace the live view if its SQL has changed, REFRESH
-MATERIALIZED VIEW CONCURRENTLY, and reconcile the membership index. Then write history and state.
-Readers see the former members until the commit, and never wait.
+A refresh sets the timeouts, takes the segment's lock, and compiles the definition. If nothing was
+written since the last refresh, that is all. Otherwise it replaces the live view if its SQL has
+changed, runs REFRESH MATERIALIZED VIEW CONCURRENTLY, and reconciles the membership index. In the
+end it stores history and state. Readers see the former members until the commit, and never wait.
 """
 
 import logging
@@ -45,12 +45,12 @@ class RefreshOptions:
     """Options of a refresh.
 
     Attributes:
-        concurrently: Whether readers go on; otherwise all rows are rewritten, and readers wait.
-        force: Whether to recompute even if nothing was written since the last refresh.
-        lag: How far the proof of that may lag behind, see `unchanged.unchanged_until`.
-        own_pids: The sessions that the proof need not suspect.
-        reported_at: Until when these have reported their writes; None means until now.
-        scheduled: Whether to leave a segment that another session has refreshed meanwhile.
+        concurrently: Whether readers can go on. If not, all rows are rewritten, and readers wait.
+        force: Whether to recompute the members even if nothing was written.
+        lag: How old the proof that nothing was written may be; see `unchanged.unchanged_until`.
+        own_pids: The process ids of sessions that the proof can ignore.
+        reported_at: When these sessions reported their writes; None means just now.
+        scheduled: Whether to skip the segment if another session has refreshed it meanwhile.
     """
 
     concurrently: bool = True
@@ -64,23 +64,23 @@ class RefreshOptions:
 def refresh(
     segment: "Segment", concurrently: bool = True, *, force: bool = False
 ) -> RefreshResult:
-    """Recompute the members of a segment, as it stands in the database, in one transaction.
+    """Recompute the members of a segment, as defined in the database, in one transaction.
 
-    Holds the segment's lock, Exclusive on its members (readers go on) and AccessShare on the
-    tables that its definition reads, each to the end. Costs the evaluation of the definition and a
-    pass over the members; a few milliseconds if Postgres' counters prove that nothing was written
-    since. On failure the last good members stay, and status and error are stored in a second
-    transaction. Inside a transaction of the caller, both are savepoints of it.
+    Takes the segment's lock, Exclusive on its members (readers go on) and AccessShare on the
+    tables that its definition reads, and holds them until the end. Costs one evaluation of the
+    definition and one pass over the members, or a few milliseconds if the counters of Postgres
+    prove that nothing was written. On failure, the last good members stay, and status and error
+    are stored in a second transaction. In a transaction of the caller, both are savepoints.
 
     Args:
-        segment: Gets its state (members_count, refreshed_at, status, ...) set.
-        concurrently: False rewrites all rows, which is faster if most of them change, and makes
+        segment: The segment, whose state (members_count, refreshed_at, status, ...) is set.
+        concurrently: False rewrites all rows, which is faster if most of them change, but makes
             readers wait.
-        force: Recompute in any case.
+        force: Recompute the members even if nothing was written.
 
     Raises:
         SegmentDefinitionError: when the definition no longer compiles.
-        SegmentExecutionError: when Postgres cannot evaluate it, or the segment is gone.
+        SegmentExecutionError: when Postgres cannot evaluate it, or the segment was deleted.
     """
     result = try_refresh(segment, RefreshOptions(concurrently, force))
     announce(segment, result)
@@ -90,9 +90,9 @@ def refresh(
 
 
 def try_refresh(segment: "Segment", options: RefreshOptions) -> RefreshResult:
-    """Refresh a segment, store the outcome, and return it, failed or not; see `refresh`.
+    """Refresh a segment, store the result, and return it, failed or not; see `refresh`.
 
-    Sends no signal; `announce` does.
+    Does not send the signal; `announce` does.
     """
     alias, slug, stopwatch = conf.exec_connection(), segment.slug, Stopwatch()
     if segment.pk is None:
@@ -108,11 +108,11 @@ def try_refresh(segment: "Segment", options: RefreshOptions) -> RefreshResult:
     except SegmentError as error:
         record_failure(alias, segment, stopwatch, error)
         reload_state(alias, segment)
-        took = stopwatch.elapsed
+        duration = stopwatch.elapsed
         return RefreshResult(
-            Status.FAILED, segment.members_count, duration=took, slug=slug, error=error
+            Status.FAILED, segment.members_count, duration=duration, slug=slug, error=error
         )
-    if row:  # Only now is it committed.
+    if row:  # It is committed only now.
         copy_state(row, segment)
     return result
 
@@ -120,7 +120,7 @@ def try_refresh(segment: "Segment", options: RefreshOptions) -> RefreshResult:
 def _locked_row(
     connection: BaseDatabaseWrapper, segment: "Segment", options: RefreshOptions
 ) -> tuple["Segment | None", bool]:
-    """Lock a segment as `try_locked_row` does; no row either if another run has refreshed it."""
+    """Lock a segment like `try_locked_row`. Return no row if another run has refreshed it."""
     try:
         row, changing = try_locked_row(connection, segment.pk)
     except ObjectDoesNotExist as error:
@@ -159,7 +159,7 @@ def _unchanged_until(
     current: views.State,
     options: RefreshOptions,
 ) -> datetime | None:
-    """Return the moment until which a segment's members are known to stand, if there is one."""
+    """Return the moment until which a segment's members are known to be right, or None."""
     if not (
         options.concurrently
         and row.status != Status.FAILED  # The counters do not show a missing privilege.
@@ -181,19 +181,20 @@ def recompute(
     stopwatch: Stopwatch,
     concurrently: bool = True,
 ) -> RefreshResult:
-    """Recompute members in a transaction of the caller, who holds the lock and has the views.
+    """Recompute members in the caller's transaction, which holds the lock and has the views.
 
     Args:
-        current: What `views.ensure` has returned.
+        current: The state that `views.ensure` returned.
 
     Raises:
-        SegmentExecutionError: the caller must roll back.
+        SegmentExecutionError: when Postgres cannot evaluate the definition. The caller must roll
+            back.
     """
     with translated(SegmentExecutionError, row.slug):
         # A view that was never populated cannot be refreshed concurrently, and one that Citus
         # recreated has unknown contents: rewrite both.
         concurrently = concurrently and current.whole
-        read = digest(connection, row.slug)
+        read_digest = digest(connection, row.slug)
         before = counters(connection, row.slug)
         with session.as_owner(connection):
             row.view.refresh(concurrently=concurrently)
@@ -201,7 +202,7 @@ def recompute(
         entered, left = reconcile(connection, row.slug, row.pk)
         if concurrently and after.counted:
             added, removed = after.inserted - before.inserted, after.deleted - before.deleted
-        else:  # A rewrite inserts all rows, and a server may be configured not to count.
+        else:  # A rewrite inserts all rows, and some servers do not count.
             added, removed = entered, left
         count = count_members(connection, row.slug)
         result = RefreshResult(
@@ -209,4 +210,4 @@ def recompute(
         )
         for note in result.notes:
             logger.warning("Segment %s: %s", row.slug, note)
-        return record(connection, row, stopwatch, result, digest=read)
+        return record(connection, row, stopwatch, result, digest=read_digest)

@@ -2,7 +2,7 @@
 
 Locks are taken in one order: the segment's advisory lock, its row, its views. Callers such as
 `update_or_create` lock the row first and then wait for the advisory lock; a refresh skips a
-segment whose row is taken.
+segment whose row is locked.
 """
 
 import logging
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Status(models.TextChoices):
-    """How a segment, or a refresh of it, is doing; only a refresh can be `unchanged`."""
+    """The status of a segment or of a refresh. Only a refresh can be `unchanged`."""
 
     UNPOPULATED = "unpopulated", _("unpopulated")
     REFRESHED = "refreshed", _("refreshed")
@@ -51,12 +51,12 @@ STATE = (
 
 
 def segment_rows(alias: str | None = None) -> "SegmentQuerySet":
-    """Return the segments of a database; None means the one that the routers name."""
+    """Return the segments of a database. None leaves the choice to the database routers."""
     return _rows("Segment", alias)  # type: ignore[no-any-return]
 
 
 def static_member_rows(alias: str | None = None) -> "models.QuerySet[Any]":
-    """Return the rows of all lists of ids."""
+    """Return the rows of all lists of static ids."""
     return _rows("StaticMember", alias)  # type: ignore[no-any-return]
 
 
@@ -71,12 +71,12 @@ def refresh_rows(alias: str | None = None) -> "models.QuerySet[Any]":
 
 
 def write_alias() -> str:
-    """Return the database that segments are saved in."""
+    """Return the alias of the database in which segments are saved."""
     return router.db_for_write(apps.get_model("segments", "Segment"))
 
 
 def read_alias() -> str:
-    """Return the database that segments and their members are read from."""
+    """Return the alias of the database from which segments and members are read."""
     return router.db_for_read(apps.get_model("segments", "Segment"))
 
 
@@ -86,15 +86,15 @@ def slugs_by_view(alias: str | None = None) -> dict[str, str]:
     return {names.view_name(slug): slug for slug in slugs}
 
 
-def slug_of_view(alias: str, view: str, besides: Any = None) -> str | None:
+def slug_of_view(alias: str, view: str, exclude: Any = None) -> str | None:
     """Return the slug of the segment whose views have this name, if there is one.
 
     Args:
-        besides: The key of a segment to leave out.
+        exclude: The key of a segment to leave out.
     """
-    others = segment_rows(alias).exclude(pk=besides)
-    taken = others.alias(in_view=Replace("slug", Value("-"), Value("_"))).filter(in_view=view)
-    return taken.order_by().values_list("slug", flat=True).first()
+    rows = segment_rows(alias).exclude(pk=exclude)
+    rows = rows.alias(view_name=Replace("slug", Value("-"), Value("_"))).filter(view_name=view)
+    return rows.order_by().values_list("slug", flat=True).first()
 
 
 @contextmanager
@@ -106,17 +106,17 @@ def locked(
     *,
     translate: bool = True,
 ) -> Iterator[tuple[BaseDatabaseWrapper, "Segment | None"]]:
-    """Open a transaction that holds the segment; yield its connection and its current row.
+    """Open a transaction that locks the segment; yield its connection and the current row.
 
     Args:
         alias: The database.
-        key: The segment; None for one that is not saved yet.
-        slug: The segment, for messages.
+        key: The key of the segment; None if it is not saved yet.
+        slug: The slug of the segment, for messages.
         timeout: How long a statement may run; None means the setting's value.
         translate: As for `session.transaction`.
 
     Raises:
-        SegmentLockedError: when another session holds it for longer than `SEGMENTS_LOCK_TIMEOUT`.
+        SegmentLockedError: when another session locks it for longer than `SEGMENTS_LOCK_TIMEOUT`.
     """
     with session.transaction(alias, slug, timeout=timeout, translate=translate) as connection:
         row = None
@@ -131,10 +131,11 @@ def try_locked_row(connection: BaseDatabaseWrapper, key: int) -> tuple["Segment 
     """Lock a segment and its row without waiting.
 
     Returns:
-        The row, or None if another session holds either lock; and whether the schema is changing.
+        The row, or None if another session holds one of the locks; and whether another session is
+        changing the schema.
 
     Raises:
-        ObjectDoesNotExist: when the row has been deleted.
+        ObjectDoesNotExist: when the row no longer exists.
     """
     taken, changing = session.try_lock(connection, key)
     if not taken:
@@ -149,10 +150,10 @@ def try_locked_row(connection: BaseDatabaseWrapper, key: int) -> tuple["Segment 
 
 
 def wait_for(segment: "Segment") -> None:
-    """Wait until no other session holds the segment, for as long as a statement of it may run.
+    """Wait until no other session locks the segment, at most as long as its statements may run.
 
     Raises:
-        SegmentLockedError: when one holds it for longer.
+        SegmentLockedError: when another session locks it for longer.
     """
     limit = segment.timeout if segment.timeout is not None else conf.statement_timeout()
     with session.transaction(
@@ -163,19 +164,19 @@ def wait_for(segment: "Segment") -> None:
 
 
 def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
-    """Raise SegmentLockedError while another session migrates: nothing may be attached then."""
+    """Raise SegmentLockedError if another session migrates, since no view may be attached then."""
     if session.is_schema_changing(connection):
         raise SegmentLockedError(
             "a migration is running",
             slug=slug,
-            hint="Try again when it has ended. It attaches all segments at its end.",
+            hint="Try again when it is over. It attaches all segments at its end.",
         )
 
 
 def copy_state(source: "Segment | None", target: "Segment") -> None:
-    """Copy what refreshes store on a row; without a source, set that of a new segment."""
+    """Copy what refreshes store on a row. Without a source, set the state of a new segment."""
     for name in STATE:
-        field: models.Field[Any, Any] = target._meta.get_field(name)  # type: ignore[assignment]
+        field: Any = target._meta.get_field(name)
         setattr(target, name, getattr(source, name) if source else field.get_default())
 
 
@@ -186,7 +187,7 @@ def store(segment: "Segment", **state: Any) -> None:
 
 
 def reload_state(alias: str, segment: "Segment") -> None:
-    """Set on an instance what a refresh has stored, if the database still answers."""
+    """Set the stored state on an instance, if the database answers."""
     try:
         stored = segment_rows(alias).filter(pk=segment.pk).first()
     except django.db.Error:

@@ -1,8 +1,8 @@
-"""Keep a segment's views in step when its row is saved or deleted.
+"""Change a segment's views when its row is saved or deleted.
 
-A segment's views change under its lock, which comes before any lock on its row. If rows are saved
-on the alias of `SEGMENTS_EXEC_CONNECTION`, both change in one transaction; otherwise the views
-follow once the row is committed, and what fails then is stored on the row and logged.
+The segment's lock is taken first, before any lock on its row. If rows are saved on the alias of
+`SEGMENTS_EXEC_CONNECTION`, row and views change in one transaction. Otherwise the views change
+once the row is committed, and a failure is stored on the row and logged.
 """
 
 import logging
@@ -38,10 +38,12 @@ from segments.rows import (
     check_no_migration,
     copy_state,
     locked,
+    membership_rows,
     reload_state,
     segment_rows,
     slug_of_view,
     slugs_by_view,
+    static_member_rows,
 )
 from segments.sql import names, session
 from segments.validation.checks import (
@@ -60,14 +62,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LABEL_FIELDS = ("slug", "name", "description")
-"""The fields that the comments on views repeat."""
+"""The fields that are part of the comments on views."""
 
 DEPENDENT_OBJECTS = "2BP01"
 
 
 @dataclass(frozen=True)
 class Change:
-    """What saving a row means for its views."""
+    """The consequences of a saved row for its views.
+
+    Attributes:
+        created: Whether the segment is new.
+        redefined: Whether its definition or its list of ids has changed.
+        relabelled: Whether the comments on its views, or their names, have changed.
+        check_cost: Whether the cost of the definition is still to be checked.
+        old_slug: The slug before.
+    """
 
     created: bool
     redefined: bool
@@ -78,7 +88,7 @@ class Change:
 
 @contextmanager
 def saved(segment: "Segment", using: str) -> Iterator[None]:
-    """Bring static ids and views in step with a row that is saved inside; see `Segment.save`."""
+    """Save static ids and change views after the row, which is saved in the block."""
     names.check_slug(segment.slug)
     check_text(segment.slug, segment.definition)
     together = using == conf.exec_connection()
@@ -95,7 +105,7 @@ def saved(segment: "Segment", using: str) -> Iterator[None]:
         check_timeout(segment, before)
         if not together:
             _check_free(segment)
-        # A refresh may have stored more since this instance was loaded; none can from here on.
+        # A refresh may have stored its state since this instance was loaded. None can from now on.
         copy_state(before, segment)
         with _row_locks(segment.slug):
             yield
@@ -122,11 +132,11 @@ def saved(segment: "Segment", using: str) -> Iterator[None]:
 
 @contextmanager
 def deleted(segment: "Segment", using: str) -> Iterator[None]:
-    """Drop the views of a segment, as it stands in the database, whose row is deleted inside.
+    """Drop the views of a segment, by its slug in the database, whose row is deleted in the block.
 
     Raises:
         SegmentExecutionError: naming the segments and views that read it.
-        SegmentLockedError: when another session holds it for too long.
+        SegmentLockedError: when another session locks it for too long.
     """
     with locked(using, segment.pk, segment.slug, translate=False) as (connection, row):
         if row is not None:
@@ -137,14 +147,18 @@ def deleted(segment: "Segment", using: str) -> Iterator[None]:
                     _check_droppable(row, using)
                     drop = partial(_drop_views_on_commit, row.pk, row.slug)
                     django_transaction.on_commit(drop, using=using)
-        yield
+        # Without the instances that Django loads if anything listens to deletions.
+        for rows in (membership_rows(using), static_member_rows(using)):
+            rows.filter(segment=segment.pk)._raw_delete(using)
+        with _row_locks(segment.slug):
+            yield
 
 
 def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change) -> None:
-    """Change the views of a segment after its row; the caller holds its lock."""
+    """Change the views of a segment after its row. The caller holds the segment's lock."""
     stopwatch = Stopwatch()
     with translated(SegmentExecutionError, row.slug):
-        if change.created:  # Its key is known only now.
+        if change.created:  # It had no key before.
             session.lock(connection, row.pk)
         if change.relabelled and not change.created:
             views.relabel(connection, change.old_slug, row.label)
@@ -162,28 +176,28 @@ def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change
         if change.check_cost:
             check_cost(connection, row, compiled)
         current = views.ensure(connection, row.label, compiled, current)
-        if current.live:  # Nothing can have read a view that did not exist before.
+        if current.live:  # Nothing can read a view that is new.
             check_circle(connection, row.slug, names.view_name(row.slug))
         at_once = change.created or conf.refresh_on_save()
         if at_once and not conf.refresh_async():
             announce(row, recompute(connection, row, current, stopwatch))
             return
-        # What failed before may work now, and so is due.
+        # A segment that failed before may work now, so it is due.
         segment_rows(connection.alias).filter(pk=row.pk).update(failures=0, attempted_at=None)
         if at_once:
-            from segments import tasks  # It needs a tasks framework, which is optional.
+            from segments import tasks  # Imported late: the tasks framework is optional.
 
             tasks.enqueue_refresh(row)
 
 
 def _apply_views_on_commit(segment: "Segment", slug: str, change: Change) -> None:
-    """Change the views of a segment whose row was saved on another alias, and is committed.
+    """Change the views of a segment whose row was saved on another alias and is committed.
 
-    A failure is stored on the segment, like that of a refresh, and logged. The instance that was
-    saved gets the resulting state.
+    A failure is stored on the segment, like that of a refresh, and logged. The state is set on the
+    saved instance as well.
 
     Args:
-        slug: The slug that the row was saved with; it may have another one since.
+        slug: The slug that the row was saved with. The instance may have another one since.
     """
     alias, stopwatch = conf.exec_connection(), Stopwatch()
     try:
@@ -192,19 +206,20 @@ def _apply_views_on_commit(segment: "Segment", slug: str, change: Change) -> Non
                 _drop_unless_taken(connection, change.old_slug)
                 return
             old_name = names.view_name(change.old_slug)
-            # A later change in the same transaction may have left nothing of that name.
-            is_there = views.state(connection, change.old_slug).ours
-            own = is_there and slug_of_view(alias, old_name, row.pk) is None
-            _apply_views(connection, row, replace(change, relabelled=change.relabelled and own))
+            # After another change in the same transaction, these views may no longer exist, or
+            # belong to another segment.
+            exists = views.state(connection, change.old_slug).ours
+            relabelled = change.relabelled and exists and not slug_of_view(alias, old_name, row.pk)
+            _apply_views(connection, row, replace(change, relabelled=relabelled))
     except SegmentError as error:
-        logger.error("The views of segment %s have not followed: %s", slug, for_log(error))
+        logger.error("The views of segment %s were not changed: %s", slug, for_log(error))
         record_failure(alias, segment, stopwatch, error)
     finally:
         reload_state(alias, segment)
 
 
 def _drop_views_on_commit(key: int, slug: str) -> None:
-    """Drop the views of a segment whose row was deleted on another alias, and is committed."""
+    """Drop the views of a segment whose row was deleted on another alias, after the commit."""
     try:
         with locked(conf.exec_connection(), key, slug) as (connection, _):
             _drop_unless_taken(connection, slug)
@@ -213,7 +228,7 @@ def _drop_views_on_commit(key: int, slug: str) -> None:
 
 
 def _drop_unless_taken(connection: BaseDatabaseWrapper, slug: str) -> None:
-    """Drop the views of a deleted segment, unless another segment has their name by now."""
+    """Drop the views of a deleted segment, unless another segment now has their name."""
     if not slug_of_view(connection.alias, names.view_name(slug)):
         views.drop(connection, slug)
 
@@ -221,24 +236,23 @@ def _drop_unless_taken(connection: BaseDatabaseWrapper, slug: str) -> None:
 def _check_droppable(row: "Segment", using: str) -> None:
     """Raise if anything reads the views of a segment, except segments deleted in this transaction.
 
-    The rows of those are gone, while their views are dropped only once that is committed.
+    The rows of those no longer exist, but their views do until the commit.
     """
     alias = conf.exec_connection()
     with session.transaction(alias, row.slug, rollback=True) as connection:
-        kept, graph = slugs_by_view(using), views.reads(connection)
-        dropped = {names.view_name(row.slug)}
-        while (
-            more := {n for n, read in graph.items() if n not in kept and read & dropped} - dropped
-        ):
-            dropped |= more
-        order = TopologicalSorter({name: graph.get(name, set()) & dropped for name in dropped})
+        existing, graph = slugs_by_view(using), views.reads(connection)
+        deletable = {name: read for name, read in graph.items() if name not in existing}
+        drops = {names.view_name(row.slug)}
+        while more := {name for name, read in deletable.items() if read & drops} - drops:
+            drops |= more
+        order = TopologicalSorter({name: graph.get(name, set()) & drops for name in drops})
         for name in reversed([*order.static_order()]):
             views.drop(connection, name)
 
 
 @contextmanager
 def _row_locks(slug: str) -> Iterator[None]:
-    """Translate lock timeouts on the row; let Django's other errors pass."""
+    """Translate lock timeouts on the row. Let other errors of Django pass."""
     try:
         yield
     except OperationalError as error:
@@ -246,21 +260,21 @@ def _row_locks(slug: str) -> Iterator[None]:
 
 
 def _check_free(segment: "Segment") -> None:
-    """Refuse a slug whose view exists already, where the views follow on commit.
+    """Refuse a slug whose view already exists, if views change only after the commit.
 
-    Until then, and for good if that fails, the segment would have the members of another one.
+    Until then, or for good if that fails, the segment would have the members of another one.
     """
     alias, name = conf.exec_connection(), names.view_name(segment.slug)
     committed = segment_rows(alias).filter(pk=segment.pk).values_list("slug", flat=True).first()
     if committed is not None and name == names.view_name(committed):
         return
     with translated(SegmentExecutionError, segment.slug):
-        taken = views.state(connections[alias], segment.slug).ours
-    if taken:
+        exists = views.state(connections[alias], segment.slug).ours
+    if exists:
         raise SegmentDefinitionError(
             f"the view {name} of another segment still exists",
             slug=segment.slug,
             field="slug",
-            hint="If that segment was deleted or renamed in this transaction, commit that first; "
-            "otherwise run: manage.py sync_segments --prune",
+            hint="If that segment was deleted or renamed in this transaction, commit first. "
+            "Otherwise run: manage.py sync_segments --prune",
         )

@@ -1,4 +1,4 @@
-"""What a user model gets."""
+"""The mixin for user models."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class SegmentMixin:
-    """Methods for a user model: class User(AbstractUser, SegmentMixin)."""
+    """Methods for a user model: `class User(AbstractUser, SegmentMixin)`."""
 
-    # Migrations of user models name their bases by this; it must stay the public path.
+    # Migrations of user models refer to their bases by this path, so it must stay.
     __module__ = "segments.models"
 
     pk: Any
@@ -36,11 +36,11 @@ class SegmentMixin:
         if self.pk is not None:
             with translated(SegmentExecutionError, segment):
                 answer = probe.is_member_by_slug(read_alias(), segment, self.pk)
-        # The segment is unpopulated, or there is none.
+        # The segment is not populated, or does not exist.
         return _by_slug(segment).has_member(self) if answer is None else answer
 
     def is_member_live(self, segment: "Segment | str") -> bool:
-        """Return whether this user is in the segment, or the segment of this slug, now."""
+        """Return whether this user is currently in the segment, given by itself or its slug."""
         if isinstance(segment, str):
             segment = _by_slug(segment)
         return segment.has_member_live(self)
@@ -52,7 +52,10 @@ class SegmentMixin:
 
     @property
     def segment_ids(self) -> list[int]:
-        """The sorted ids of the segments that this user is in. One query, however many exist."""
+        """The sorted ids of the segments that this user was in at their last refresh.
+
+        One query, however many segments exist.
+        """
         memberships = membership_rows().of_user(self.pk).order_by("segment_id")
         return list(memberships.values_list("segment_id", flat=True))
 
@@ -64,8 +67,8 @@ class SegmentMixin:
         return refresh_for_user(self)
 
     def refresh_segments_async(self) -> None:
-        """Let a background worker call `refresh_segments`, once this transaction is committed."""
-        from segments import tasks  # It needs a tasks framework, which is optional.
+        """Let a background worker call `refresh_segments` once this transaction is committed."""
+        from segments import tasks  # Imported late: the tasks framework is optional.
 
         tasks.enqueue_for_user(self)
 

@@ -242,7 +242,7 @@ def test_offer__goes_to_the_first_segment_that_the_user_is_in(team, users, make)
 @pytest.mark.parametrize("timeout", [timedelta(hours=2), timedelta()])
 def test_timeout__above_the_limit_is_refused_unless_unchanged(timeout, make, settings):
     make("hour", timeout=timedelta(hours=1))
-    with pytest.raises(SegmentDefinitionError, match="timeout may be 1:00:00 at most") as caught:
+    with pytest.raises(SegmentDefinitionError, match="timeout may be at most 1:00:00") as caught:
         make(timeout=timeout)
     assert caught.value.field == "timeout"
     assert Segment.objects.count() == 1
@@ -253,7 +253,7 @@ def test_timeout__above_the_limit_is_refused_unless_unchanged(timeout, make, set
     segment.save()
     for attempt in (segment.full_clean, segment.save, segment.preview):
         segment.timeout = timedelta(seconds=61)
-        with pytest.raises((SegmentDefinitionError, ValidationError), match="0:01:00 at most"):
+        with pytest.raises((SegmentDefinitionError, ValidationError), match="at most 0:01:00"):
             attempt()
     segment.timeout = timedelta(seconds=60)
     segment.save()

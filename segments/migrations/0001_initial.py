@@ -259,7 +259,7 @@ class Migration(migrations.Migration):
                     "slug", models.Value("-"), models.Value("_")
                 ),
                 name="segments_segment_view_name",
-                violation_error_message="Another segment has this slug, apart from hyphens and underscores; both would have a view of the same name.",
+                violation_error_message="Another segment has this slug. Hyphens and underscores count as the same.",
             ),
         ),
         migrations.AddIndex(

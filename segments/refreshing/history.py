@@ -1,4 +1,4 @@
-"""The outcome of a refresh: store it on the row and in the history, then send its signal."""
+"""The result of a refresh: store it on the row and in the history, then send its signal."""
 
 import json
 import logging
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCKED = "locked"
-"""The status of a refresh that left a segment to another session; it is not stored."""
+"""The status of a refresh that left the segment to another session. It is not stored."""
 
 DETACHED = "detached"
-"""The status of a refresh that stood aside for a schema change; it is not stored."""
+"""The status of a refresh that stood aside for a schema change. It is not stored."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class RefreshResult:
 
     Attributes:
         status: `refreshed`; `unchanged` if nothing that the segment reads was written since the
-            last refresh, so that its members stand; `locked` if another session was refreshing or
-            changing the segment, or `detached` during a schema change, and nothing was done;
-            `failed` (only where several are refreshed) with the `error`.
+            last refresh, so its members are still right; `locked` if another session was
+            refreshing or changing the segment, or `detached` during a schema change, and nothing
+            was done; `failed` with the `error`, when several segments are refreshed.
         members_count: The current number of members; None if the segment was never populated.
         added, removed: How many rows the view has gained and lost.
-        duration: From the start to just before the commit.
+        duration: The time from the start to just before the commit.
         slug: The segment.
-        error: Why it failed.
-        notes: Further remarks in words: what had to be put back, and which of the segments that it
-            reads have failed, so that their last good members counted.
-        dependents: The results of the segments that read this one, if those were asked for.
+        error: Why the refresh failed.
+        notes: Remarks in words: what was restored, and which segments that this one reads have
+            failed, so that it was computed from their last good members.
+        dependents: The results of the segments that read this one, if they were refreshed as well.
     """
 
     status: str
@@ -67,7 +67,7 @@ class RefreshResult:
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """When a refresh started, and how long it has run."""
+    """Measures how long a refresh has been running."""
 
     started_at: datetime = field(default_factory=timezone.now)
     _start: float = field(default_factory=time.monotonic)
@@ -87,12 +87,12 @@ def record(
     digest: ReadDigest | None = None,
     until: datetime | None = None,
 ) -> RefreshResult:
-    """Store the result of a refresh and notify listeners in the database; return it with its time.
+    """Store the result of a refresh, notify the database's listeners, and return it with its time.
 
     Args:
-        row: Gets its state set.
-        digest: What the members were computed from.
-        until: Until when they are known to stand, if they were not computed.
+        row: The segment, whose state is set.
+        digest: The digest of what the members were computed from, if they were.
+        until: Until when the members are known to be right, if they were not recomputed.
     """
     result = replace(result, duration=stopwatch.elapsed)
     moment = digest.moment if digest else until
@@ -133,10 +133,10 @@ def record(
 def record_failure(
     alias: str, segment: "Segment", stopwatch: Stopwatch, error: SegmentError
 ) -> None:
-    """Store a failure on the segment and in its history, apart from what was rolled back.
+    """Store a failure on the segment and in its history, in a transaction of its own.
 
-    Nothing is stored if another session holds the segment or has refreshed it since: its outcome
-    counts.
+    If another session holds the segment or has refreshed it since, that result counts, and nothing
+    is stored.
     """
     result = RefreshResult(Status.FAILED, slug=segment.slug, error=error)
     try:
@@ -146,15 +146,15 @@ def record_failure(
                 record(connection, row, stopwatch, result)
     except ObjectDoesNotExist:
         return
-    except (django.db.Error, SegmentError) as trouble:
-        # The database is gone or read-only; what matters is why the refresh failed.
+    except (django.db.Error, SegmentError) as storage_error:
+        # The database is gone or read-only. The caller reports why the refresh failed.
         logger.warning(
-            "The failure of segment %s was not stored: %s", segment.slug, for_log(trouble)
+            "The failure of segment %s was not stored: %s", segment.slug, for_log(storage_error)
         )
 
 
 def announce(segment: "Segment", result: RefreshResult) -> None:
-    """Send the signal for the result of a refresh, once that is committed."""
+    """Send the signal for the result of a refresh once it is committed."""
     arguments: dict[str, Any] = {"sender": type(segment), "segment": segment, "result": result}
     if result.error:
         send = partial(segment_refresh_failed.send_robust, **arguments, error=result.error)
@@ -165,5 +165,5 @@ def announce(segment: "Segment", result: RefreshResult) -> None:
     connection = connections[conf.exec_connection()]
     if connection.in_atomic_block:
         connection.on_commit(send)
-    else:  # It is committed, or the caller commits by hand and Django does not know when.
+    else:  # It is committed, or the caller commits manually and Django does not know when.
         send()

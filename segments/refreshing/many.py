@@ -1,4 +1,4 @@
-"""Refresh many segments, in order, on one connection or several; a failure stops no other."""
+"""Refresh many segments in order, on one or several connections. A failure stops no other."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -36,17 +36,17 @@ def refresh_many(
 ) -> Iterator[RefreshResult]:
     """Refresh segments, each in its own transaction, and yield each result when it is ready.
 
-    A segment comes after those that it reads. A failure yields a result with the status `failed`
-    and the error. Segments that read the failed one are refreshed on its last good members, and
-    their `notes` say so.
+    A segment comes after the segments that it reads. A failure yields a result with the status
+    `failed` and the error. Segments that read the failed one are computed from its last good
+    members, and their `notes` say so.
 
     Args:
         concurrently, force: As for `segments.refresh.refresh`.
-        jobs: How many connections refresh at the same time. In a transaction of the caller it is
-            one, since no other connection sees what that has not committed.
-        scheduled: Whether this is a scheduled run, which skips what another run has refreshed
-            meanwhile, and to which `SEGMENTS_SKIP_LAG` applies.
-        stop: Once set, no further refresh is started.
+        jobs: How many connections refresh at the same time. In a transaction of the caller, it is
+            always one, since no other connection sees uncommitted changes.
+        scheduled: Whether this is a scheduled run. It skips segments that another run has
+            refreshed meanwhile, and `SEGMENTS_SKIP_LAG` applies to it.
+        stop: Once set, no further refresh starts.
     """
     plan = Plan(segments)
     lag = conf.skip_lag() if scheduled else RefreshOptions.lag
@@ -62,7 +62,7 @@ def refresh_many(
 def refresh_due(jobs: int = 1, stop: Event | None = None) -> Iterator[RefreshResult]:
     """Refresh the active segments that are due, and yield each result when it is ready.
 
-    See `refresh_many`; `schedule.due` decides which are due.
+    See `refresh_many`, and `schedule.due` for which segments are due.
     """
     segments = schedule.due(segment_rows().filter(is_active=True))
     return refresh_many(segments, jobs=jobs, scheduled=True, stop=stop)
@@ -71,12 +71,12 @@ def refresh_due(jobs: int = 1, stop: Event | None = None) -> Iterator[RefreshRes
 def refresh_with_dependents(
     segment: "Segment", concurrently: bool = True, *, force: bool = False
 ) -> RefreshResult:
-    """Refresh a segment, and then the active segments that read it, directly or not.
+    """Refresh a segment, and then the active segments that read it, directly or indirectly.
 
-    The results of those are in `dependents` of the result.
+    Their results are in `dependents` of the result.
 
     Raises:
-        SegmentError: when the first one fails; nothing else is refreshed then.
+        SegmentError: when the segment itself fails. No other is refreshed then.
     """
     result = refresh(segment, concurrently, force=force)
     others = refresh_many(dependents([segment]), concurrently, force=force)
@@ -86,11 +86,11 @@ def refresh_with_dependents(
 def refresh_for_user(user: Any) -> list[RefreshResult]:
     """Refresh the active segments in which a user's live membership differs from the last refresh.
 
-    Costs one live check a segment. Afterwards `is_member` and `is_member_live` agree for this
-    user, unless another session was refreshing the same segment.
+    Costs one live check for each segment. Afterwards `is_member` and `is_member_live` agree for
+    this user, unless another session was refreshing the same segment.
 
     Raises:
-        SegmentExecutionError: naming the segments that failed, after all others are done.
+        SegmentExecutionError: naming the segments that failed, when all others are done.
     """
     results, errors = [], list[SegmentError]()
     for segment in ordered(segment_rows().filter(is_active=True)):
@@ -109,13 +109,13 @@ def refresh_for_user(user: Any) -> list[RefreshResult]:
 def _announced(
     plan: Plan, results: Iterable[tuple["Segment", RefreshResult]]
 ) -> Iterator[RefreshResult]:
-    """Add notes on failed segments that one reads, and send the signals."""
+    """Add notes about failed segments that a segment reads, and send the signals."""
     failed_rows = segment_rows(conf.exec_connection()).filter(status=Status.FAILED)
     failing = {names.view_name(s.slug): s.slug for s in failed_rows}
     for segment, result in results:
         own, reads = names.view_name(segment.slug), plan.reads(segment)
         notes = [
-            f"it reads {slug}, which failed, and has taken its last good members"
+            f"it reads {slug}, which failed, so its last good members were used"
             for name, slug in sorted(failing.items())
             if name in reads and name != own and result.status == Status.REFRESHED
         ]
@@ -132,7 +132,7 @@ def _announced(
 def _one_by_one(
     plan: Plan, options: RefreshOptions, stop: Event
 ) -> Iterator[tuple["Segment", RefreshResult]]:
-    """Refresh what is ready on this connection until nothing is."""
+    """Refresh the segments on this connection as they become ready."""
     for segment in plan.ready():
         if stop.is_set():
             return
@@ -144,10 +144,10 @@ def _one_by_one(
 def _side_by_side(
     plan: Plan, options: RefreshOptions, pool: RefreshPool, stop: Event
 ) -> Iterator[tuple["Segment", RefreshResult]]:
-    """Refresh what is ready on the pool's connections until nothing is.
+    """Refresh the segments on the pool's connections as they become ready.
 
-    The session of the caller may have written what it has not reported yet. It reports that before
-    each refresh starts, and the proof of "unchanged" then reaches up to that moment.
+    The caller's session may have writes that it has not reported to the statistics. It reports
+    them before each refresh starts, and the proof of "unchanged" reaches up to that moment.
     """
     connection = connections[conf.exec_connection()]
     while not stop.is_set():

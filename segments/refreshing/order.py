@@ -1,4 +1,4 @@
-"""Order: a segment comes after the segments that it reads."""
+"""The order of refreshes: a segment comes after the segments that it reads."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Plan:
-    """A way through some segments on which each comes after those that it reads.
+    """An order of segments in which each comes after the segments that it reads.
 
-    The views in the database show which segment reads which, also through views of others. If
-    somebody has made a circle by hand, no order is right, and the order of the slugs is used.
+    The views in the database show which segment reads which, also through other views. If somebody
+    has manually created a circle, there is no such order, and the segments are sorted by slug.
     """
 
     def __init__(self, segments: Iterable["Segment"]) -> None:
@@ -47,11 +47,11 @@ class Plan:
             for name in ready_names:
                 if name in self._segments:
                     yield self._segments[name]
-                else:  # It is not in the plan, but an order may hold through it.
+                else:  # It is not in the plan, but segments that are may depend on it.
                     self._sorter.done(name)
 
     def done(self, segment: "Segment") -> None:
-        """Mark a segment as done, so that those that read it can follow."""
+        """Mark a segment as done, so that segments that read it become ready."""
         self._sorter.done(names.view_name(segment.slug))
 
     def reads(self, segment: "Segment") -> set[str]:
@@ -67,7 +67,7 @@ class Plan:
 
 
 def graph() -> dict[str, set[str]]:
-    """Return the names of the views that each segment reads, by the name of its own view."""
+    """Return the segments that each segment reads, by view name."""
     with translated(SegmentExecutionError):
         return views.reads(connections[conf.exec_connection()])
 
@@ -82,7 +82,7 @@ def ordered(segments: Iterable["Segment"]) -> list["Segment"]:
 
 
 def dependents(segments: Iterable["Segment"]) -> list["Segment"]:
-    """Return the active segments that read any of these, directly or not, without these."""
+    """Return the other active segments that read any of these, directly or indirectly."""
     start = {names.view_name(segment.slug) for segment in segments}
     reads, readers = graph(), set(start)
     while more := {name for name, read in reads.items() if read & readers} - readers:

@@ -22,13 +22,13 @@ Outcome = tuple["Segment", RefreshResult | BaseException]
 
 
 class RefreshPool:
-    """A number of threads that take segments and hand back their results.
+    """Threads that take segments and return their results.
 
-    On exit, running refreshes finish and queued ones are dropped. Only refreshes happen on the
-    threads' connections, whose sessions therefore report all their writes with each commit.
+    On exit, running refreshes finish and queued ones are dropped. The threads' connections are
+    used only for refreshes, so their sessions report all writes with each commit.
 
     Attributes:
-        own_pids: The process ids of those sessions in Postgres.
+        own_pids: The process ids of these sessions in Postgres.
     """
 
     def __init__(self, number: int) -> None:
@@ -58,7 +58,7 @@ class RefreshPool:
 
     @property
     def busy(self) -> bool:
-        """Whether results are expected."""
+        """Whether refreshes are queued or running."""
         return self._expected > 0
 
     def start(self, segment: "Segment", options: RefreshOptions) -> None:
@@ -67,7 +67,7 @@ class RefreshPool:
         self._tasks.put((segment, options))
 
     def next_result(self) -> tuple["Segment", RefreshResult]:
-        """Wait for the next result; raise the error of a refresh if it is no SegmentError."""
+        """Wait for the next result. Raise the error of a refresh unless it is a SegmentError."""
         segment, outcome = self._outcomes.get()
         self._expected -= 1
         if isinstance(outcome, BaseException):
@@ -75,7 +75,7 @@ class RefreshPool:
         return segment, outcome
 
     def finish(self) -> Iterator[tuple["Segment", RefreshResult]]:
-        """Start nothing more, and yield the results of running refreshes."""
+        """Drop queued refreshes, and yield the results of running ones."""
         self._leave()
         while not self._outcomes.empty():
             yield self.next_result()
@@ -104,7 +104,7 @@ class RefreshPool:
             connections.close_all()
 
     def _connect(self) -> None:
-        """Connect if need be, and note the session's process id."""
+        """Connect if necessary, and remember the process id of the session."""
         connection = connections[conf.exec_connection()]
         with suppress(django.db.Error):  # try_refresh() reports the same error.
             connection.close_if_unusable_or_obsolete()

@@ -1,4 +1,4 @@
-"""Bring the membership index in line with a segment's view, and count what a refresh changed."""
+"""Make the membership index match a segment's view, and count what a refresh changed."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from segments.sql.statements import compose
 
 
 class Counters(NamedTuple):
-    """Rows inserted into and deleted from a view by this transaction, if the server counts."""
+    """How many rows this transaction has inserted and deleted, and whether the server counts."""
 
     inserted: int
     deleted: int
@@ -20,7 +20,7 @@ class Counters(NamedTuple):
 
 
 def counters(connection: BaseDatabaseWrapper, slug: str) -> Counters:
-    """Return what this transaction has inserted and deleted so far.
+    """Return how many rows of a view this transaction has inserted and deleted so far.
 
     Only the difference of two readings is meaningful.
     """
@@ -36,9 +36,9 @@ def count_members(connection: BaseDatabaseWrapper, slug: str) -> int:
 
 
 def reconcile(connection: BaseDatabaseWrapper, slug: str, segment: int) -> tuple[int, int]:
-    """Bring the membership index to what the segment's view holds; return (entered, left).
+    """Make the membership index match the segment's view; return how many users entered and left.
 
-    One statement, which costs one pass over the segment's members on both sides.
+    One statement, which costs one pass over the segment's members in both.
     """
     query = compose(
         "reconcile_membership",

@@ -1,6 +1,6 @@
-"""Schedule: when is each segment due?
+"""The schedule: when is each segment due?
 
-The statement `due_of_segment` has the rule, which `segments.catalog` shows as well.
+The rule is the statement `due_of_segment`, which `segments.catalog` uses as well.
 """
 
 from collections.abc import Iterable
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def due_times(segments: Iterable["Segment"]) -> list[tuple["Segment", datetime]]:
     """Return (segment, due time), earliest first; segments without a schedule are left out.
 
-    A segment is due after its `refresh_every`, or else `SEGMENTS_REFRESH_EVERY`, and later after
-    failures.
+    A segment is due when its `refresh_every` has passed, or `SEGMENTS_REFRESH_EVERY` if it has
+    none; and later after failures.
     """
     by_key = {segment.pk: segment for segment in segments}
     query = compose("select_due", segment=sql.Identifier(SEGMENT), due=due_expression())

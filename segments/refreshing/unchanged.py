@@ -1,8 +1,8 @@
 """Has anything that a segment reads been written since its last refresh?
 
-Postgres counts the rows that were ever inserted, updated and deleted in each table. A digest of
-those counters that is still the same proves that nothing was written, as far as every session has
-reported its writes by then. Where that is unknown, the segment is recomputed.
+Postgres counts the rows that were ever inserted, updated and deleted in each table. If a digest of
+these counters is still the same, nothing was written, provided that all sessions have reported
+their writes. If that is unknown, the segment is recomputed.
 """
 
 from collections.abc import Collection
@@ -21,11 +21,12 @@ from segments.sql.statements import compose
 
 @dataclass(frozen=True)
 class ReadDigest:
-    """What a segment reads, and how often that was written, at a moment of the server's clock.
+    """A digest of what a segment reads and how often it was written.
 
     Attributes:
-        moment: The digest covers what was committed, and reported, until then.
-        digest: Empty if members may change without any change of the counters.
+        moment: When it was computed, by the server's clock. It covers what was committed, and
+            reported, until then.
+        digest: The digest; empty if members may change without a change of the counters.
     """
 
     moment: datetime
@@ -58,8 +59,8 @@ def unchanged_until(
 
     Args:
         digest, since: The digest of the last refresh, and its moment.
-        lag: How far back that moment may lie if other sessions may have written since without
-            having reported it yet. With zero, None is returned as soon as one may have.
+        lag: How old the returned moment may be if other sessions may have unreported writes. With
+            zero, the result is None if any session may have some.
         own_pids: The process ids of sessions that report their writes with each commit.
     """
     query = compose("select_unchanged", unchanged_until=function("unchanged_until"))

@@ -1,4 +1,4 @@
-"""Watch: refresh what is due, for as long as the process lives."""
+"""Watch the schedule: refresh segments when they are due, as long as the process runs."""
 
 import logging
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ from segments.rows import segment_rows
 logger = logging.getLogger(__name__)
 
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(seconds=15)
-"""The limits of a pause. New segments and changed intervals are seen after it."""
+"""The limits of a pause. New segments and changed intervals are noticed after it."""
 
 
 def watch(stop: Event, jobs: int = 1) -> Iterator[RefreshResult]:
-    """Refresh what is due whenever something is, and yield each result when it is ready.
+    """Refresh segments when they are due, and yield each result when it is ready.
 
-    While the database does not answer, asks again and again, and logs that.
+    If the database does not answer, log that and try again.
 
     Args:
-        stop: Once set, the running refresh is finished, and no other is started.
+        stop: Once set, running refreshes finish and no other starts.
         jobs: As for `many.refresh_many`.
     """
     while not stop.is_set():

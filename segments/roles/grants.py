@@ -1,12 +1,11 @@
-"""Grants: what the owner of the views needs, and nothing else, as statements to read and to run.
+"""The statements that give the views an owner of their own, and those that take this back.
 
-Composed here and not in files of their own, since each is a line, and their order is the point.
+`manage.py grant_segments` prints them, and runs them with `--apply`. They can be run again.
 """
 
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import LiteralString
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, LiteralString, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
@@ -14,309 +13,192 @@ from psycopg import sql
 from segments import conf
 from segments.exceptions import SegmentExecutionError
 from segments.roles import rights
-from segments.roles.rights import (
-    OWN_TABLES,
-    REFRESH_PRIVILEGES,
-    VIEW_COLUMNS,
-    Owner,
-    missing_for_app,
-)
-from segments.sql import names
+from segments.roles.rights import Table, ViewOwner, parse_table
+from segments.sql import names, owned
 from segments.sql.session import fetch_all, fetch_value
+from segments.sql.statements import compose
+
+Statements = Iterator[sql.Composed]
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table that definitions may read, or some columns of it."""
-
-    schema: str
-    name: str
-    columns: tuple[str, ...] = ()
-
-    @property
-    def identifier(self) -> sql.Identifier:
-        """The table's name in full."""
-        return sql.Identifier(self.schema, self.name)
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Who is who.
-
-    Attributes:
-        role: Owns the views; definitions are evaluated with its rights.
-        app: What the application logs in as.
-        readers: May read all members, as BI tools do.
-        connects: Whether `role` logs in itself, by `SEGMENTS_EXEC_CONNECTION`, and so keeps the
-            books of a refresh, too.
-    """
-
-    role: str
-    app: str
-    readers: tuple[str, ...] = ()
-    connects: bool = False
-    reads: tuple[Table, ...] = field(default=())
-
-
-def table(connection: BaseDatabaseWrapper, written: str) -> Table:
-    """Return what `shop_order` or `shop_customer(id, username)` names.
-
-    Raises:
-        SegmentExecutionError: when there is no such table or column.
-    """
-    name, columns = re.fullmatch(r"\s*(.*?)\s*(?:\((.*)\))?\s*", written, re.DOTALL).groups()  # type: ignore[union-attr]
-    found = fetch_all(connection, "select_relation", name=name)
-    if not found:
-        raise SegmentExecutionError(
-            f"there is no table {name}",
-            hint="Run manage.py migrate first."
-            if name in OWN_TABLES
-            else "Write it as in SQL, with its schema where that is not in the search_path.",
-        )
-    schema, relation, known = found[0]
-    parts = () if columns is None else columns.split(",")
-    chosen = tuple(each.strip().strip('"') for each in parts)
-    unknown = [each or "of no name" for each in chosen if each not in known]
-    if unknown:
-        raise SegmentExecutionError(
-            f"the table {name} has no column {', '.join(unknown)}",
-            hint=f"It has {', '.join(known)}.",
-        )
-    return Table(schema, relation, chosen)
-
-
-def grants(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
-    """Give the statements that set the roles up; they may be run again.
-
-    Raises:
-        SegmentExecutionError: when the tables are not there yet, or the role is none of its own.
-    """
-    _refuse(connection, roles)
-    own, users = _own_tables(connection), _users(connection)
-    role = sql.Identifier(roles.role)
-    yield sql.SQL(
-        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {}) "
-        "THEN CREATE ROLE {} {}; END IF; END $$"
-    ).format(sql.Literal(roles.role), role, sql.SQL("LOGIN" if roles.connects else "NOLOGIN"))
-    given = _given(connection, roles, own, users)
-    yield from _lent(connection, strangers(connection, roles), given)
-
-
-def revokes(connection: BaseDatabaseWrapper, roles: Roles) -> Iterator[sql.Composed]:
-    """Give the statements that take all of that back, and leave the views to the application.
-
-    Also where schemas and tables are gone. A role with rights `elsewhere` stays.
-
-    Raises:
-        SegmentExecutionError: when the role is none of its own.
-    """
-    if _refuse(connection, roles) is None:
-        return
-    stays = bool(elsewhere(connection, roles))
-    lent = strangers(connection, roles, revoke=True)
-    yield from _lent(connection, lent, _taken(connection, roles, stays))
-    if not stays:
-        yield sql.SQL("DROP ROLE {}").format(sql.Identifier(roles.role))
-
-
-def elsewhere(connection: BaseDatabaseWrapper, roles: Roles) -> list[str]:
-    """Return the other databases of the server in which the role has rights."""
-    return [name for (name,) in fetch_all(connection, "select_other_databases", role=roles.role)]
-
-
-def _refuse(connection: BaseDatabaseWrapper, roles: Roles) -> bool | None:
-    """Raise for a role that is none of its own; return None where it is not there."""
-    found: bool | None = fetch_value(connection, "select_is_superuser", role=roles.role)
-    hint = "Name a role that is there for this alone; grant_segments creates it."
-    if roles.role == roles.app:
-        raise SegmentExecutionError(f'"{roles.role}" is the role of the application', hint=hint)
-    if found:
-        raise SegmentExecutionError(f'the role "{roles.role}" is a superuser', hint=hint)
-    return found
-
-
-def missing(connection: BaseDatabaseWrapper, roles: Roles) -> list[str]:
-    """Return in words what the roles still lack once the statements were run."""
-    member = None if roles.connects else roles.app
-    owner = Owner(roles.role, member=member, books=roles.connects)
-    lacking = [
-        *((roles.role, words) for words in rights.missing(connection, owner)),
-        *((roles.app, words) for words in missing_for_app(connection, roles.app)),
-    ]
-    return [f"{name} lacks: {words}" for name, words in lacking]
-
-
-@dataclass(frozen=True)
-class Stranger:
-    """A role whose rights this session needs for the statements, and lacks.
-
-    Attributes:
-        name: The role.
-        may_join: Whether this session may make itself a member, as who has created it may.
-        had: The options of the membership that it has granted itself before, if it has.
-    """
+class BorrowedRole(NamedTuple):
+    """A role whose rights the statements take and this session lacks."""
 
     name: str
-    may_join: bool
-    had: LiteralString | None
+    can_grant_self: bool
+    previous_options: LiteralString | None
 
 
-def strangers(
-    connection: BaseDatabaseWrapper, roles: Roles, revoke: bool = False
-) -> list[Stranger]:
-    """Return whose rights this session needs for the statements, and lacks."""
-    reads = [each.identifier.as_string() for each in roles.reads]
-    found = fetch_all(
-        connection,
-        "select_owners",
-        role=roles.role,
-        app=roles.app,
-        given_to="" if roles.connects or revoke else roles.app,
-        revoke=revoke,
-        tables=[*OWN_TABLES, names.user_table().as_string(), *reads],
-        schema=conf.schema(),
-        live_schema=conf.live_schema(),
+def role_exists(connection: BaseDatabaseWrapper, owner: ViewOwner) -> bool:
+    """Return whether the role exists.
+
+    Raises:
+        SegmentExecutionError: when it is the application's role or a superuser.
+    """
+    is_superuser = fetch_value(connection, "select_is_superuser", role=owner.name)
+    hint = "Name a role that serves only this purpose; grant_segments creates it."
+    if owner.name == owner.app_role:
+        raise SegmentExecutionError(f'"{owner.name}" is the role of the application', hint=hint)
+    if is_superuser:
+        raise SegmentExecutionError(f'the role "{owner.name}" is a superuser', hint=hint)
+    return is_superuser is not None
+
+
+def grants(
+    connection: BaseDatabaseWrapper, owner: ViewOwner, borrowed: list[BorrowedRole]
+) -> Statements:
+    """Yield the statements that create the role and let it own the views.
+
+    Raises:
+        SegmentExecutionError: when a table of ours does not exist.
+    """
+    on_tables = [*_grants_on_tables(connection, owner)]
+    yield compose(
+        "create_role",
+        name=sql.Literal(owner.name),
+        role=sql.Identifier(owner.name),
+        login=sql.SQL("LOGIN" if owner.records_refreshes else "NOLOGIN"),
     )
-    return [Stranger(*row) for row in found]
+    yield from with_borrowed(connection, borrowed, _grants(connection, owner, on_tables))
 
 
-def _lent(
-    connection: BaseDatabaseWrapper,
-    strangers: list[Stranger],
-    statements: Iterator[sql.Composed],
-) -> Iterator[sql.Composed]:
-    """Give statements between those that lend this session what it needs for them.
+def revokes(
+    connection: BaseDatabaseWrapper, owner: ViewOwner, borrowed: list[BorrowedRole]
+) -> Statements:
+    """Yield the statements that give the views to the application's role and revoke the grants.
 
-    Who has CREATEROLE and is no superuser may do to the things of others what those may, once it
-    is a member of them; since PostgreSQL 16, it is not even of the roles that it creates.
+    The role itself stays, since it may have rights in other databases of the server.
     """
-    me = sql.Identifier(str(fetch_value(connection, "select_current_role")))
-    lent = [(sql.Identifier(each.name), each.had) for each in strangers if each.may_join]
-    new = connection.pg_version >= 160000  # type: ignore[attr-defined]
-    for role, _ in lent:
-        options = sql.SQL(" WITH INHERIT TRUE, SET TRUE" if new else "")
-        yield sql.SQL("GRANT {} TO {}{}").format(role, me, options)
-    yield from statements
-    for role, had in lent:
-        if had:
-            yield sql.SQL("GRANT {} TO {} WITH {}").format(role, me, sql.SQL(had))
-        else:
-            yield sql.SQL("REVOKE {} FROM {}").format(role, me)
+    return with_borrowed(connection, borrowed, _revokes(connection, owner))
 
 
-def _given(
-    connection: BaseDatabaseWrapper, roles: Roles, own: list[Table], users: Table
-) -> Iterator[sql.Composed]:
-    role, app = sql.Identifier(roles.role), sql.Identifier(roles.app)
-    readers = [*map(sql.Identifier, roles.readers)]
-    database = _database(connection)
-    if not roles.connects:
-        yield sql.SQL("GRANT {} TO {}").format(role, app)
-    for each in [*[role] * roles.connects, *readers]:
-        yield from _connect(connection, "GRANT CONNECT ON DATABASE {} TO {}", each)
-    yield sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}, {}").format(database, role, app)
-    for name in (conf.schema(), conf.live_schema()):
-        schema = sql.Identifier(name)
-        yield sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(schema, role)
-        yield sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role)
-        yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, app)
-    yield from _owned_by(connection, role)
-    yield from _readable(roles, own, users)
-    yield from _for_readers(role, [app, *readers])
+def missing(connection: BaseDatabaseWrapper, owner: ViewOwner) -> list[str]:
+    """Return in words what the roles lack after the grants.
 
-
-def _taken(connection: BaseDatabaseWrapper, roles: Roles, stays: bool) -> Iterator[sql.Composed]:
-    role, app = sql.Identifier(roles.role), sql.Identifier(roles.app)
-    schema = sql.Identifier(conf.schema())
-    there = [
-        each
-        for each in (conf.schema(), conf.live_schema())
-        if fetch_value(connection, "select_schema", schema=each)
+    Postgres only warns when the grantor lacks the privilege.
+    """
+    app = owner.app_role
+    return [
+        *(f"{owner.name} lacks: {words}" for words in rights.missing(connection, owner)),
+        *(f"{app} lacks: {words}" for words in rights.missing_for_app(connection, app)),
     ]
-    for row in fetch_all(connection, "select_default_grants", role=roles.role):
-        yield sql.SQL(
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} REVOKE ALL ON TABLES FROM {}"
-        ).format(role, *map(sql.Identifier, row))
-    for reader in map(sql.Identifier, roles.readers):
-        for statement in (
-            "REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}",
-            "REVOKE ALL ON SCHEMA {} FROM {}",
-        ):
-            if conf.schema() in there:
-                yield sql.SQL(statement).format(schema, reader)
-        yield from _connect(connection, "REVOKE CONNECT ON DATABASE {} FROM {}", reader)
-    for each in there:
-        yield sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(sql.Identifier(each), app)
-    yield from _owned_by(connection, app)
-    for (granted,) in fetch_all(connection, "select_granted", role=roles.role):
-        yield sql.SQL("{}").format(sql.SQL(granted))
-    if not stays:
-        yield sql.SQL("REVOKE {} FROM {}").format(role, app)
 
 
-def _database(connection: BaseDatabaseWrapper) -> sql.Identifier:
-    return sql.Identifier(str(fetch_value(connection, "select_database")))
+def roles_to_borrow(connection: BaseDatabaseWrapper, owner: ViewOwner) -> list[BorrowedRole]:
+    """Return the roles whose rights the statements take and this session lacks."""
+    granted = [name for _, name in fetch_all(connection, "select_granted", role=owner.name)]
+    read = [table.identifier.as_string() for table in owner.tables]
+    rows = fetch_all(
+        connection,
+        "select_roles_to_borrow",
+        role=owner.name,
+        app_role=owner.app_role,
+        member=owner.member,
+        tables=[*owned.TABLES, names.user_table().as_string(), *read, *granted],
+        old=connection.pg_version < 160000,  # type: ignore[attr-defined]
+    )
+    return [BorrowedRole(*row) for row in rows]
 
 
-def _connect(
-    connection: BaseDatabaseWrapper, statement: LiteralString, role: sql.Identifier
-) -> Iterator[sql.Composed]:
-    """Give a statement on the right to connect, where not everybody has that."""
-    if not fetch_value(connection, "select_public_connect"):
-        yield sql.SQL(statement).format(_database(connection), role)
+def with_borrowed(
+    connection: BaseDatabaseWrapper, borrowed: list[BorrowedRole], statements: Statements
+) -> Statements:
+    """Yield statements between those that make a session with CREATEROLE a member of roles."""
+    me, borrowed = sql.SQL("CURRENT_USER"), [role for role in borrowed if role.can_grant_self]
+    new = connection.pg_version >= 160000  # type: ignore[attr-defined]
+    borrow = "grant_membership_with" if new else "grant_membership"
+    options = sql.SQL("INHERIT TRUE, SET TRUE")
+    for role in borrowed:
+        yield compose(borrow, role=sql.Identifier(role.name), member=me, options=options)
+    yield from statements
+    for role in borrowed:
+        end = "grant_membership_with" if role.previous_options else "revoke_membership"
+        options = sql.SQL(role.previous_options or "")
+        yield compose(end, role=sql.Identifier(role.name), member=me, options=options)
 
 
-def _own_tables(connection: BaseDatabaseWrapper) -> list[Table]:
-    return [table(connection, name) for name in OWN_TABLES]
+def _grants(
+    connection: BaseDatabaseWrapper, owner: ViewOwner, on_tables: list[sql.Composed]
+) -> Statements:
+    role, app, readers = _identifiers(owner)
+    members, live = sql.Identifier(conf.schema()), sql.Identifier(conf.live_schema())
+    ((name, public_connects),) = fetch_all(connection, "select_database")
+    database = sql.Identifier(name)
+    if owner.member:
+        yield compose("grant_membership", role=role, member=app)
+    yield compose("grant_temporary", database=database, roles=_list(role, app))
+    logins = [role, *readers] if owner.records_refreshes else readers
+    if logins and not public_connects:
+        yield compose("grant_connect", database=database, roles=_list(*logins))
+    for schema in (members, live):
+        yield compose("create_owned_schema", schema=schema, role=role)
+    yield from _transfer(connection, role)
+    yield from on_tables
+    yield compose("grant_usage", schema=live, role=app)
+    everyone = _list(app, *readers)
+    yield compose("grant_usage", schema=members, role=everyone)
+    yield compose("grant_select_on_all", schema=members, roles=everyone)
+    yield compose("grant_select_by_default", owner=role, schema=members, roles=everyone)
 
 
-def _users(connection: BaseDatabaseWrapper) -> Table:
-    found = table(connection, names.user_table().as_string())
-    return Table(found.schema, found.name, (names.user_key_column(),))
+def _grants_on_tables(connection: BaseDatabaseWrapper, owner: ViewOwner) -> Statements:
+    """Yield the statements that let the role use our tables, and those that definitions read."""
+    role = sql.Identifier(owner.name)
+    own = {name: parse_table(connection, name) for name in owned.TABLES}
+    users = parse_table(connection, names.user_table().as_string())
+    reads = [replace(users, columns=(names.user_key_column(),)), *owner.tables]
+    for schema in sorted({table.schema for table in (*own.values(), *reads)}):
+        yield compose("grant_usage", schema=sql.Identifier(schema), role=role)
+    # An earlier run may have granted more, but the users' columns may be granted by hand.
+    stale = [replace(table, columns=()) for table in (*own.values(), *owner.tables)]
+    for table in dict.fromkeys(stale):
+        yield compose("revoke_all", target=table.identifier, role=role)
+    for name, privilege, columns in owner.own_privileges:
+        yield _grant(privilege, replace(own[name], columns=columns), role)
+    for table in reads:
+        yield _grant("SELECT", table, role)
 
 
-def _readable(roles: Roles, own: list[Table], users: Table) -> Iterator[sql.Composed]:
-    """Give the statements that let the role read what it is to read, and nothing else of it."""
-    role = sql.Identifier(roles.role)
-    reads = [users, *roles.reads]
-    for schema in sorted({each.schema for each in (*own, *reads)}):
-        yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role)
-    # An earlier run may have granted more of these; of the users, if they are named.
-    for whole in dict.fromkeys(Table(each.schema, each.name) for each in (*own, *roles.reads)):
-        yield sql.SQL("REVOKE ALL ON {} FROM {}").format(whole.identifier, role)
-    given = [(right, each) for each in own for right in _own_rights(each, roles.connects)]
-    for right, each in [*given, *((_right("SELECT", each.columns), each) for each in reads)]:
-        yield sql.SQL("GRANT {} ON {} TO {}").format(right, each.identifier, role)
+def _grant(privilege: LiteralString, table: Table, role: sql.Identifier) -> Any:
+    """Return the statement that grants a privilege on the table's columns, or on all of it."""
+    right: sql.Composable = sql.SQL(privilege)
+    if table.columns:
+        right += sql.SQL(" ({})").format(_list(*map(sql.Identifier, table.columns)))
+    return compose("grant_on_table", privilege=right, table=table.identifier, role=role)
 
 
-def _own_rights(table: Table, books: bool) -> list[sql.Composed]:
-    if books:
-        return [_right(privilege) for privilege in REFRESH_PRIVILEGES[table.name]]
-    return [_right("SELECT", VIEW_COLUMNS[table.name])]
+def _revokes(connection: BaseDatabaseWrapper, owner: ViewOwner) -> Statements:
+    role, app, readers = _identifiers(owner)
+    members = sql.Identifier(conf.schema())
+    ((name, public_connects),) = fetch_all(connection, "select_database")
+    database = sql.Identifier(name)
+    if fetch_value(connection, "select_schema"):
+        everyone = _list(app, *readers)
+        yield compose("revoke_select_by_default", owner=role, schema=members, roles=everyone)
+        if readers:
+            yield compose("revoke_select_on_all", schema=members, roles=_list(*readers))
+            schema = sql.SQL("SCHEMA {}").format(members)
+            yield compose("revoke_all", target=schema, role=_list(*readers))
+    if readers and not public_connects:
+        yield compose("revoke_connect", database=database, roles=_list(*readers))
+    yield from _transfer(connection, app)
+    for kind, name in fetch_all(connection, "select_granted", role=owner.name):
+        target = sql.SQL("{} {}").format(sql.SQL(kind), sql.SQL(name))
+        yield compose("revoke_all", target=target, role=role)
+    if owner.member:
+        yield compose("revoke_membership", role=role, member=app)
 
 
-def _owned_by(connection: BaseDatabaseWrapper, role: sql.Identifier) -> Iterator[sql.Composed]:
-    """Give the statements that make a role the owner of what this package has made."""
-    schemas = {"schema": conf.schema(), "live_schema": conf.live_schema()}
-    for kind, name in fetch_all(connection, "select_owned", **schemas):
-        yield sql.SQL("ALTER {} {} OWNER TO {}").format(sql.SQL(kind), sql.SQL(name), role)
+def _transfer(connection: BaseDatabaseWrapper, role: sql.Identifier) -> Statements:
+    """Yield the statements that make a role the owner of both schemas and of all in them."""
+    for kind, name in fetch_all(connection, "select_owned"):
+        yield compose("alter_owner", kind=sql.SQL(kind), name=sql.SQL(name), role=role)
 
 
-def _for_readers(
-    role: sql.Identifier, readers: Iterable[sql.Identifier]
-) -> Iterator[sql.Composed]:
-    schema = sql.Identifier(conf.schema())
-    for reader in readers:
-        for statement in (
-            "GRANT USAGE ON SCHEMA {schema} TO {reader}",
-            "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reader}",
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {role} IN SCHEMA {schema} "
-            "GRANT SELECT ON TABLES TO {reader}",
-        ):
-            yield sql.SQL(statement).format(schema=schema, reader=reader, role=role)
+def _identifiers(owner: ViewOwner) -> tuple[sql.Identifier, sql.Identifier, list[sql.Identifier]]:
+    readers = [sql.Identifier(name) for name in owner.readers]
+    return sql.Identifier(owner.name), sql.Identifier(owner.app_role), readers
 
 
-def _right(privilege: LiteralString, columns: tuple[str, ...] = ()) -> sql.Composed:
-    """Return a privilege, on these columns or on all."""
-    named = sql.SQL(", ").join(map(sql.Identifier, columns))
-    return sql.SQL("{} ({})" if columns else "{}").format(sql.SQL(privilege), named)
+def _list(*identifiers: sql.Identifier) -> sql.Composed:
+    return sql.SQL(", ").join(identifiers)

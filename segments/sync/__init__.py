@@ -1,4 +1,4 @@
-"""Keep the rows of segments and what stands in the database in step."""
+"""Make the views in the database match the rows of segments."""
 
 from segments.sync.detach import detach as detach
 from segments.sync.repair import check as check

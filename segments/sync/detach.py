@@ -1,7 +1,8 @@
-"""Detach live views from the tables of their definitions, and say what became of those.
+"""Detach live views from their tables, and report what became of the tables.
 
-A detached view reads nothing, so its tables may be changed in any way. Reading it, and refreshing
-from it, fails with a message. The members are not touched. `views.ensure` attaches it again.
+A detached view reads nothing, so the tables of its definition may be changed in any way. Reading
+the view, or refreshing from it, fails with a message. The members are not touched. `views.ensure`
+attaches the view again.
 """
 
 import json
@@ -43,13 +44,13 @@ class StepResult:
 def detach(slugs: Iterable[str] | None = None, manual: bool = True) -> Iterator[StepResult]:
     """Detach live views from their tables, each in its own transaction.
 
-    Waits up to `SEGMENTS_LOCK_TIMEOUT` for a running refresh of each. One that cannot be detached
-    by then stays attached, and its result carries the error.
+    Waits up to `SEGMENTS_LOCK_TIMEOUT` for a running refresh of each segment. A view that cannot
+    be detached by then stays attached, and its result has the error.
 
     Args:
-        slugs: Which segments; None means all, and the views that no segment has.
-        manual: Whether they stay detached until a sync or a migration, so that no refresh attaches
-            them.
+        slugs: The segments to detach; None means all, and orphans as well.
+        manual: Whether the views stay detached until a sync or a migration. Otherwise, a refresh
+            attaches them.
     """
     alias = conf.exec_connection()
     with session.transaction(alias, "detach") as connection:
@@ -81,13 +82,13 @@ def detach_view(
 ) -> bool:
     """Detach one live view; return whether there was anything to do.
 
-    AccessExclusive on the live view; the caller holds the segment's lock. What the view used to
-    read is kept in its comment.
+    Takes AccessExclusive on the live view; the caller holds the segment's lock. The comment of the
+    view keeps what it used to read.
 
     Args:
-        connection: The one that owns the views.
-        slug: The segment, or the view name of an orphan.
-        current: What Postgres has of it.
+        connection: The connection that owns the views.
+        slug: The segment, or the name of an orphan.
+        current: The state of its views.
         reads: What the view reads.
         manual: As for `detach`.
     """
@@ -104,13 +105,13 @@ def detach_view(
         key_type=sql.SQL(current.key_type or names.key_type(connection)),
     )
     words = f'Segment "{slug}", detached from its tables during a schema change.'
-    word = views.DETACHED_MANUALLY if manual else views.DETACHED
-    comment_view(connection, view, words, word, json.dumps(current.reads or reads))
+    state = views.DETACHED_MANUALLY if manual else views.DETACHED
+    comment_view(connection, view, words, state, json.dumps(current.reads or reads))
     return True
 
 
 def detach_membership(connection: BaseDatabaseWrapper) -> None:
-    """Free the view over all memberships for a change of the type of user keys."""
+    """Detach the view over all memberships, so that the type of user keys may change."""
     run_ddl(
         connection,
         "detach_membership_view",
@@ -121,7 +122,7 @@ def detach_membership(connection: BaseDatabaseWrapper) -> None:
 
 
 def changes(connection: BaseDatabaseWrapper, current: views.State) -> list[str]:
-    """Return in words what became of what a detached view used to read."""
+    """Return in words what became of the tables and columns that a detached view used to read."""
     if not current.reads:
         return []
     rows = fetch_all(connection, "select_changes", reads=json.dumps(current.reads))
@@ -135,10 +136,10 @@ def current_sql(connection: BaseDatabaseWrapper, slug: str) -> str:
 
 
 def find(what: str) -> Iterator[str]:
-    """Yield in words the segments that read a table or a column, and the views that read those.
+    """Yield in words the segments and other views that read a table or column, even indirectly.
 
     Args:
-        what: `table`, `table.column` or `schema.table.column`.
+        what: `table`, `schema.table`, `table.column` or `schema.table.column`.
 
     Raises:
         SegmentExecutionError: when there is no such table or column.
@@ -160,6 +161,6 @@ def find(what: str) -> Iterator[str]:
 
 
 def _dependencies(connection: BaseDatabaseWrapper) -> dict[str, Any]:
-    """Return the tables and columns that each live view reads, by view name."""
+    """Return the tables and columns that each live view reads, by the name of the view."""
     rows = fetch_all(connection, "select_dependencies")
     return {view: json.loads(reads) for view, reads in rows}

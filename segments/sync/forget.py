@@ -1,4 +1,4 @@
-"""Remove users from lists, the membership index and views, and from the texts of errors."""
+"""Remove users from lists, the membership index, views, and the texts of errors."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -31,33 +31,33 @@ if TYPE_CHECKING:
     from segments.models import Segment
 
 POSITION = re.compile(r" \(line \d+, column \d+\)")
-"""The numbers in the text of an error that are nobody's key."""
+"""Numbers in the text of an error that are not keys."""
 
-FORGOTTEN = "(The text of this error named a user that has been forgotten.)"
+FORGOTTEN = "(This error named a user who has been forgotten.)"
 
 
 def parse_keys(texts: Iterable[str]) -> list[Any]:
-    """Return the keys that these texts name, as the key field of the user model reads them.
+    """Return the keys of users that these texts mean, which need not exist.
 
     Raises:
-        ValueError: naming what is not a key.
+        ValueError: naming the text that cannot be a key.
     """
     key_type = names.key_type(connections[conf.exec_connection()])
     return [static_ids.parse_key(text, key_type) for text in texts]
 
 
 def existing(keys: list[Any]) -> list[Any]:
-    """Return those of the keys that are in the table of users."""
+    """Return the keys that are in the table of users."""
     users = get_user_model()._base_manager.using(conf.exec_connection())
     with translated(SegmentExecutionError):
         return list(users.filter(pk__in=keys).order_by("pk").values_list("pk", flat=True))
 
 
 def forget(keys: list[Any]) -> Iterator[StepResult]:
-    """Remove users from everything this package stores; yield each view that had them.
+    """Remove users from everything that this package stores; yield each view that had them.
 
-    Does not touch the table of users. As long as a user is in it, definitions may go on selecting
-    them. Looks into each view once, after any running refresh, and refreshes those that have one
+    Does not touch the table of users: while a user is in it, definitions may still select them.
+    Looks into each view once, after any running refresh, and refreshes the views that contain one
     of the users, in dependency order. A failure stops nothing else.
     """
     alias = write_alias()
@@ -71,22 +71,22 @@ def forget(keys: list[Any]) -> Iterator[StepResult]:
         except SegmentError as error:
             yield StepResult(segment.slug, error=error)
     yield from _orphans_with(keys)
-    _clear_texts(alias, keys)  # Last, because a refresh may have failed with another text.
+    _clear_texts(alias, keys)  # Last, since a failed refresh may have stored another text.
 
 
 def _refreshed_without(segment: "Segment", keys: list[Any]) -> bool:
-    """Refresh a segment if its view has one of the users; return whether it had.
+    """Refresh a segment if its view contains one of the users; return whether it did.
 
     Raises:
-        SegmentError: when the view cannot be read, or still has one.
+        SegmentError: when the view cannot be read, or still contains one of them.
     """
-    wait_for(segment)  # A refresh that began earlier may still bring them back.
+    wait_for(segment)  # A running refresh may still add them.
     if not _has(segment.slug, keys):
         return False
     result = refresh(segment, force=True)
     if result.status != Status.REFRESHED:
         raise SegmentExecutionError(
-            f"it was not refreshed, it is {result.status}", slug=segment.slug
+            f"it was not refreshed, because it is {result.status}", slug=segment.slug
         )
     if _has(segment.slug, keys):
         raise SegmentExecutionError(
@@ -98,10 +98,10 @@ def _refreshed_without(segment: "Segment", keys: list[Any]) -> bool:
 
 
 def _orphans_with(keys: list[Any]) -> Iterator[StepResult]:
-    """Yield the views with one of the users that no segment has and nothing refreshes."""
+    """Yield the orphans that contain one of the users, since nothing refreshes them."""
     with translated(SegmentExecutionError):
-        orphaned = orphans(connections[conf.exec_connection()])
-    for name in orphaned:
+        orphan_names = orphans(connections[conf.exec_connection()])
+    for name in orphan_names:
         try:
             if _has(name, keys):
                 raise SegmentExecutionError(
@@ -114,7 +114,7 @@ def _orphans_with(keys: list[Any]) -> Iterator[StepResult]:
 
 
 def _has(slug: str, keys: list[Any]) -> bool:
-    """Return whether one of the users is in the view, whether they exist or not."""
+    """Return whether the view contains one of the users, existing or not."""
     alias = conf.exec_connection()
     with translated(SegmentExecutionError, slug):
         if not views.state(connections[alias], slug).populated:
@@ -123,8 +123,8 @@ def _has(slug: str, keys: list[Any]) -> bool:
 
 
 def _clear_texts(alias: str, keys: list[Any]) -> None:
-    """Clear the texts of errors that name one of the users, as Postgres' details may."""
-    named = re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(str(key)) for key in keys)})(?!\w)")
+    """Clear the texts of errors that name one of the users, as details of Postgres may."""
+    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(str(key)) for key in keys)})(?!\w)")
     columns: list[tuple[models.QuerySet[Any], str]] = [
         (refresh_rows(alias), "error"),
         (segment_rows(alias), "last_error"),
@@ -132,5 +132,5 @@ def _clear_texts(alias: str, keys: list[Any]) -> None:
     with translated(SegmentExecutionError):
         for rows, column in columns:
             texts = rows.exclude(**{column: ""}).values_list("pk", column)
-            pks = [pk for pk, text in texts.iterator() if named.search(POSITION.sub("", text))]
+            pks = [pk for pk, text in texts.iterator() if pattern.search(POSITION.sub("", text))]
             rows.filter(pk__in=pks).update(**{column: FORGOTTEN})

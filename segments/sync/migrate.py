@@ -1,7 +1,7 @@
-"""Free all tables before the first migration, and attach all segments after the last.
+"""Detach all segments before the first migration, and attach them after the last.
 
-Django sends `pre_migrate` and `post_migrate` once a run for this app. `migrate` never fails
-because of a segment; what could not be done is reported at its end.
+Django sends `pre_migrate` and `post_migrate` to this app once per run. `migrate` never fails
+because of a segment; failures are reported at its end.
 """
 
 import logging
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 
 def before_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
-    """Detach all live views, if there is anything to migrate; a `pre_migrate` receiver.
+    """Detach all live views if there is anything to migrate. A receiver of `pre_migrate`.
 
-    From here on the refreshes of other sessions stand aside, until this session syncs or ends.
+    From now on, refreshes of other sessions stand aside until this session syncs or ends.
     """
     alias, stdout = conf.exec_connection(), kwargs.get("stdout")
     try:
@@ -47,10 +47,9 @@ def before_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
 
 
 def after_migrate(using: str, **kwargs: Any) -> None:
-    """Attach all segments, and create the views of a fresh database; a `post_migrate` receiver.
+    """Attach all segments, or create views in a new database. A receiver of `post_migrate`.
 
-    A `flush` sends the same signal without a plan; then the views of the segments that it has
-    deleted are dropped.
+    `flush` sends this signal without a plan. Then the views of the deleted segments are dropped.
     """
     stdout = kwargs.get("stdout")
     try:
@@ -65,21 +64,21 @@ def after_migrate(using: str, **kwargs: Any) -> None:
 
 
 def _holder(using: str) -> str:
-    """Return the alias whose session announces the schema change.
+    """Return the alias whose session holds the lock of the schema change.
 
-    Migrations may save segments, so it is the session that evaluates them. Only if yet another
-    alias is migrated is it that one: behind a pool, the usual alias has no session of its own.
+    It is the session that evaluates segments, since migrations may save them. If a third alias is
+    migrated, it is that one: behind a connection pool, the usual alias has no session of its own.
     """
     usual = using in (conf.exec_connection(), write_alias())
     return conf.exec_connection() if usual else using
 
 
 def _concerns(using: str) -> bool:
-    """Return whether an alias reaches the segments' database, and their tables exist there.
+    """Return whether an alias leads to the database of the segments, and their tables exist there.
 
     Raises:
-        SegmentExecutionError: when that cannot be decided, as before the role of the other alias
-            is created.
+        SegmentExecutionError: when that is unknown, for example because the role of the other
+            alias does not exist yet.
     """
     connection = connections[using]
     if (
@@ -88,9 +87,9 @@ def _concerns(using: str) -> bool:
     ):
         return False
     with translated(SegmentExecutionError):
-        # Another alias may well reach the same database, such as around a connection pool.
-        own = session.fetch_value(connections[conf.exec_connection()], "select_identity")
-        return bool(session.fetch_value(connection, "select_identity") == own)
+        # Another alias may lead to the same database, for example around a connection pool.
+        expected = session.fetch_value(connections[conf.exec_connection()], "select_identity")
+        return bool(session.fetch_value(connection, "select_identity") == expected)
 
 
 def _changes_user_key(plan: Any) -> bool:
@@ -107,7 +106,7 @@ def _changes_user_key(plan: Any) -> bool:
 
 
 def _removes_tables(plan: Any) -> bool:
-    """Return whether a plan removes the tables of segments: migrate segments zero."""
+    """Return whether a plan removes the tables of segments, as `migrate segments zero` does."""
     return any(
         backwards and migration.app_label == "segments" and migration.initial
         for migration, backwards in plan
@@ -115,12 +114,12 @@ def _removes_tables(plan: Any) -> bool:
 
 
 def _drop_shared_unless_used(connection: BaseDatabaseWrapper) -> Iterator[StepResult]:
-    """Drop what all segments share; report the views that stay when their tables are gone."""
+    """Drop what all segments share, or report the views that would remain without tables."""
     with translated(SegmentExecutionError):
-        left_behind = views.states(connection)
-    if left_behind:
+        states = views.states(connection)
+    if states:
         error = SegmentExecutionError(
-            f"the views of {len(left_behind)} segments are left behind",
+            f"the views of {len(states)} segments remain",
             hint="This drops them, even without the tables: manage.py drop_segments",
         )
         yield StepResult("", error=error)
@@ -137,7 +136,7 @@ def _flat(operations: Iterable[Any]) -> Iterator[Any]:
 
 
 def _warn(results: Iterable[StepResult], stdout: Any) -> None:
-    """Warn of what could not be detached or attached."""
+    """Warn about segments that could not be detached or attached."""
     for result in results:
         if result.error:
             message = "\n  ".join(["Warning: " + str(result.error), *result.what])

@@ -1,4 +1,4 @@
-"""Find where views and rows differ, and make the views match the rows."""
+"""Find where the views of segments differ from their rows, and repair them."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -40,14 +40,14 @@ ORPHANED = "no segment has this view"
 UNDEFINED_TABLE = "42P01"
 
 RETRYABLE = {UNDEFINED_TABLE, "55000"}
-"""undefined_table and object_not_in_prerequisite_state: another step may create it."""
+"""undefined_table and object_not_in_prerequisite_state: another step may create the object."""
 
 RENAMED = {UNDEFINED_TABLE, "42703"}
-"""undefined_table and undefined_column: a definition names what now has another name."""
+"""undefined_table and undefined_column: the object may have another name now."""
 
 
 def check() -> list[StepResult]:
-    """Return all differences between rows and views, orphans included. Changes nothing."""
+    """Return all differences between rows and views, including orphans. Changes nothing."""
     connection = connections[conf.exec_connection()]
     with translated(SegmentExecutionError):
         what, states = shared.drift(connection), views.states(connection)
@@ -62,13 +62,13 @@ def check() -> list[StepResult]:
 
 
 def sync(prune: bool = False) -> Iterator[StepResult]:
-    """Repair what differs, each segment in its own transaction, and yield what was repaired.
+    """Repair all differences, each segment in its own transaction, and yield what was repaired.
 
-    Creates missing views and populates them, replaces definitions, and puts back indexes, comments
-    and GRANTs. What cannot be repaired carries its error, and does not stop the rest.
+    Creates and populates missing views, replaces definitions, and restores indexes, comments and
+    GRANTs. The result of a failed repair has its error; the others go on.
 
     Args:
-        prune: Drop the views that no segment has, unless anything else reads them.
+        prune: Also drop the orphans, unless anything else reads them.
     """
     alias = conf.exec_connection()
     with session.transaction(alias, "sync") as connection:
@@ -80,8 +80,8 @@ def sync(prune: bool = False) -> Iterator[StepResult]:
     pending = list(segment_rows(alias))
     states = views.states(connection)
     while pending:
-        # A definition may read a segment that is not created yet. Segments that miss something get
-        # another chance as long as others succeed.
+        # A definition may read a segment that is not created yet, so retry failures of that kind
+        # as long as other segments succeed.
         failed = []
         for segment in pending:
             name = names.view_name(segment.slug)
@@ -99,18 +99,18 @@ def sync(prune: bool = False) -> Iterator[StepResult]:
 
 
 def orphans(connection: BaseDatabaseWrapper, has_rows: bool = True) -> list[str]:
-    """Return the names of this package's views that no segment has.
+    """Return the names of the orphans: views of this package that belong to no segment.
 
     Args:
         has_rows: Whether the table of segments exists.
     """
-    owned = slugs_by_view(connection.alias) if has_rows else {}
+    slugs = slugs_by_view(connection.alias) if has_rows else {}
     states = views.states(connection)
-    return [name for name, state in states.items() if state.ours and name not in owned]
+    return [name for name, state in states.items() if state.ours and name not in slugs]
 
 
 def drop_orphans(connection: BaseDatabaseWrapper, has_rows: bool = True) -> Iterator[StepResult]:
-    """Drop the views that no segment has, those that read others first.
+    """Drop the orphans in reverse order of dependency.
 
     Args:
         has_rows: As for `orphans`.
@@ -121,10 +121,10 @@ def drop_orphans(connection: BaseDatabaseWrapper, has_rows: bool = True) -> Iter
         for name in pending:
             try:
                 with session.transaction(connection.alias, name) as opened:
-                    # While the views are locked, no segment of that name can come to be.
+                    # Nobody can create a segment of that name while its views are locked.
                     views.drop(opened, name)
                     if has_rows and slug_of_view(opened.alias, name):
-                        raise SegmentExecutionError("a segment has it meanwhile", slug=name)
+                        raise SegmentExecutionError("it belongs to a segment again", slug=name)
                 yield StepResult(name, [ORPHANED])
             except SegmentError as error:
                 refused.append(StepResult(name, [ORPHANED], error))
@@ -135,7 +135,7 @@ def drop_orphans(connection: BaseDatabaseWrapper, has_rows: bool = True) -> Iter
 
 
 def _drift(segment: "Segment", current: views.State) -> StepResult:
-    """Compare the views of a segment with its row. Compiles it, and changes nothing."""
+    """Compare the views of a segment with its row. Compiles the definition, changes nothing."""
     what: list[str] = []
     try:
         with session.transaction(
@@ -145,14 +145,14 @@ def _drift(segment: "Segment", current: views.State) -> StepResult:
             if current.live:
                 what += _defined(connection, compile_segment(connection, segment), current)
     except SegmentError as error:
-        return StepResult(segment.slug, [*what, *_explained(segment, current, error)], error)
+        return StepResult(segment.slug, [*what, *_explain(segment, current, error)], error)
     return StepResult(segment.slug, what)
 
 
 def _visible(
     connection: BaseDatabaseWrapper, segment: "Segment", current: views.State
 ) -> Iterator[str]:
-    """Yield the differences that are seen without compiling the segment."""
+    """Yield the differences that show without compiling the definition."""
     if not current.live:
         yield "the live view is missing"
     if current.detached:
@@ -176,26 +176,26 @@ def _defined(
     """Yield the differences in the definition of a live view."""
     key_type = names.key_type(connection)
     if current.key_type != key_type:
-        yield f"the views have ids of type {current.key_type}, and those of users are {key_type}"
+        yield f"the views have ids of type {current.key_type}, but ids of users are {key_type}"
     elif not current.detached and current.stable_fingerprint != compiled.stable_fingerprint:
         yield "the live view has another definition"
 
 
 def _repair(segment: "Segment", current: views.State) -> StepResult:
-    """Bring the views of one segment in step with its row, and populate them if they are new."""
+    """Make the views of one segment match its row, and populate them if they are new."""
     if current.detached:
         result = StepResult(segment.slug, ["detached"])
     else:
         result = _drift(segment, current)
     if not result:
-        return result  # Without its lock, which a running refresh may hold for long.
+        return result  # Do not wait for its lock, which a running refresh may hold for long.
     what: list[str] = []
     try:
         with locked(conf.exec_connection(), segment.pk, segment.slug) as (connection, row):
             check_no_migration(connection, segment.slug)
             if row is None or row.slug != segment.slug:  # It was deleted or renamed meanwhile.
                 return StepResult(segment.slug)
-            if not current.detached:  # A detached view can be replaced whatever it is by now.
+            if not current.detached:  # A detached view can be replaced in any case.
                 current = views.state(connection, row.slug)
             what += _visible(connection, row, current)
             compiled = compile_segment(connection, row)
@@ -208,19 +208,19 @@ def _repair(segment: "Segment", current: views.State) -> StepResult:
             elif current.detached and row.status == Status.FAILED and row.refreshed_at:
                 store(row, status=Status.REFRESHED, last_error="")
         if not ensured.whole:
-            # What recreated the members, such as Citus, may have left them empty.
+            # The members may be empty, if Citus or another tool has recreated them.
             refresh(segment, concurrently=False)
     except SegmentError as error:
         if current.detached and isinstance(error, SegmentDefinitionError):
             with suppress(SegmentError):  # The result reports the first error in any case.
                 store(segment, status=Status.FAILED, last_error=str(error))
-        what += _explained(segment, current, error)
+        what += _explain(segment, current, error)
         return StepResult(segment.slug, what or result.what, error)
     return StepResult(segment.slug, what)
 
 
-def _explained(segment: "Segment", current: views.State, error: SegmentError) -> list[str]:
-    """Say what became of what a definition names, if that is why it does not compile."""
+def _explain(segment: "Segment", current: views.State, error: SegmentError) -> list[str]:
+    """Return what became of the tables of a definition, if that is why it does not compile."""
     if error.sqlstate not in RENAMED or not current.live:
         return []
     try:
@@ -231,4 +231,4 @@ def _explained(segment: "Segment", current: views.State, error: SegmentError) ->
                 return changes(connection, current)
             return [f"its view now reads:\n{current_sql(connection, segment.slug)}"]
     except SegmentError:
-        return []  # The view has gone meanwhile, and the first error is reported already.
+        return []  # The view no longer exists, and the caller reports the first error.

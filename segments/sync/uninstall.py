@@ -1,7 +1,7 @@
 """Drop everything that this package has created in the database, except what `migrate` created.
 
-Each segment is deleted in its own transaction, so thousands of them take no more locks at a time
-than one, and a running refresh is waited for. Postgres and Django refuse to drop what others need.
+Each segment is deleted in its own transaction, so that thousands of segments never take more locks
+than one does. Postgres and Django refuse to drop what others need.
 """
 
 from collections.abc import Iterator
@@ -26,18 +26,18 @@ DEPENDENT_OBJECTS = "2BP01"
 
 
 def drop() -> Iterator[StepResult]:
-    """Drop all of it, segments that read others first, and yield each step when it is done.
+    """Drop everything, in reverse order of dependency, and yield each step when it is done.
 
-    A step that fails carries its error, and stops only what needs it gone. Takes the locks of one
-    segment at a time: AccessExclusive on its views. Rows are deleted by Django's rules, with their
-    signals.
+    A failed step has its error, and stops only the steps that depend on it. Waits for running
+    refreshes. Takes the locks of one segment at a time: AccessExclusive on its views. Django
+    deletes the rows, and sends its signals.
     """
     alias, connection = write_alias(), connections[conf.exec_connection()]
     with translated(SegmentExecutionError):
         has_rows = owned.SEGMENT in connections[alias].introspection.table_names()
     while True:
         failed, dropped = list[StepResult](), False
-        # Views that no segment has may read segments, and segments may read them.
+        # Orphans may read segments, and segments may read orphans.
         steps = chain(_drop_orphans(connection, has_rows), _delete(alias) if has_rows else ())
         for step in steps:
             if step.error:
@@ -57,7 +57,7 @@ def drop() -> Iterator[StepResult]:
 
 
 def drop_shared(connection: BaseDatabaseWrapper) -> Iterator[StepResult]:
-    """Drop what all segments share, and the schemas unless they hold anything of others."""
+    """Drop what all segments share, and the schemas unless they contain anything else."""
     schemas = (conf.live_schema(), conf.schema())
     what = "the views and functions that all segments share"
     try:
@@ -84,7 +84,7 @@ def _drop_orphans(connection: BaseDatabaseWrapper, has_rows: bool) -> Iterator[S
 
 
 def _delete(alias: str) -> Iterator[StepResult]:
-    """Delete all segments with their views, those that read others first."""
+    """Delete all segments and their views, in reverse order of dependency."""
     for segment in reversed(ordered(segment_rows(alias))):
         slug, error = segment.slug, None
         try:
@@ -98,7 +98,7 @@ def _delete(alias: str) -> Iterator[StepResult]:
 
 
 def _drop_schema(connection: BaseDatabaseWrapper, schema: str) -> Iterator[StepResult]:
-    """Drop a schema; Postgres refuses while it holds anything."""
+    """Drop a schema. Postgres refuses while it contains anything."""
     try:
         with session.transaction(connection.alias, "drop") as opened:
             session.lock_shared(opened)
@@ -110,7 +110,9 @@ def _drop_schema(connection: BaseDatabaseWrapper, schema: str) -> Iterator[StepR
             yield StepResult("", [f"the schema {schema}"], error)
             return
         _, *dependents = error.message.split("\n")
-        yield StepResult("", ["\n  ".join([f"kept {schema}, which others need:", *dependents])])
+        yield StepResult(
+            "", ["\n  ".join([f"kept schema {schema}, which still holds:", *dependents])]
+        )
         return
     yield StepResult("", [f"dropped the schema {schema}"])
 

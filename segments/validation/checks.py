@@ -1,8 +1,8 @@
-"""What is wrong with a segment, found before it is saved or its views change."""
+"""The checks of a segment, which run before it is saved or its views change."""
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def validate(segment: "Segment") -> None:
-    """Evaluate what defines a segment once, and roll that back; see `try_definition`.
+    """Run all checks of a segment; see `try_definition` for the cost.
 
     Raises:
-        SegmentDefinitionError, SegmentExecutionError: with what is wrong, and `field` set.
+        SegmentDefinitionError, SegmentExecutionError: with the reason, and `field` set.
     """
     alias = conf.exec_connection()
     before = segment_rows(alias).filter(pk=segment.pk).first()
@@ -36,9 +36,9 @@ def validate(segment: "Segment") -> None:
 
 
 def try_definition(segment: "Segment", before: "Segment | None") -> None:
-    """Evaluate a definition that differs from the one before, and roll that back.
+    """Evaluate a new or changed definition once, in a transaction that is rolled back.
 
-    Takes no lock on the segment's views. Costs the evaluation of the definition, up to
+    Takes no lock on the segment's views. Costs one evaluation of the definition, up to
     `SEGMENTS_STATEMENT_TIMEOUT`.
     """
     ids = segment.unsaved_static_ids
@@ -62,12 +62,12 @@ def try_definition(segment: "Segment", before: "Segment | None") -> None:
 
 
 def check_clash(segment: "Segment", using: str) -> None:
-    """Refuse a slug that another segment has, hyphens and underscores being the same."""
+    """Refuse a slug if another segment has it, or differs only in hyphens and underscores."""
     name = names.view_name(segment.slug)
     other = slug_of_view(using, name, segment.pk)
     if other:
         raise SegmentDefinitionError(
-            f'the segment "{other}" has the view {name} already',
+            f'the segment "{other}" already has the view {name}',
             slug=segment.slug,
             field="slug",
         )
@@ -88,13 +88,13 @@ def check_defined(segment: "Segment", before: "Segment | None", using: str) -> N
 
 
 def check_timeout(segment: "Segment", before: "Segment | None") -> None:
-    """Refuse a new timeout above `SEGMENTS_MAX_TIMEOUT`; zero means no limit."""
+    """Refuse a new timeout above `SEGMENTS_MAX_TIMEOUT`, where zero means no limit."""
     timeout, limit = segment.timeout, conf.max_timeout()
     if timeout is None or not limit or timedelta() < timeout <= limit:
         return
     if differ(before, segment, ("timeout",)):
         raise SegmentDefinitionError(
-            f"its timeout may be {limit} at most",
+            f"its timeout may be at most {limit}",
             slug=segment.slug,
             field="timeout",
             hint="Make it shorter, or raise SEGMENTS_MAX_TIMEOUT.",
@@ -102,14 +102,14 @@ def check_timeout(segment: "Segment", before: "Segment | None") -> None:
 
 
 def check_cost(connection: BaseDatabaseWrapper, segment: "Segment", compiled: Compiled) -> None:
-    """Raise SegmentCostError for a definition that is priced above `SEGMENTS_MAX_COST`."""
+    """Refuse a definition whose cost, by the planner, is above `SEGMENTS_MAX_COST`."""
     limit = conf.max_cost()
     if limit is None or kind_of(segment) is StaticList:
         return
     cost = trial.price(connection, segment.slug, compiled).cost
     if cost > limit:
         raise SegmentCostError(
-            f"the planner prices it at {cost:,.0f}, and SEGMENTS_MAX_COST is {limit:,.0f}",
+            f"its cost, by the planner, is {cost:,.0f}, and SEGMENTS_MAX_COST is {limit:,.0f}",
             slug=segment.slug,
             field=kind_of(segment).error_field,
             hint="Make it cheaper (is an index missing?), or allow it for this one save: "
@@ -118,7 +118,7 @@ def check_cost(connection: BaseDatabaseWrapper, segment: "Segment", compiled: Co
 
 
 def check_circle(connection: BaseDatabaseWrapper, slug: str, start: str) -> None:
-    """Refuse a segment that reads itself, directly or not, looking from one of its views."""
+    """Refuse a segment that reads itself, directly or indirectly, starting at one of its views."""
     own = names.view_name(slug)
     path = _path(views.reads(connection), start, own)
     if path is None and views.reads_itself(connection, start):
@@ -130,16 +130,19 @@ def check_circle(connection: BaseDatabaseWrapper, slug: str, start: str) -> None
 
 
 def differ(before: "Segment | None", after: "Segment", fields: Iterable[str]) -> bool:
-    """Return whether any of the fields has another value than before, or had none."""
-    columns = [after._meta.get_field(field).attname for field in fields]  # type: ignore[union-attr]
-    return before is None or any(getattr(before, c) != getattr(after, c) for c in columns)
+    """Return whether there was no row before, or any of the fields has another value."""
+    if before is None:
+        return True
+    model_fields: list[Any] = [after._meta.get_field(name) for name in fields]
+    columns = [field.attname for field in model_fields]
+    return any(getattr(before, column) != getattr(after, column) for column in columns)
 
 
 def _path(graph: dict[str, set[str]], start: str, goal: str) -> list[str] | None:
-    """Return the shortest way from a node to a goal, without the node that it starts at."""
+    """Return the shortest path from a node to a goal, without the first node."""
     paths = [[name] for name in sorted(graph.get(start, ()))]
     seen: set[str] = set()
-    for path in paths:  # Breadth first: the list grows while it is read.
+    for path in paths:  # Breadth first: the list grows during the loop.
         if path[-1] == goal:
             return path
         if path[-1] not in seen:

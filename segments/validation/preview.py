@@ -1,4 +1,4 @@
-"""Preview: who would be in a segment, what it reads and costs, and what looks like a mistake."""
+"""Preview a segment: its members, what it reads and costs, and likely mistakes."""
 
 from collections.abc import Iterator
 from copy import copy
@@ -22,7 +22,7 @@ from segments.validation.checks import check_circle, check_defined, check_timeou
 if TYPE_CHECKING:
     from segments.models import Segment
 
-EMPTY_WARNING = "Nobody is in it."
+EMPTY_WARNING = "The segment has no members."
 
 REPLACEMENTS = {
     "now": "now()",
@@ -30,22 +30,22 @@ REPLACEMENTS = {
     "yesterday": "current_date - 1",
     "tomorrow": "current_date + 1",
 }
-"""What to write for a word that is read as a time only once."""
+"""What to write instead of a word that Postgres reads as a time only once."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a segment would be.
+    """What saving a segment would result in.
 
     Attributes:
         members_count: How many members it would have.
-        exact: Whether they were counted; otherwise the number is the planner's estimate.
-        sample: The first of them by their primary key; empty unless exact.
-        cost: The planner's cost of the definition, in its units.
+        exact: Whether they were counted. If not, the number is the planner's estimate.
+        sample: The first members by primary key; empty unless exact.
+        cost: The planner's cost of the definition, in its own units.
         rows: How many members the planner expects.
-        reads: The columns that it reads directly, as `table.column`, the user's key included.
+        reads: The columns that it reads directly, as `table.column`, including the user's key.
         segments: The slugs of the segments that it reads, directly or through other views.
-        warnings: What looks like a mistake, in sentences.
+        warnings: What is probably a mistake, in sentences.
     """
 
     members_count: int
@@ -59,10 +59,10 @@ class Preview:
 
 
 def preview(segment: "Segment", limit: int = 10) -> Preview:
-    """Return who would be in a segment, saved or not. Saves nothing, and changes no view.
+    """Return a preview of a segment, saved or not. Saves nothing, and changes no view.
 
-    Evaluates the definition once as a refresh would, for up to `SEGMENTS_PREVIEW_TIMEOUT`, in a
-    transaction that is rolled back. Until then it keeps what it reads from being altered.
+    Evaluates the definition once, like a refresh, for up to `SEGMENTS_PREVIEW_TIMEOUT`, in a
+    transaction that is rolled back. Takes AccessShare on the tables that it reads until then.
 
     Args:
         limit: How many users to return as a sample.
@@ -72,7 +72,7 @@ def preview(segment: "Segment", limit: int = 10) -> Preview:
             the limit is only a warning here.
     """
     if limit < 0:
-        raise ValueError(f"the limit of a preview must not be below zero, and is {limit}")
+        raise ValueError(f"the limit of a preview must be zero or more, not {limit}")
     if segment.slug:
         names.check_slug(segment.slug)
     alias, slug = conf.exec_connection(), segment.slug
@@ -120,22 +120,22 @@ def preview(segment: "Segment", limit: int = 10) -> Preview:
 
 
 def _with_list(connection: BaseDatabaseWrapper, segment: "Segment") -> "Segment":
-    """Return the segment, or a copy with a key of its own if its list is not saved yet.
+    """Return the segment, or a copy with another key if its list is not saved yet.
 
-    Under that key, the list is loaded without a lock on the rows of the saved list.
+    The list is loaded under that key, so that the rows of the saved list are not locked.
     """
     ids = segment.unsaved_static_ids
     if ids is None:
         return segment
     raw: Any = connection.connection
     listed = copy(segment)
-    listed.pk = -raw.info.backend_pid  # No segment has this key, and no other session.
+    listed.pk = -raw.info.backend_pid  # No segment and no other session uses this key.
     static_ids.replace(connection, segment.slug, listed.pk, ids)
     return listed
 
 
 def _time_for(segment: "Segment") -> timedelta:
-    """Return how long a preview may count: the shorter of two limits; zero means no limit."""
+    """Return how long a preview may count: the shorter of two limits. Zero means no limit."""
     statement = segment.timeout if segment.timeout is not None else conf.statement_timeout()
     return min(filter(None, (conf.preview_timeout(), statement)), default=timedelta())
 
@@ -143,26 +143,25 @@ def _time_for(segment: "Segment") -> timedelta:
 def _warnings(
     connection: BaseDatabaseWrapper, segment: "Segment", select: str, view: str
 ) -> Iterator[str]:
-    written = segment.definition
-    for word, index in trial.frozen_words(connection, written or select):
-        line = f" in line {written.count(chr(10), 0, index) + 1}" if written else ""
+    text = segment.definition
+    for word, index in trial.frozen_words(connection, text or select):
+        line = f" in line {text.count(chr(10), 0, index) + 1}" if text else ""
         replacement = REPLACEMENTS[word.lower()]
         yield (
             f"The literal with '{word}'{line} is read once, when the definition is saved, and "
-            f"stays that time; {replacement} moves on."
+            f"keeps that time. Write {replacement} instead, which moves on."
         )
-    if written:
-        for table in trial.whole_tables(connection, written):
+    if text:
+        for table in trial.whole_tables(connection, text):
             yield (
-                f"It selects every column of {table}, as SELECT * does, and uses one. It depends "
-                "on all of them: a change of any column concerns the segment, and columns that "
-                "are added later are not in it. Select only the user ids."
+                f"It selects every column of {table}, as SELECT * does, and uses only one. A "
+                "change of any of these columns affects the segment. Select only the user ids."
             )
     for name, of_postgres in trial.opaque_functions(connection, view):
         if of_postgres:
-            yield f"{name}() may return another value at each call: members change by chance."
+            yield f"{name}() may return another value at each call, so members change at random."
         else:
             yield (
-                f"{name}() hides what it reads: the segment is recomputed at every refresh, and "
-                "neither schema changes nor the order of refreshes know what it depends on."
+                f"{name}() hides what it reads. The segment is recomputed at every refresh, and "
+                "schema changes and the order of refreshes cannot take into account what it reads."
             )

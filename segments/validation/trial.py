@@ -1,7 +1,6 @@
-"""Trials: what a definition would yield, seen in views that the caller rolls back.
+"""Trials: evaluate or price a definition in views that the caller rolls back.
 
-A plain trial view evaluates nothing. Whatever evaluates, for members or for a plan, happens in a
-materialized view.
+A plain trial view evaluates nothing. Members and plans are computed in a materialized view.
 """
 
 import json
@@ -28,21 +27,21 @@ from segments.sql.session import as_owner, fetch_all, fetch_value, milliseconds,
 from segments.sql.statements import compose
 
 TIME_WORD = re.compile(r"\b(now|today|yesterday|tomorrow)\b(?!\s*\()", re.IGNORECASE)
-"""The words that Postgres reads as a time of its own clock wherever it reads a time."""
+"""The words that Postgres replaces by a time of its clock wherever it expects a time."""
 
 NOT_A_TIME = "nowhen"
 
 MAX_WORDS = 50
-"""How many of these words are examined; each costs three round trips."""
+"""How many of these words are examined. Each costs three round trips."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """What the planner expects.
+    """What the planner expects of a definition.
 
     Attributes:
-        cost: In its own units, of which reading one page in sequence is 1.
-        rows: How many members it expects.
+        cost: The cost in the planner's units; reading one page in sequence costs 1.
+        rows: The number of members.
     """
 
     cost: float
@@ -51,11 +50,11 @@ class Price:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a definition yields.
+    """What a definition returns.
 
     Attributes:
-        count: How many members.
-        sample: The keys of the first of them.
+        count: The number of members.
+        sample: The keys of the first members.
     """
 
     count: int
@@ -80,10 +79,10 @@ def populate(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> 
 
 
 def price(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> Price:
-    """Return what the planner expects of a definition. Leaves nothing behind, evaluates nothing.
+    """Return what the planner expects of a definition, which is not evaluated. Leaves no views.
 
-    To estimate rows, planning calls the immutable and stable functions of a definition. They run
-    inside a materialized view, as for the members: in an EXPLAIN of its own, such a function could
+    To estimate rows, the planner calls immutable and stable functions of the definition. They run
+    inside a materialized view, as they do for members: in a bare EXPLAIN, such a function could
     undo a `SET LOCAL ROLE`.
     """
     with transaction.atomic(using=connection.alias):
@@ -104,13 +103,13 @@ def price(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> Pri
 def evaluate(
     connection: BaseDatabaseWrapper, slug: str, compiled: Compiled, limit: timedelta, sample: int
 ) -> Evaluation | None:
-    """Evaluate a definition once; None if that takes longer than the limit.
+    """Evaluate a definition once; return None if that takes longer than the limit.
 
-    The timeout stays in force, and the view exists, until the caller rolls back.
+    The timeout applies, and the view exists, until the caller rolls back.
 
     Args:
         limit: How long a statement may run; zero means no limit.
-        sample: How many keys to return, in their order.
+        sample: How many keys to return, in order.
     """
     try:
         with transaction.atomic(using=connection.alias):
@@ -127,7 +126,7 @@ def evaluate(
 
 
 def columns_read(connection: BaseDatabaseWrapper, trial: str) -> tuple[str, ...]:
-    """Return the columns that a trial reads as `table.column`, or `table` if it reads none."""
+    """Return what a trial reads: `table.column`, or `table` if it reads no column of it."""
     view = _in_live_schema(trial).as_string()
     rows = fetch_all(connection, "select_read_columns", view=view)
     return tuple(table if column is None else f"{table}.{column}" for table, column in rows)
@@ -146,7 +145,7 @@ def whole_tables(connection: BaseDatabaseWrapper, definition: str) -> list[str]:
 
 
 def opaque_functions(connection: BaseDatabaseWrapper, trial: str) -> list[tuple[str, bool]]:
-    """Return functions whose bodies hide what they read, and volatile functions of Postgres.
+    """Return the functions that hide what they read, and the volatile functions of Postgres.
 
     Returns:
         The names, each with whether it is a function of Postgres.
@@ -161,15 +160,12 @@ def opaque_functions(connection: BaseDatabaseWrapper, trial: str) -> list[tuple[
 
 
 def frozen_words(connection: BaseDatabaseWrapper, query: str) -> Iterator[tuple[str, int]]:
-    """Yield the words in literals, such as 'yesterday', that Postgres has already read as a time.
+    """Yield words in literals, such as 'yesterday', that stand for a fixed time, with their index.
 
-    Postgres reads them when it parses them, and they stay that time. To find them, each word is
-    replaced by one that is no time: if Postgres then refuses the literal as a time, it was one.
-    This leaves out text that is compared to text, names of columns, comments, and
-    `'now'::text::timestamptz`, which is read at each evaluation. Runs nothing of the query.
-
-    Returns:
-        The words, each with its index in the query.
+    Postgres replaces such a word by a time when it parses the literal. To find these words, each
+    one is replaced by a word that is not a time: if Postgres then refuses the literal, it was a
+    time. This leaves out text that is compared to text, names of columns, comments, and
+    `'now'::text::timestamptz`, which is computed at each evaluation. Runs nothing of the query.
     """
     for word in islice(TIME_WORD.finditer(query), MAX_WORDS):
         other = f"{query[: word.start()]}{NOT_A_TIME}{query[word.end() :]}"
@@ -178,14 +174,14 @@ def frozen_words(connection: BaseDatabaseWrapper, query: str) -> Iterator[tuple[
                 describe(connection, other)
         except InvalidDatetimeFormat:
             yield word[0], word.start()
-        except (psycopg.Error, ValueError):  # It is a name, or text that is no time.
+        except (psycopg.Error, ValueError):  # It is a name, or text that is not a time.
             continue
 
 
 def _name(connection: BaseDatabaseWrapper, slug: str, purpose: str) -> str:
     """Return a name that nothing else can have.
 
-    No slug has a space in it, and no other session has this process id.
+    No slug contains a space, and no other session has this process id.
     """
     raw: Any = connection.connection
     return f"{names.view_name(slug)[:40]} {purpose} {raw.info.backend_pid}"

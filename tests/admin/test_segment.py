@@ -147,7 +147,7 @@ def test_change__of_the_slug_that_clashes(users, make, browse):
     make("a-b")
     segment = make()
     page = change(browse, segment, slug="a_b", definition=segment.definition)
-    assert "both would have a view of the same name" in page
+    assert "Hyphens and underscores count as the same" in page
 
 
 @pytest.mark.roles

@@ -75,7 +75,7 @@ def test_drop__names_what_others_need(users, make, query):
     done = attempt("drop_segments", "--yes")
     assert "dropped segment free" in done.lines
     assert str(done.error) == (
-        "1 dropped, and these are still there: the segment vip. When nothing needs them any "
+        "1 dropped, and these are still there: segment vip. When nothing needs them any "
         "more, run this again."
     )
     assert "report" in done.err

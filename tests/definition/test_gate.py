@@ -228,4 +228,4 @@ def test_check__costs_one_query_for_each_new_view_only(users, make):
 def test_definition__becomes_a_view_in_one_place_only():
     folder = Path(segments.__file__).parent
     code = {path.name: path.read_text() for path in folder.rglob("*.py")}
-    assert [name for name, text in code.items() if "compiled.as_sql()" in text] == ["calls.py"]
+    assert [name for name, text in code.items() if "compiled.as_sql()" in text] == ["gate.py"]

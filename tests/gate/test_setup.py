@@ -1,4 +1,4 @@
-"""docs/security.md: its instructions, followed by the roles that it names."""
+"""docs/security.md: its commands run as the roles that it names, in a separate database."""
 
 import re
 
@@ -74,7 +74,7 @@ class Project:
         return done.stdout + done.stderr
 
     def follow(self, heading, *options):
-        """Run the commands of a code block of the page, line by line."""
+        """Run the commands in a block of the page, line by line."""
         grants = ""
         for line in "".join(blocks(heading, "")).splitlines():
             command = self.named(line.partition("#")[0]).strip()
@@ -88,7 +88,7 @@ class Project:
                 grants = done
 
     def superuser(self, *statements):
-        """Run statements as the administrator of the server."""
+        """Run statements as the server's superuser."""
         return run(self.where, *statements)
 
     def app(self, *statements, role="shop_app"):

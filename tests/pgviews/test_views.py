@@ -267,7 +267,7 @@ def test_slug__that_can_name_no_view_is_refused(slug, says, users, make):
 def test_slug__that_clashes_is_refused(users, make):
     make("a-b")
     for slug in ("a-b", "a_b"):
-        with pytest.raises(SegmentDefinitionError, match='"a-b" has the view a_b already'):
+        with pytest.raises(SegmentDefinitionError, match='"a-b" already has the view a_b'):
             make(slug)
     other = make("c")
     other.slug = "a_b"

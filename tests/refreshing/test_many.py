@@ -47,7 +47,7 @@ def test_refresh_many__reads_the_last_members_after_a_failure(failing, make):
     results = {r.slug: r for r in many.refresh_many(Segment.objects.all(), force=True)}
     assert (results["above"].status, results["above"].members_count) == ("refreshed", 10)
     assert results["above"].notes == (
-        "it reads failing, which failed, and has taken its last good members",
+        "it reads failing, which failed, so its last good members were used",
     )
     assert results["beside"].notes == ()
     assert results["failing"].status == "failed"

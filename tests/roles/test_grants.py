@@ -1,4 +1,4 @@
-"""Grants: a role that owns the views, reads what it was given, and nothing else."""
+"""Grants: a role owns the views, and reads the tables that were granted and nothing else."""
 
 import os
 import re
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def roles(query):
-    """Names that no other process of the tests uses; gone when the test is rolled back."""
+    """Roles whose names no other test process uses; the rollback of the test drops them."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     query(f'CREATE ROLE "app {worker}" LOGIN')
     query(f'CREATE ROLE "bi {worker}"')
@@ -38,7 +38,7 @@ def grants(roles, *options, apply=True):
 
 
 def privileges(query, role):
-    """Return what a role was granted on tables as a whole."""
+    """Return the privileges that a role has on whole tables."""
     return set(
         query(
             "SELECT c.relname::text, privilege_type FROM pg_class c, aclexplode(relacl) "
@@ -64,7 +64,7 @@ def readable(query, role, table):
 
 @pytest.fixture
 def restricted(roles, orders, make, settings, query):
-    """An application that is not the owner of the views."""
+    """An application whose views belong to another role."""
     make()
     grants(roles, "--read", "shop_order(user_id, amount)")
     settings.SEGMENTS_EXEC_ROLE = roles[0]
@@ -102,7 +102,7 @@ def test_commands__forget_and_uninstall_without_being_the_owner(restricted, quer
     assert "listed: refreshed without them" in out.getvalue()
     assert query("SELECT count(*) FROM segments.vip WHERE user_id = %s", key) == [(0,)]
     call_command("drop_segments", "--yes", stdout=out)
-    assert "All is dropped." in out.getvalue()
+    assert "Everything is dropped." in out.getvalue()
     assert query("SELECT nspname FROM pg_namespace WHERE nspname ~ '^segments'") == []
 
 
@@ -148,9 +148,7 @@ def test_first_segment__brings_what_all_share_into_the_schemas(
     assert sync.check() == []
 
 
-def test_role__that_an_alias_logs_in_as_is_made_for_that_and_shared_with_nobody(
-    roles, settings, query
-):
+def test_login_role__records_refreshes_and_has_no_members(roles, settings, query):
     settings.SEGMENTS_EXEC_CONNECTION = "exec"
     printed = grants(roles)
     assert query("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", roles[0]) == [(True,)]
@@ -186,7 +184,7 @@ def test_definition__that_reads_what_was_not_granted_is_refused(definition, rest
 
 
 def test_live_check__cannot_give_up_the_role(restricted, users, settings, query):
-    """Where a check is not a refresh, Postgres would let a definition do so."""
+    """Outside of a refresh, Postgres itself would let a definition do so."""
     settings.SEGMENTS_REFRESH_ON_SAVE = False
     segment = Segment.objects.get(slug="vip")
     segment.definition = (
@@ -214,7 +212,7 @@ def test_live_check__leaves_no_setting_behind(restricted, users, settings, query
     assert query("SHOW search_path") == [('"$user", public',)]
 
 
-def test_readers__read_members_alone(restricted, query):
+def test_readers__read_members_and_nothing_else(restricted, query):
     query("RESET SESSION AUTHORIZATION")
     Segment.objects.create(name="New", slug="new", definition="SELECT user_id FROM shop_order")
     query(f'SET LOCAL ROLE "{restricted[2]}"')
@@ -254,21 +252,18 @@ def test_surplus__of_an_earlier_run_is_taken_back(roles, orders, query, settings
     for table in VIEW_COLUMNS:
         query(f'GRANT SELECT, INSERT ON {table} TO "{roles[0]}"')
     settings.SEGMENTS_EXEC_ROLE = roles[0]
-    (told,) = checks.check_server(databases=["default"])
-    assert "has INSERT on segments_membership, may read " in told.msg
-    assert "timeout" in told.msg
     grants(roles, "--read", "shop_order(user_id)", "--read", "shop_order(amount)")
     assert readable(query, roles[0], "shop_order") == ["amount", "user_id"]
     assert privileges(query, roles[0]) == {("shop_offer", "SELECT")}
     assert checks.check_server(databases=["default"]) == []
-    # The command that a hint tells names no tables, and leaves what definitions may read.
+    # The command in the hint of a check names no tables, so it leaves those of definitions alone.
     query(f'GRANT SELECT (username) ON {USERS} TO "{roles[0]}"')
     grants(roles)
     assert readable(query, roles[0], "shop_order") == ["amount", "user_id"]
     assert readable(query, roles[0], USERS) == ["id", "username"]
 
 
-def test_reader__is_one_no_more_as_told(restricted, query):
+def test_reader__loses_its_rights_by_the_documented_statements(restricted, query):
     role, _, bi = restricted
     page = (ROOT / "docs" / "security.md").read_text()
     (code,) = re.findall(r"```sql\n(ALTER DEFAULT PRIVILEGES FOR.*?)```", page, re.DOTALL)
@@ -283,7 +278,7 @@ def test_reader__is_one_no_more_as_told(restricted, query):
     assert query("SELECT has_schema_privilege(%s, 'segments', 'USAGE')", bi) == [(False,)]
 
 
-def test_role__that_lacks_rights_is_told_by_the_checks(roles, settings, query):
+def test_checks__report_a_role_that_lacks_rights(roles, settings, query):
     settings.SEGMENTS_EXEC_ROLE = roles[0]
 
     def lacks():
@@ -291,7 +286,7 @@ def test_role__that_lacks_rights_is_told_by_the_checks(roles, settings, query):
         assert {each.id for each in found} <= {"segments.E010", "segments.E011"}
         return [each.msg.partition("lacks: ")[2] for each in found]
 
-    assert lacks()[0] == "everything, as there is no such role."
+    assert lacks()[0] == "everything, because it does not exist."
     query(f'CREATE ROLE "{roles[0]}"')
     assert lacks()[0] == (
         f'CREATE on the schemas of the segments, SELECT (id) on "{USERS}", '
@@ -311,7 +306,7 @@ def test_role__that_lacks_rights_is_told_by_the_checks(roles, settings, query):
     assert lacks()[0].startswith("USAGE on schema public, ")
 
 
-def test_application__that_is_no_member_is_told_by_the_checks(restricted, settings, query):
+def test_checks__report_an_application_that_is_no_member(restricted, settings, query):
     role, app, _ = restricted
     assert checks.check_server(databases=["default"]) == []
     query("RESET SESSION AUTHORIZATION")
@@ -321,50 +316,46 @@ def test_application__that_is_no_member_is_told_by_the_checks(restricted, settin
     query(f'SET SESSION AUTHORIZATION "{app}"')
     owner, asks = checks.check_server(databases=["default"])
     assert (owner.id, asks.id) == ("segments.E010", "segments.E011")
-    assert owner.msg.endswith(f'lacks: to be granted to "{app}".')
+    assert owner.msg.endswith(f'lacks: "{app}" as a member.')
     assert asks.msg.endswith("lacks: USAGE on schema segments_live, SELECT on segments.vip.")
-    for told in owner, asks:
-        assert told.hint.endswith(
+    for message in owner, asks:
+        assert message.hint.endswith(
             f"manage.py grant_segments --role '{role}' --app-role '{app}' --apply"
         )
 
 
 @pytest.fixture
 def owner(roles, settings):
-    """A role that owns the views, as it should be."""
+    """A role that owns the views and has no surplus rights."""
     grants(roles)
     settings.SEGMENTS_EXEC_ROLE = roles[0]
     return roles[0]
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "surplus"),
     [
-        ("ALTER ROLE {role} SUPERUSER BYPASSRLS", "is a superuser"),
-        ("ALTER ROLE {role} BYPASSRLS REPLICATION", "has BYPASSRLS, has REPLICATION"),
-        ("ALTER ROLE {role} CREATEROLE", "has CREATEROLE"),
+        ("ALTER ROLE {role} SUPERUSER BYPASSRLS", "SUPERUSER"),
+        ("ALTER ROLE {role} BYPASSRLS REPLICATION", "BYPASSRLS"),
+        ("ALTER ROLE {role} CREATEROLE", "CREATEROLE"),
         (
             "GRANT pg_read_all_stats, {other} TO {role}",
-            "is a member of {other}, pg_read_all_stats",
+            "membership in {other}, pg_read_all_stats",
         ),
-        ("ALTER TABLE shop_order OWNER TO {role}", "owns table shop_order"),
-        ("CREATE SCHEMA mine AUTHORIZATION {role}", "owns schema mine"),
-        ("GRANT UPDATE (amount) ON shop_order TO {role}", "has UPDATE on shop_order"),
-        ("GRANT TRUNCATE ON shop_offer, shop_order TO PUBLIC", "has TRUNCATE on shop_offer"),
-        ("GRANT DELETE ON segments_membership TO {role}", "has DELETE on segments_membership"),
-        (
-            "GRANT SELECT ON segments_segmentrefresh TO {role}",
-            "may read id, status, members_count, added, removed, error of segments_segmentrefresh",
-        ),
+        ("GRANT {app} TO {role}", "membership in {app}"),
     ],
 )
-def test_owner__that_is_more_than_that_is_a_warning(more, told, owner, roles, query):
+def test_owner__that_is_more_than_that_is_a_warning(more, surplus, owner, roles, query):
     assert checks.check_server(databases=["default"]) == []
-    named = {"role": f'"{owner}"', "other": f'"{roles[2]}"'}
+    named = {"role": f'"{owner}"', "app": f'"{roles[1]}"', "other": f'"{roles[2]}"'}
+    if "{app}" in more:  # Postgres allows no circle of members.
+        query(f'REVOKE "{owner}" FROM "{roles[1]}"')
     query(more.format(**named))
-    (found,) = checks.check_server(databases=["default"])
-    assert (found.id, found.is_serious()) == ("segments.W002", False)
-    assert found.msg.partition("own the views, and it ")[2] == f"{told.format(**named)}."
+    (warning,) = checks.check_server(databases=["default"])
+    assert (warning.id, warning.is_serious()) == ("segments.W002", False)
+    assert warning.msg == (
+        f'Role "{owner}" owns the views and has more than it needs: {surplus.format(**named)}.'
+    )
 
 
 def test_owner__that_is_the_application_itself_gets_no_warning(settings, query):
@@ -375,14 +366,14 @@ def test_owner__that_is_the_application_itself_gets_no_warning(settings, query):
 
 @pytest.fixture
 def superuser(query):
-    """Who this session logs in as."""
+    """The role that this session logs in as."""
     ((name,),) = query("SELECT session_user::text")
     return name
 
 
 @pytest.fixture
 def admin(roles, query):
-    """A role that may create roles, owns the database, and is no superuser; this session is it."""
+    """The session's role: it has CREATEROLE and owns the database, but is not a superuser."""
     app = roles[1]
     name = f"admin {app}"
     query(f'CREATE ROLE "{name}" LOGIN CREATEROLE')
@@ -395,7 +386,7 @@ def admin(roles, query):
 
 
 def give_tables_to(query, role, but=""):
-    """Make a role the owner of all that the application would have made."""
+    """Make a role the owner of all that the application would have created."""
     query("RESET SESSION AUTHORIZATION")
     for kind, name in query(
         "SELECT CASE relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' "
@@ -414,7 +405,7 @@ def give_tables_to(query, role, but=""):
 
 
 def memberships(query, member):
-    """Return what a role is a member of with any right of it, not merely to grant it."""
+    """Return the roles that a role is a member of, unless it can only grant the membership."""
     rights = "m.inherit_option OR m.set_option" if connection.pg_version >= 160000 else "true"
     return [
         name
@@ -427,7 +418,7 @@ def memberships(query, member):
 
 
 @pytest.mark.parametrize("tables_of", ["app", "admin"])
-def test_role__that_may_create_roles_sets_all_up_and_takes_it_back(
+def test_createrole__grants_and_revokes_everything(
     tables_of, orders, admin, roles, make, query, settings
 ):
     query("RESET SESSION AUTHORIZATION")
@@ -455,7 +446,7 @@ def test_role__that_may_create_roles_sets_all_up_and_takes_it_back(
     printed = grants(roles, "--revoke", apply=False)
     assert grants(roles, "--revoke") == printed
     assert memberships(query, admin) == before
-    assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", role) == [(0,)]
+    query(f'DROP ROLE "{role}"')  # Refused if it had any rights left.
     found = query(f"SELECT has_database_privilege(%s, {database}, 'CONNECT')", bi)
     assert found == [(False,)]
     query(f'SET SESSION AUTHORIZATION "{app}"')
@@ -463,8 +454,8 @@ def test_role__that_may_create_roles_sets_all_up_and_takes_it_back(
     assert sync.check() == []
 
 
-def test_role__that_may_create_roles_keeps_what_it_had_granted_itself(admin, roles, query):
-    """As `createrole_self_grant = inherit` does for what somebody creates."""
+def test_createrole__keeps_its_previous_memberships(admin, roles, query):
+    """`createrole_self_grant = inherit` grants such a membership to the creator of a role."""
     if connection.pg_version < 160000:
         pytest.skip("since PostgreSQL 16")
     app = roles[1]
@@ -476,47 +467,70 @@ def test_role__that_may_create_roles_keeps_what_it_had_granted_itself(admin, rol
         "WHERE member = grantor AND roleid = quote_ident(%s)::regrole"
     )
     printed = grants(roles)
-    assert f'GRANT "{app}" TO "{admin}" WITH INHERIT true, SET false;\n' in printed
+    assert f'GRANT "{app}" TO CURRENT_USER WITH INHERIT true, SET false;\n' in printed
     assert query(options, app) == [(True, False)]
 
 
-def test_role__that_may_create_roles_is_told_what_it_may_not(superuser, admin, roles, query):
+def test_createrole__learns_which_rights_it_lacks(superuser, admin, roles, query):
     give_tables_to(query, superuser, but="shop_order")
     query(f'SET SESSION AUTHORIZATION "{admin}"')
-    with pytest.raises(CommandError, match="ADMIN OPTION") as told:
+    with pytest.raises(CommandError, match="ADMIN OPTION") as error:
         grants(roles)
-    assert f"neither has those of {superuser}, nor" in str(told.value)
+    assert f"lacks the rights of {superuser}, and cannot grant" in str(error.value)
     assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", roles[0]) == [(0,)]
 
 
-def test_right__that_was_not_granted_after_all_is_told(superuser, admin, roles, query):
-    """Of which Postgres does no more than warn."""
+def test_grant__of_which_postgres_only_warns_is_an_error(superuser, admin, roles, query):
     give_tables_to(query, admin)
     name = connection.settings_dict["NAME"]
     query(f'ALTER DATABASE "{name}" OWNER TO "{superuser}"')
     query(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
     query(f'GRANT CREATE ON DATABASE "{name}" TO "{admin}"')
     query(f'SET SESSION AUTHORIZATION "{admin}"')
-    with pytest.raises(CommandError) as told:
+    with pytest.raises(CommandError) as error:
         grants(roles)
-    assert f"could not be granted: {roles[0]} lacks: TEMP on the database" in str(told.value)
-    assert f"neither has those of {superuser}" in str(told.value)
+    assert f"not grant all rights: {roles[0]} lacks: TEMP on the database" in str(error.value)
+    assert f"lacks the rights of {superuser}" in str(error.value)
     assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", roles[0]) == [(0,)]
 
 
-def test_revoke__takes_all_back(roles, orders, make, query, capsys):
+def test_revoke__takes_back_what_was_granted(roles, orders, make, query, capsys):
     make()
     grants(roles, "--read", "shop_order(user_id)", "--read", "shop_offer")
-    printed = grants(roles, "--revoke")
-    assert f'DROP ROLE "{roles[0]}";' in printed
-    assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", roles[0]) == [(0,)]
+    printed = grants(roles, "--revoke", apply=False)
+    assert grants(roles, "--revoke") == printed
+    role, app, bi = roles
     owner = "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'segments.vip'::regclass"
-    assert query(owner) == [(f'"{roles[1]}"',)]
+    assert query(owner) == [(f'"{app}"',)]
     assert query("SELECT count(*) FROM segments.vip") == [(10,)]
     ((acl,),) = query("SELECT relacl::text FROM pg_class WHERE oid = 'shop_order'::regclass")
     assert "exec" not in acl
+    assert query("SELECT has_table_privilege(%s, 'segments.vip', 'SELECT')", bi) == [(False,)]
+    assert query("SELECT pg_has_role(%s, %s, 'MEMBER')", app, role) == [(False,)]
+    assert f'-- Then run: DROP ROLE "{role}";\n' in printed
+    query(f'DROP ROLE "{role}"')  # Refused if it had any rights left.
     assert grants(roles, "--revoke") == ""
-    assert f'no role "{roles[0]}"' in capsys.readouterr().err
+    assert f'no role "{role}"' in capsys.readouterr().err
+
+
+def test_revoke__tells_how_to_drop_a_role_with_rights(roles, make, query):
+    """Other readers than the named ones have rights by default, and the role a table."""
+    make()
+    grants(roles)
+    role, app, _ = roles
+    query(f'ALTER TABLE shop_offer OWNER TO "{role}"')
+    query(
+        f'ALTER DEFAULT PRIVILEGES FOR ROLE "{role}" IN SCHEMA segments GRANT SELECT ON TABLES '
+        "TO pg_monitor"
+    )
+    printed = grants(roles, "--revoke")
+    with pytest.raises(Exception, match="cannot be dropped"), transaction.atomic():
+        query(f'DROP ROLE "{role}"')
+    (*_, every, last) = printed.removesuffix(";\n").split("\n-- ")
+    for statement in [*every.split("; "), last.removeprefix("Then run: ")]:
+        query(statement)
+    owner = "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'shop_offer'::regclass"
+    assert query(owner) == [(f'"{app}"',)]
 
 
 def test_revoke__after_all_was_dropped(restricted, query):
@@ -526,20 +540,7 @@ def test_revoke__after_all_was_dropped(restricted, query):
         query(f"ALTER TABLE {table} RENAME TO gone_{table}")
     printed = grants(restricted, "--revoke")
     assert "SCHEMA segments" not in printed
-    assert query("SELECT count(*) FROM pg_roles WHERE rolname = %s", restricted[0]) == [(0,)]
-
-
-def test_revoke__leaves_a_role_that_has_rights_in_other_databases(roles, make, query, capsys):
-    make()
-    grants(roles)
-    query(f'GRANT TEMPORARY ON DATABASE template1 TO "{roles[0]}"')
-    printed = grants(roles, "--revoke")
-    assert f'DROP ROLE "{roles[0]}"' not in printed
-    assert f'The role "{roles[0]}" stays' in capsys.readouterr().err
-    assert privileges(query, roles[0]) == set()
-    assert query("SELECT pg_has_role(%s, %s, 'MEMBER')", roles[1], roles[0]) == [(True,)]
-    owner = "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'segments.vip'::regclass"
-    assert query(owner) == [(f'"{roles[1]}"',)]
+    query(f'DROP ROLE "{restricted[0]}"')  # Refused if it had any rights left.
 
 
 @pytest.mark.parametrize("option", ["--apply", "--revoke"])
@@ -555,16 +556,16 @@ def test_role__that_is_a_superuser_or_the_application_is_refused(option, roles, 
     [
         ("nowhere", "no table nowhere"),
         ("shop_order(user_id, price)", "no column price\nHint: It has id, amount"),
-        ("shop_order()", "no column of no name\nHint: It has id, amount"),
-        ("a.b.c.d", "too many dotted names.*\nHint: Look at the names"),
+        ("shop_order()", "no column with an empty name\nHint: It has id, amount"),
+        ("a.b.c.d", "too many dotted names.*\nHint: Check the names"),
     ],
 )
-def test_read__of_what_is_not_there_is_refused(read, message, roles, orders):
+def test_read__of_a_missing_table_or_column_is_refused(read, message, roles, orders):
     with pytest.raises(CommandError, match=message):
         grants(roles, "--read", read)
 
 
-def test_alias__that_is_not_there_is_refused(roles):
+def test_alias__that_is_missing_is_refused(roles):
     with pytest.raises(CommandError, match='no alias "gone"'):
         grants(roles, "--using", "gone")
 
@@ -575,11 +576,9 @@ def test_preview__has_the_rights_of_the_role_and_no_others(restricted, query, us
     assert (preview.members_count, preview.sample) == (3, (users[7],))
     segment.static_ids = users[:2]
     assert segment.preview().members_count == 5
-    # With a LIMIT, a function that hides what it reads, and a time: all that is looked into.
-    segment.definition = (
-        "SELECT user_id FROM shop_order WHERE 'now' < now() OR random() < 2 LIMIT 3"
-    )
-    assert len(segment.preview().warnings) == 3
+    # A time word and a function of chance: finding them takes no more rights.
+    segment.definition = "SELECT user_id FROM shop_order WHERE 'now' < now() OR random() < 2"
+    assert len(segment.preview().warnings) == 2
     segment.definition = "SELECT id FROM shop_order WHERE placed_at > '2020-01-01'"
     with pytest.raises(SegmentExecutionError, match="permission denied for table shop_order"):
         segment.preview()

@@ -16,7 +16,7 @@ from tests.conftest import USERS, forget
 
 pytestmark = pytest.mark.django_db
 
-NOWHERE = "They are in no list, no membership and no view of a segment.\n"
+NOWHERE = "No list, no membership and no view of a segment has them.\n"
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_existing_user__leaves_lists_and_stays_in_definitions(forget_user, users
     assert "pilot: refreshed without them" in told
     assert 'segment "vip": its definition selects them' in told
     assert f"Still in the table of users: {key}." in told
-    assert told.endswith("These still have them, or may: vip\n")
+    assert told.endswith("Could not remove the users from: vip\n")
     assert holds(key) == {"vip"}
     users[0].delete()
     assert forget_user(key).endswith(NOWHERE)
@@ -98,7 +98,7 @@ def test_failure__does_not_stop_the_others(forget_user, failing, users, make, ho
     assert forget_user.failed
     assert 'segment "failing": division by zero' in told
     assert 'segment "gone": no segment has this view' in told
-    assert told.endswith("These still have them, or may: failing, gone\n")
+    assert told.endswith("Could not remove the users from: failing, gone\n")
     assert holds(key) == {"failing", "gone"}
 
 
@@ -107,7 +107,7 @@ def test_detached_segment__cannot_be_refreshed(forget_user, users, make):
     key = users[0].pk
     users[0].delete()
     list(sync.detach())
-    assert "it was not refreshed, it is detached" in forget_user(key)
+    assert "it was not refreshed, because it is detached" in forget_user(key)
     assert forget_user.failed
 
 

@@ -255,7 +255,7 @@ def test_prune__spares_a_segment_that_comes_to_have_the_name(users, make, query)
     first = next(pruning)
     other = {"a": "b", "b": "a"}[first.slug]
     segment = make(other)
-    assert "a segment has it meanwhile" in str(next(pruning).error)
+    assert "it belongs to a segment again" in str(next(pruning).error)
     assert len(segment) == 10
     assert found() == {}
 

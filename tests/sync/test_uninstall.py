@@ -98,7 +98,7 @@ def test_migrating_to_zero__after_a_migrate_that_restored_views(shop):
 def test_drop__works_after_migrating_to_zero(shop):
     where, before = shop
     told = manage(where, "migrate", "segments", "zero").stdout
-    assert "the views of 5 segments are left behind" in told
+    assert "the views of 5 segments remain" in told
     assert "manage.py drop_segments" in told
     manage(where, "drop_segments", "--yes")
     assert run(where, CATALOG) == before
@@ -211,7 +211,7 @@ class TestDrop:
         query("CREATE TABLE segments.notes (note text)")
         output = drop()
         assert not drop.failed
-        assert "kept segments, which others need:\n  table segments.notes" in output
+        assert "kept schema segments, which still holds:\n  table segments.notes" in output
         assert schemas() == ["segments"]
         assert not Segment.objects.exists()
 
@@ -219,7 +219,9 @@ class TestDrop:
         list(sync.sync())
         query("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1")
         Segment.objects.bulk_create([Segment(slug="vip", definition="SELECT 1 AS id")])
-        assert "kept segments, which others need:\n  materialized view segments.vip" in drop()
+        assert (
+            "kept schema segments, which still holds:\n  materialized view segments.vip" in drop()
+        )
         assert relation("segments.vip") is not None
 
     def test_failure__keeps_what_it_needs_and_names_what_remains(

@@ -4,10 +4,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from psycopg import sql
 
 from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.roles import grants
+from segments.roles.grants import BorrowedRole
+from segments.roles.rights import ViewOwner, parse_table
 
 INSUFFICIENT_PRIVILEGE = "42501"
 
@@ -16,111 +19,108 @@ BAD_NAMES = ("42601", "42602")
 
 
 class Command(BaseCommand):
-    """Print or run what gives a role of its own to the views."""
+    """Print or run the statements that give the views an owner of their own."""
 
     help = (
-        "Prints the SQL that makes a role the owner of the segments' views, with the right to "
-        "read what you name and nothing else. With --apply it runs it, in one transaction; it "
-        "may be run again, such as to add a table."
+        "Prints the SQL that creates a role which owns the segments' views, and can read the "
+        "tables that you name and nothing else. With --apply, runs it in one transaction. Run it "
+        "again to add a table. A role with CREATEROLE can run it, without being a superuser."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take roles and tables."""
+        """Take the roles and the tables."""
         parser.add_argument("--role", required=True, help="The role; created if it is missing.")
-        parser.add_argument("--app-role", required=True, help="What the application logs in as.")
+        parser.add_argument(
+            "--app-role", required=True, help="The role that the application logs in as."
+        )
         parser.add_argument(
             "--read",
             action="append",
             default=[],
             metavar="TABLE[(COLUMN, ...)]",
-            help="A table, or some of its columns, that definitions may read; may be repeated.",
+            help="A table, or some of its columns, that definitions may read; repeatable.",
         )
         parser.add_argument(
             "--reader",
             action="append",
             default=[],
             metavar="ROLE",
-            help="A role that may read all members, such as that of a BI tool.",
+            help="A role that may read all members, such as that of a BI tool; repeatable.",
         )
         parser.add_argument(
             "--using",
             default=DEFAULT_DB_ALIAS,
             metavar="ALIAS",
-            help="The alias in DATABASES to look and to apply with; one that may create roles.",
+            help="The alias in DATABASES to connect with. What is printed is for its role.",
         )
-        parser.add_argument("--apply", action="store_true", help="Run it.")
+        parser.add_argument("--apply", action="store_true", help="Run the statements.")
         parser.add_argument(
             "--revoke",
             action="store_true",
-            help="Take all back, leave the views to the application's role, and drop the role.",
+            help="Give the views to the application's role, and revoke what was granted.",
         )
 
     def handle(self, *, using: str, apply: bool, revoke: bool, **options: Any) -> None:
-        """Print the statements, and run them if that is asked for."""
+        """Print the statements, and run them with --apply."""
         if using not in connections:
             raise CommandError(f'There is no alias "{using}" in DATABASES.')
         connection = connections[using]
-        strangers: list[grants.Stranger] = []
+        borrowed: list[BorrowedRole] = []
         try:
             with translated(SegmentExecutionError), transaction.atomic(using=using):
-                roles = grants.Roles(
-                    role=options["role"],
-                    app=options["app_role"],
-                    readers=tuple(options["reader"]),
-                    connects=conf.exec_role() is None
+                owner = ViewOwner(
+                    name=options["role"],
+                    app_role=options["app_role"],
+                    records_refreshes=conf.exec_role() is None
                     and conf.exec_connection() != DEFAULT_DB_ALIAS,
-                    reads=tuple(grants.table(connection, each) for each in options["read"]),
+                    tables=tuple(parse_table(connection, text) for text in options["read"]),
+                    readers=tuple(options["reader"]),
                 )
-                strangers = grants.strangers(connection, roles, revoke)
-                statements = (grants.revokes if revoke else grants.grants)(connection, roles)
-                statement = None
-                for statement in statements:
+                if not grants.role_exists(connection, owner) and revoke:
+                    self.stderr.write(f'There is no role "{owner.name}".')
+                    return
+                borrowed = grants.roles_to_borrow(connection, owner)
+                statements = grants.revokes if revoke else grants.grants
+                for statement in statements(connection, owner, borrowed):
                     self.stdout.write(f"{statement.as_string()};")
                     if apply:
-                        with connection.cursor() as cursor:
+                        with connection.cursor() as cursor:  # Without parameters: % is itself.
                             cursor.execute(statement)
-                if statement is None:
-                    self.stderr.write(f'There is no role "{roles.role}".')
-                elif revoke:
-                    self._tell_what_stays(roles, grants.elsewhere(connection, roles))
-                elif apply:
-                    # To who may not grant a right, Postgres gives no more than a warning.
-                    _check(grants.missing(connection, roles), strangers)
+                if apply and not revoke and (missing := grants.missing(connection, owner)):
+                    raise SegmentExecutionError(
+                        f"nothing was changed: could not grant all rights: {'; '.join(missing)}",
+                        hint=_hint(borrowed),
+                    )
         except SegmentError as error:
             if error.sqlstate == INSUFFICIENT_PRIVILEGE:
-                error.hint = _who_may(strangers)
+                error.hint = _hint(borrowed)
             elif error.sqlstate in BAD_NAMES:
-                error.hint = "Look at the names of tables and roles; tables are written as in SQL."
+                error.hint = "Check the names of tables and roles; write tables as in SQL."
             raise CommandError(str(error)) from error
-
-    def _tell_what_stays(self, roles: grants.Roles, elsewhere: list[str]) -> None:
-        """Say why a role is not dropped; not within the statements."""
-        if elsewhere:
-            self.stderr.write(
-                f'The role "{roles.role}" stays, with its members, as it has rights in: '
-                f"{', '.join(elsewhere)}. Run this there, too."
-            )
+        if revoke:
+            self.stdout.write(_how_to_drop(owner))
 
 
-def _check(missing: list[str], strangers: list[grants.Stranger]) -> None:
-    """Raise for what the statements could not grant."""
-    if missing:
-        raise SegmentExecutionError(
-            f"nothing was changed, as this could not be granted: {'; '.join(missing)}",
-            hint=_who_may(strangers),
-        )
-
-
-def _who_may(strangers: list[grants.Stranger]) -> str:
-    """Say who may run the statements."""
+def _hint(borrowed: list[BorrowedRole]) -> str:
+    """Say which roles can run the statements, and which rights this session lacks."""
     hint = (
-        "Let --using name an alias that logs in as a superuser, or as a role with CREATEROLE that "
-        "has CREATE on the database, and the rights of the owners of all that is granted"
+        "Let --using name an alias whose role is a superuser, or has CREATEROLE, CREATE on the "
+        "database, and the rights of the roles that own the tables."
     )
-    lacking = [each.name for each in strangers if not each.may_join]
-    if lacking:
+    missing = [role.name for role in borrowed if not role.can_grant_self]
+    if missing:
         hint += (
-            f". This one neither has those of {', '.join(lacking)}, nor may it make itself a "
-            "member (which takes ADMIN OPTION)"
+            f" This session lacks the rights of {', '.join(missing)}, and cannot grant itself "
+            "membership, which takes ADMIN OPTION."
         )
-    return f"{hint}."
+    return hint
+
+
+def _how_to_drop(owner: ViewOwner) -> str:
+    """Say how to drop the role that --revoke leaves, as a comment after the statements."""
+    role, app = (sql.Identifier(name).as_string() for name in (owner.name, owner.app_role))
+    return (
+        f"-- The role {role} still exists. To drop it, run in each database where it has rights:\n"
+        f"-- REASSIGN OWNED BY {role} TO {app}; DROP OWNED BY {role};\n"
+        f"-- Then run: DROP ROLE {role};"
+    )

@@ -48,14 +48,14 @@ committing = pytest.mark.django_db(transaction=True, available_apps=settings.INS
 """The mark of the tests. With `available_apps`, Django's flush sends no `post_migrate`."""
 
 
-def by_hand():
+def open_session():
     """Open a session as a person would, with a statement timeout."""
     return connect(application_name="by hand", options=f"-c statement_timeout={PATIENCE}s")
 
 
 def ask(statement, *params):
     """Run a statement in a new session and return its rows."""
-    with by_hand() as opened:
+    with open_session() as opened:
         cursor = opened.execute(statement, params or None)
         return cursor.fetchall() if cursor.description else None
 
@@ -106,7 +106,7 @@ class Hold:
 
     def __init__(self, point, segment=None):
         self.point = point
-        self._session = by_hand()
+        self._session = open_session()
         if point == "reconcile":
             self._session.execute("BEGIN")
             self._session.execute(

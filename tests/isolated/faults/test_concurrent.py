@@ -27,7 +27,7 @@ BY_HAND = [
     "REFRESH MATERIALIZED VIEW CONCURRENTLY segments.vip",
 ]
 
-manual = pytest.mark.parametrize("statement", BY_HAND, ids=["plain", "concurrently"])
+each_statement = pytest.mark.parametrize("statement", BY_HAND, ids=["plain", "concurrently"])
 
 
 def redefine():
@@ -145,14 +145,14 @@ def test_change__gives_up_at_the_lock_timeout(
     sound("vip", new, new)
 
 
-@manual
+@each_statement
 @at_each_point
 def test_refresh_by_hand__waits_for_the_refresh(statement, point, behind_refresh, sound, new):
     behind_refresh(lambda: run_here(statement), point)
     sound("vip", new, new)
 
 
-@manual
+@each_statement
 def test_refresh__waits_for_one_by_hand(statement, segment, hold, elsewhere, behind, sound, new):
     held, other = hold("refresh"), elsewhere()
     first = other.start(lambda: run_here(statement))
@@ -165,7 +165,7 @@ def test_refresh__waits_for_one_by_hand(statement, segment, hold, elsewhere, beh
     sound("vip", new, new)
 
 
-@manual
+@each_statement
 def test_refresh__waits_for_one_by_hand_up_to_the_lock_timeout(
     statement, segment, hold, elsewhere, sound, old, new, settings
 ):

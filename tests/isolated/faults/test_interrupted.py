@@ -16,8 +16,8 @@ from tests.isolated.faults.sessions import (
     POINTS,
     STAFF,
     ask,
-    by_hand,
     committing,
+    open_session,
     outcome,
     run_here,
     waits,
@@ -126,7 +126,7 @@ def test_refresh__by_a_client_that_is_killed(point, segment, hold, server, sound
 def test_refresh__that_is_committed_without_an_answer(segment, elsewhere, sound, new):
     """A session that is terminated while its commit waits for a replica has committed."""
     other = elsewhere()
-    with by_hand() as admin:
+    with open_session() as admin:
         admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         admin.execute("SELECT pg_reload_conf()")
         try:

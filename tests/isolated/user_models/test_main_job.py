@@ -201,9 +201,7 @@ def test_key__of_another_type_has_the_views_recreated():
             cursor.execute(statement)
     (entry,) = [entry for entry in sync.sync() if entry.slug]
     assert "view bi depends on materialized view segments.listed" in str(entry.error)
-    told = (
-        f"the views have ids of type {other}, and those of users are {names.key_type(connection)}"
-    )
+    told = f"the views have ids of type {other}, but ids of users are {names.key_type(connection)}"
     assert told in entry.what
     with connection.cursor() as cursor:
         cursor.execute("DROP VIEW bi")
