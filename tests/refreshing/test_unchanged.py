@@ -706,6 +706,6 @@ def others(query):
 def sent(session, message):
     """Let a session run a message in the background; wait for it at the end."""
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(session.run_ddl, message)
+        done = pool.submit(session.execute, message)
         yield
         done.result(timeout=30)
