@@ -706,6 +706,6 @@ def others(query):
 def sent(session, message):
     """Have a session run a message while the test goes on; it is done at the end."""
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(session.run_ddl, message)
+        done = pool.submit(session.execute, message)
         yield
         done.result(timeout=30)

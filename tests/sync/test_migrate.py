@@ -27,9 +27,9 @@ from django.db import migrations, models
 
 
 def call(apps, schema_editor):
-    from tests import test_migrating
+    from tests.sync import test_migrate
 
-    test_migrating.DURING()
+    test_migrate.DURING()
 
 
 class Migration(migrations.Migration):

@@ -95,14 +95,14 @@ def prepared(django_db_setup):
 def restored(transactional_db, prepared):
     """Have the database at the end as it was before the tests."""
     yield
-    from segments import sync  # This module is loaded before the models are.
+    from segments.sync import repair  # This module is loaded before the models are.
     from segments.exceptions import SegmentError
     from segments.models import Segment
 
     copy, objects = prepared
     try:
         Segment.objects.all().delete()
-        list(sync.drop_orphans(connections["exec"]))
+        list(repair.drop_orphans(connections["exec"]))
         with psycopg.connect(address(DATABASE)) as privileged:
             privileged.execute("SET lock_timeout = '5s'")
             privileged.execute(EMPTY)
