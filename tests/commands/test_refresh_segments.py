@@ -67,7 +67,7 @@ def test_refresh__prints_notes_below_their_segment(failing, make):
     done = attempt("refresh_segments", "--force")
     assert done.lines[0] == "failing: failed"
     assert done.lines[1].startswith("above: 10 members")
-    assert done.lines[2] == "  it reads failing, which failed, and has taken its last good members"
+    assert done.lines[2] == "  it reads failing, which failed, so its last good members were used"
 
 
 def test_refresh__of_an_unknown_slug_refreshes_none(users, make):
@@ -166,9 +166,7 @@ def test_json__has_failures_instead_of_stderr(failing, make):
     assert (failed["added"], failed["removed"]) == (None, None)
     assert 'segment "failing": division by zero' in failed["error"]
     assert above["error"] is None
-    assert above["notes"] == [
-        "it reads failing, which failed, and has taken its last good members"
-    ]
+    assert above["notes"] == ["it reads failing, which failed, so its last good members were used"]
 
 
 def test_json__if_quiet_has_failures_only(failing, make):

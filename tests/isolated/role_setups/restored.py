@@ -95,14 +95,15 @@ def prepared(django_db_setup):
 def restored(transactional_db, prepared):
     """Restore the database after the test."""
     yield
-    from segments import sync  # Pytest loads this module before Django loads models.
+    # Pytest loads this module before Django loads models.
     from segments.exceptions import SegmentError
     from segments.models import Segment
+    from segments.sync import repair
 
     copy, objects = prepared
     try:
         Segment.objects.all().delete()
-        list(sync.drop_orphans(connections["exec"]))
+        list(repair.drop_orphans(connections["exec"]))
         with psycopg.connect(address(DATABASE)) as privileged:
             privileged.execute("SET lock_timeout = '5s'")
             privileged.execute(EMPTY)
