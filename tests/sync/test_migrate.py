@@ -433,9 +433,6 @@ def test_commands__for_changes_by_hand(witness, query, users):
     assert out.getvalue() == "gold: detached\nother: detached\n"
     gold = Segment.objects.get(slug="gold")
     assert gold.refresh().status == "detached"
-    gold.definition += " AND score < 9"
-    with pytest.raises(SegmentLockedError, match="(?s)detached.*sync_segments"):
-        gold.save()
     query("ALTER TABLE stock_plan ALTER level TYPE text")
     witness()
     call_command("sync_segments", stdout=StringIO())
@@ -446,6 +443,20 @@ def test_commands__for_changes_by_hand(witness, query, users):
     assert out.getvalue() == "gold: detached\n"
     assert [entry.slug for entry in sync.check()] == ["gold"]
     list(sync.sync())
+
+
+@pytest.mark.roles("one_role", "exec_role", reason="with an alias, a save stores its error")
+def test_save__of_a_detached_segment_is_refused(witness):
+    call_command("detach_segments", stdout=StringIO())
+    gold = Segment.objects.get(slug="gold")
+    definition = gold.definition
+    gold.definition += " AND score < 9"
+    with pytest.raises(SegmentLockedError, match="(?s)detached.*sync_segments"):
+        gold.save()
+    assert Segment.objects.get(slug="gold").definition == definition
+    call_command("sync_segments", stdout=StringIO())
+    witness()
+    assert attached()
 
 
 @pytest.mark.roles
