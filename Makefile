@@ -9,7 +9,7 @@ help:
 	@echo "make demo    load a shop's real orders, define segments, refresh them, show who is in"
 	@echo "             (make demo ARGS=--serve leaves the admin running)"
 	@echo "make test    run the tests on a Postgres of their own; ARGS go to pytest"
-	@echo "             (make test ARGS=\"-m 'not slow'\" takes two minutes, all of them five)"
+	@echo "             (make test ARGS=\"-m 'not slow'\" leaves out what takes long)"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure refreshes and membership checks on a million users"
 	@echo "DATABASE_URL=postgres://... uses a running server, PG_BIN=/path/to/bin other binaries."
