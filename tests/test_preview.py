@@ -221,7 +221,9 @@ def test_warning__of_a_limit_without_order(orders, make):
 
 
 def test_warning__of_functions(orders, query):
-    assert warned(f"SELECT id FROM {USERS} WHERE random() < 2")[0].startswith("random() may return")
+    assert warned(f"SELECT id FROM {USERS} WHERE random() < 2")[0].startswith(
+        "random() may return"
+    )
     query(
         "CREATE FUNCTION hidden() RETURNS bigint LANGUAGE sql STABLE AS "
         f"'SELECT max(id) FROM public.{USERS}'"
