@@ -166,9 +166,7 @@ def test_json__has_failures_instead_of_stderr(failing, make):
     assert (failed["added"], failed["removed"]) == (None, None)
     assert 'segment "failing": division by zero' in failed["error"]
     assert above["error"] is None
-    assert above["notes"] == [
-        "it reads failing, which failed, so its last good members were used"
-    ]
+    assert above["notes"] == ["it reads failing, which failed, so its last good members were used"]
 
 
 def test_json__if_quiet_has_failures_only(failing, make):

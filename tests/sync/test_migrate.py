@@ -426,7 +426,9 @@ def test_flush__drops_the_views_along(plans, make, relation):
     assert attached()
 
 
-@pytest.mark.roles
+@pytest.mark.roles(
+    "one_role", "exec_role", reason="there a failure after the commit is stored on the row"
+)
 def test_commands__for_changes_by_hand(witness, query, users):
     out = StringIO()
     call_command("detach_segments", stdout=out)
