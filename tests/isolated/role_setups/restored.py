@@ -95,9 +95,9 @@ def prepared(django_db_setup):
 def restored(transactional_db, prepared):
     """Have the database at the end as it was before the tests."""
     yield
-    from segments.sync import repair  # This module is loaded before the models are.
     from segments.exceptions import SegmentError
     from segments.models import Segment
+    from segments.sync import repair  # This module is loaded before the models are.
 
     copy, objects = prepared
     try:
