@@ -1,4 +1,4 @@
-"""What the tests share: users and orders, a second session, a look into Postgres' catalog."""
+"""Fixtures for all tests: users, orders, segments, sessions and Postgres' catalog."""
 
 import os
 from datetime import UTC, datetime
@@ -19,23 +19,23 @@ from tests.sessions import connect
 USERS = "accounts_segmentableuser"
 
 EVEN = f"SELECT id FROM {USERS} WHERE is_staff"
-"""A definition of which `staff` says who is in it."""
+"""A definition whose members the fixture `staff` chooses."""
 
 HOLD = """
 CREATE FUNCTION public.hold() RETURNS boolean LANGUAGE plpgsql
 AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN true; END'
 """
-"""A function for definitions, which waits while a test has locked 7."""
+"""A function for definitions that waits while a test holds the advisory lock 7."""
 
 HELD = """
 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 7
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-"""How many sessions wait there."""
+"""Counts the sessions that wait in that function."""
 
 
 def forget(segments):
-    """Delete the rows of segments as somebody does who does not know of their views."""
+    """Delete the rows of segments, and leave their views."""
     SegmentRefresh.objects.filter(segment__in=segments).delete()
     segments._raw_delete("default")
 
@@ -48,9 +48,9 @@ def drop_views():
 
 @pytest.fixture(scope="module")
 def server(django_db_setup, django_db_blocker):
-    """A server that a module has to itself, and that its database connections lead to."""
+    """A server for this module only; Django's connections lead there."""
     with django_db_blocker.unblock(), own_server() as started:
-        with django_db_blocker.block():  # A test has to ask for its database.
+        with django_db_blocker.block():  # Tests still need the mark django_db.
             yield started
 
 
@@ -64,20 +64,20 @@ def users(db, django_user_model):
 
 @pytest.fixture
 def orders(users, query):
-    """An order of 0, 50, 100 ... 450 for each user."""
+    """One order for each user, of 0, 50, 100 ... 450."""
     from tests.shop.models import Order
 
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     created = Order.objects.bulk_create(
         [Order(user=user, amount=50 * n, placed_at=moment) for n, user in enumerate(users)]
     )
-    query("SET CONSTRAINTS ALL IMMEDIATE")  # Else the table could not be altered in the test.
+    query("SET CONSTRAINTS ALL IMMEDIATE")  # A test may alter the table only after that.
     return created
 
 
 @pytest.fixture
 def staff(users):
-    """Set who is staff, by the numbers in the users' names."""
+    """Choose the staff by the numbers in the users' names."""
 
     def choose(*numbers):
         model = type(users[0])
@@ -90,7 +90,7 @@ def staff(users):
 
 @pytest.fixture
 def make(db):
-    """Create a segment from keyword arguments; the slug is its name, too."""
+    """Create a segment from keyword arguments; its name is made from its slug."""
 
     def create(slug="vip", **fields):
         if not {"definition", "static_ids", "manager_method"} & set(fields):
@@ -114,7 +114,7 @@ def query(db):
 
 @pytest.fixture
 def owner(db):
-    """Run SQL as the owner of the views, on the connection that makes them; return its rows."""
+    """Run SQL as the owner of the views, on the connection that creates them; return rows."""
 
     def run(sql, *params):
         alias = conf.exec_connection()
@@ -131,7 +131,7 @@ def owner(db):
 
 @pytest.fixture
 def failing(orders, make, query):
-    """A segment whose definition has come to fail."""
+    """A segment whose definition fails since its first refresh."""
     query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
     segment = make("failing", definition="SELECT user_id FROM shop_order WHERE 1 / amount <= 1")
     query("UPDATE shop_order SET amount = 0 WHERE amount = 1")
@@ -172,9 +172,9 @@ def names(query):
 
 @pytest.fixture
 def dba(query):
-    """Run SQL as somebody who may do anything: the application, but where that is restricted.
+    """Run SQL with all privileges: as the application, or as a superuser in a role set-up.
 
-    There it is committed at once.
+    In a role set-up it is committed at once.
     """
     if not hasattr(settings, "SETUP"):
         return query
@@ -189,7 +189,7 @@ def dba(query):
 
 @pytest.fixture
 def creates_schemas(dba, settings):
-    """Let the owner of the views create the schemas, in a set-up where it may not otherwise."""
+    """Let the owner of the views create schemas; in two role set-ups it may not otherwise."""
     if getattr(settings, "SETUP", "one_role") == "one_role":
         yield
         return
@@ -202,7 +202,7 @@ def creates_schemas(dba, settings):
 
 @pytest.fixture
 def role(query, owner, dba):
-    """Create a role for this test; it goes when the test is rolled back, or the set-up is."""
+    """Create a role for this test; a rollback or the end of the role set-up removes it."""
     members = {}
 
     def create(name):
@@ -223,7 +223,7 @@ def role(query, owner, dba):
 
 @pytest.fixture
 def session(transactional_db):
-    """Open further sessions of their own to the test database; closed at the end."""
+    """Open further sessions to the test database, and close them at the end."""
     opened = []
 
     def open_session(alias="default"):
@@ -237,7 +237,7 @@ def session(transactional_db):
 
 @pytest.fixture
 def exec_alias(settings):
-    """Evaluate definitions on a connection of their own."""
+    """Evaluate definitions on the connection `exec`."""
     settings.SEGMENTS_EXEC_CONNECTION = "exec"
     yield "exec"
     connections["exec"].close()

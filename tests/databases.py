@@ -1,4 +1,4 @@
-"""Databases of their own, which other programs than the tests read, dump and restore."""
+"""Further databases, for tests that run other programs or commands on one."""
 
 import os
 import shutil
@@ -18,17 +18,17 @@ PASSWORD = "secret"
 
 
 def unique(name: str) -> str:
-    """Return a name that no other worker of pytest-xdist has."""
+    """Return a name that no other worker of pytest-xdist uses."""
     return f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 
 
 def address(database: str) -> str:
-    """Return how to connect to a database of the server."""
+    """Return the connection string of a database of the server."""
     return make_conninfo(database_url(), dbname=database)
 
 
 def login(where: str, role: str) -> str:
-    """Return how to connect to the same database as another role."""
+    """Return the connection string of the same database for another role."""
     return make_conninfo(where, user=role, password=PASSWORD)
 
 
@@ -69,7 +69,7 @@ def database(name: str, owner: str = "") -> Iterator[str]:
 def manage(
     where: str, *args: str, readers: Sequence[str] = (), module: str = "django", check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of Django, or another module, in a process that uses another database."""
+    """Run a command of Django or another module, in a process that uses another database."""
     return run_module(
         module, *args, check=check,
         DATABASE_URL=where,
@@ -79,7 +79,7 @@ def manage(
 
 
 def program(name: str) -> str:
-    """Return the path of a program of Postgres: that of the server, else the one on PATH."""
+    """Return the path of a Postgres program, of the server's version if possible."""
     try:
         path = str(binaries_folder())
     except RuntimeError:  # DATABASE_URL needs no binaries.

@@ -1,4 +1,4 @@
-"""Make a shop with segments of each kind in an empty database; a program of its own."""
+"""A program that fills an empty database with a shop and segments of each kind."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ MEMBERS = {
     "inner_circle": [5],
     "win_back": [3, 4],
 }
-"""Who is in the views of which segment, by ids: user n has one order of 50 * (n - 1)."""
+"""View name -> ids of its members; user n has one order of 50 * (n - 1)."""
 
 
 def fill() -> None:

@@ -1,7 +1,7 @@
 """A server for the tests of one module, which may stop, crash or configure it.
 
-The module asks for it by the fixture `server`. Django's connections lead there as long as its
-tests run, and back to the server of all others afterwards.
+A module gets it by the fixture `server`. Django's connections lead there while the tests of the
+module run, and back to the common server afterwards.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from demo.postgres import django_database
 from tests.servers import Server
 
 SETTINGS = {
-    "fsync": "off",  # The machine stays up.
+    "fsync": "off",  # The machine does not crash.
     "synchronous_commit": "on",  # A commit survives a crash of the server.
     "autovacuum": "off",
     "max_prepared_transactions": "5",
@@ -39,11 +39,10 @@ def create_database(server: Server) -> str:
 def connected(**databases: Mapping[str, Any]) -> Iterator[None]:
     """Let Django's connections lead to other databases for a while.
 
-    The entries of `DATABASES` are changed in place, since threads that start later read them, too.
+    The entries of `DATABASES` are changed in place, so that new threads use them as well.
 
     Args:
-        databases: What changes in the entry of each alias. An alias that is new is removed in
-            the end.
+        databases: The changes to the entry of each alias. A new alias is removed at the end.
     """
     settings = connections.settings
     before = {alias: dict(entry) for alias, entry in settings.items()}
@@ -64,14 +63,14 @@ def connected(**databases: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _disconnect() -> None:
-    """Forget the servers: their connections, and the ids of content types."""
+    """Close all connections, and forget the ids of content types."""
     connections.close_all()
     ContentType.objects.clear_cache()
 
 
 @contextmanager
 def own_server(settings: Mapping[str, str] = SETTINGS) -> Iterator[Server]:
-    """Start a server with a migrated database, which `default` and `exec` lead to."""
+    """Start a server with a migrated database; `default` and `exec` lead there."""
     with Server(dict(settings)) as server:
         entry = django_database(create_database(server))
         with connected(default=entry, exec=entry):

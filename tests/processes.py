@@ -1,4 +1,4 @@
-"""Processes of their own: for modules of Python, and for suites that need another environment."""
+"""Child processes: for modules of Python, and for tests that need other settings."""
 
 import os
 import shlex
@@ -12,17 +12,17 @@ ROOT = Path(__file__).parent.parent
 def run_module(
     module: str, *args: str, check: bool = True, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a module of Python in the folder of the project, and return how it went.
+    """Run a module of Python in the folder of the project, and return the result.
 
     Args:
-        check: Whether to fail where it does, with its command and all that it has printed.
-        environment: Variables on top of those that this process has.
+        check: Whether to fail if the module does, with its command and its output.
+        environment: Environment variables in addition to those of this process.
     """
     command = [sys.executable, "-m", module, *args]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | environment, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False,
-        timeout=280,  # Seconds; the test that waits for it has no more than 300.
+        timeout=280,  # Seconds; the test that waits for it has 300.
     )  # fmt: skip
     if check:
         assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"

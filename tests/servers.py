@@ -1,7 +1,7 @@
-"""Postgres servers of their own, for tests that stop, crash, restart or copy one.
+"""Postgres servers for tests that stop, crash, restart or copy one.
 
-Each listens on a private Unix socket only, and ends with the process that started it, also when
-that is killed. The launcher is that of the demo.
+A server listens only on a private Unix socket, and ends with the process that started it, even if
+that is killed. The demo's launcher starts it.
 """
 
 import os
@@ -18,24 +18,24 @@ import psycopg
 from demo.postgres import CARELESS, SETTINGS, Place, create_data, launch, make_place, stop
 
 SMALL = {"shared_buffers": "32MB", "max_wal_size": "256MB"}
-"""What differs from the server of the demo, since several run at once."""
+"""Settings that differ from those of the demo's server, since several run at once."""
 
 SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}
-"""What tells a postmaster how to stop."""
+"""The signal for each way to stop a postmaster."""
 
 
 class Server:
-    """A server, made and started by `start()` or a `with` statement.
+    """A server, created and started by `start()` or a `with` statement.
 
     Args:
-        settings: Settings of postgresql.conf, on top of those of the demo's server.
+        settings: Settings of postgresql.conf, in addition to those of the demo's server.
         durable: Whether the server is as careful as one in production, and as slow. Otherwise a
-            crash loses what was committed in the last fraction of a second, unless the setting
+            crash loses the commits of the last fraction of a second, unless the setting
             `synchronous_commit` is `on`.
     """
 
     port = 5432
-    """The same for all, as each has a socket directory of its own."""
+    """The same for all servers, as each has its own socket directory."""
 
     def __init__(self, settings: dict[str, str] | None = None, durable: bool = False) -> None:
         self.settings = SETTINGS | SMALL | ({} if durable else CARELESS) | (settings or {})
@@ -51,10 +51,10 @@ class Server:
         self.close()
 
     def start(self) -> None:
-        """Start the server, on its data if it has any; return once it takes connections.
+        """Start the server, on its data if it has any; return once it accepts connections.
 
-        Nothing happens where it runs. What was committed before a crash is recovered. The server
-        ends with the thread that has started it, so call this from the main one.
+        Does nothing if the server runs. Recovers the commits before a crash. The server ends with
+        the thread that started it, so call this from the main thread.
         """
         if self._process is not None:
             return
@@ -75,7 +75,7 @@ class Server:
         self._process = None
 
     def crash(self) -> None:
-        """Stop the server without a word to its clients, and without writing anything."""
+        """Stop the server without informing its clients and without writing anything."""
         self.stop("immediate")
 
     def restart(self, mode: str = "fast") -> None:
@@ -84,7 +84,7 @@ class Server:
         self.start()
 
     def close(self) -> None:
-        """Stop the server and remove its data; nothing where that has been done."""
+        """Stop the server and remove its data; do nothing the second time."""
         if self._process is not None:
             stop(self._process)
             self._process = None
@@ -96,7 +96,7 @@ class Server:
         """Start a physical streaming replica of this server, made by pg_basebackup.
 
         Args:
-            settings: What differs from the settings of this server.
+            settings: Settings that differ from those of this server.
         """
         copy = Server(self.settings | (settings or {}))
         copy.primary, copy._place = self, make_place()
@@ -108,7 +108,7 @@ class Server:
         return copy
 
     def catch_up(self, timeout: float = 30) -> None:
-        """Return once this replica has replayed all that its primary has committed so far.
+        """Return once this replica has replayed all commits of its primary up to now.
 
         Args:
             timeout: Seconds after which this fails.
@@ -154,7 +154,7 @@ class Server:
 
     @property
     def become(self) -> Callable[[], None]:
-        """What a child that belongs to this server does first: take on its account."""
+        """A function for child processes that switches to the account of this server."""
         return self._place.become
 
     @property
@@ -164,5 +164,5 @@ class Server:
 
     @property
     def log(self) -> str:
-        """What the server has logged."""
+        """The log of the server."""
         return (self.home / "log").read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""Sessions that know nothing of Django, to the databases that its connections lead to."""
+"""Plain sessions of psycopg to the databases of Django's connections."""
 
 import psycopg
 from django.db import connections
@@ -8,7 +8,7 @@ def connect(alias: str = "default", **params: str) -> psycopg.Connection:
     """Open a session in autocommit mode, as psql would.
 
     Args:
-        alias: Which entry of `DATABASES` to connect to.
+        alias: The entry of `DATABASES` to connect to.
         params: Further parameters of libpq.
     """
     known = connections[alias].get_connection_params()

@@ -1,4 +1,4 @@
-"""The project that the tests run in; `SEGMENTS_TEST_USER` names another user model."""
+"""The project of the tests; `SEGMENTS_TEST_USER` names another user model."""
 
 import os
 
@@ -12,9 +12,9 @@ DATABASES = {"default": django_database(database_url())}
 DATABASES["default"]["TEST"] = {
     "NAME": os.environ.get("SEGMENTS_TEST_NAME", f"test_segments_{AUTH_USER_MODEL.lower()}")
 }
-if "SEGMENTS_DATABASE" in os.environ:  # For commands that a test runs in a process of their own.
+if "SEGMENTS_DATABASE" in os.environ:  # For commands in a child process.
     DATABASES["default"]["NAME"] = os.environ["SEGMENTS_DATABASE"]
-# The same database by another connection, for what may be evaluated apart.
+# The same database by another connection, to evaluate definitions on.
 DATABASES["exec"] = {**DATABASES["default"], "TEST": {"MIRROR": "default"}}
 SEGMENTS_READER_ROLES = os.environ.get("SEGMENTS_TEST_READERS", "").split()
 INSTALLED_APPS = [

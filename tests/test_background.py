@@ -32,7 +32,7 @@ def asynchronous(settings):
 
 @pytest.fixture
 def worker():
-    """A worker process; calling it waits until it has done all tasks, and returns them."""
+    """A worker process; a call waits until all tasks are done, and returns them."""
     process = subprocess.Popen(
         [
             sys.executable, "-m", "django", "db_worker", "--interval", "0.05",
@@ -82,7 +82,7 @@ def test_enqueued_twice__runs_once(staff, make, worker):
 
 
 def test_enqueued_during_a_refresh__runs_after_it(staff, make, worker, session):
-    """What was changed after a refresh has begun is not in it."""
+    """A running refresh does not include later changes."""
     segment = make(definition=EVEN)
     worker()
     other = session()
@@ -92,7 +92,7 @@ def test_enqueued_during_a_refresh__runs_after_it(staff, make, worker, session):
         )
         staff(1)
         tasks.enqueue_refresh(segment)
-        # By the lock's own database: of sessions, a transaction goes on seeing those of before.
+        # By pg_locks, as a transaction keeps its first snapshot of pg_stat_activity.
         blocked = (
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND "
             "database = (SELECT oid FROM pg_database WHERE datname = current_database())"

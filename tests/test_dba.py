@@ -1,4 +1,4 @@
-"""docs/dba.md: its SQL and its commands run, objects and locks are those that are told."""
+"""docs/dba.md: its SQL and its commands run, its lists of objects and locks are right."""
 
 import re
 import subprocess
@@ -33,7 +33,7 @@ def psql(where, commands):
 
 @pytest.fixture(scope="module")
 def shop():
-    """A database of its own with segments of each kind."""
+    """A database with segments of each kind."""
     with database("dba") as name:
         manage(address(name), module="tests.fill")
         yield address(name)
@@ -41,7 +41,7 @@ def shop():
 
 @pytest.fixture
 def disposable():
-    """The same, to be changed."""
+    """Another such database, which a test may change."""
     with database("dba_disposable") as name:
         manage(address(name), module="tests.fill")
         yield address(name)
@@ -98,7 +98,7 @@ def test_objects__are_all_documented(shop):
 
 @pytest.fixture
 def locks(query):
-    """Return the locks that this transaction has on relations, by OID."""
+    """Return the locks of this transaction on relations, by OID."""
 
     def look():
         held = query(

@@ -1,4 +1,4 @@
-"""Deleted users: out of every read at once, and out of the views with the next refresh."""
+"""A deleted user is in no read at once, and in no view after the next refresh."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def by_sql(user, query):
 
 @pytest.fixture(params=[by_instance, by_queryset, by_sql])
 def gone(request, users, make, query):
-    """A user deleted after the refresh; an instance of them is still in memory."""
+    """A user that was deleted after the refresh; the instance is still in memory."""
     make()
     make("pilot", static_ids=users[:2])
     request.param(users[0], query)

@@ -1,4 +1,4 @@
-"""pg_dump and pg_restore: what of segments comes back, and what to do then."""
+"""pg_dump and pg_restore: what they restore of segments, and what repairs the rest."""
 
 import subprocess
 from contextlib import ExitStack
@@ -51,7 +51,7 @@ def other():
 
 @pytest.fixture
 def restore(source):
-    """Restore a dump into a database of its own, which is dropped in the end."""
+    """Restore a dump into a new database, which is dropped at the end."""
     with ExitStack() as stack:
 
         def run_it(file, *options, owner=source.owner, name="dump_target", code=0):
@@ -68,7 +68,7 @@ def restore(source):
 
 
 def dumped(where, file):
-    """Dump a database into a file, and return that."""
+    """Dump a database into a file, and return its path."""
     subprocess.run(
         [program("pg_dump"), "--format=custom", "--file", file, "--dbname", where], check=True
     )
@@ -134,7 +134,7 @@ def test_restore__recomputes_members_and_a_refresh_their_index(source, dump, res
 
 @pytest.fixture
 def detached_dump(dump, restore, tmp_path):
-    """Make a dump of a database in which segments are detached from their tables."""
+    """Dump a database whose segments are detached from their tables."""
 
     def make(*slugs):
         where = restore(dump, name="dump_first").where

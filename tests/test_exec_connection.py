@@ -1,4 +1,4 @@
-"""Views on an alias of their own: they follow once the row is committed."""
+"""Views on another alias: they follow once the row is committed."""
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
@@ -91,7 +91,7 @@ def rename(segment, slug="other"):
 @pytest.mark.parametrize("give_up", [rename, Segment.delete], ids=["rename", "delete"])
 @pytest.mark.parametrize("take", ["rename", "make"])
 def test_name__is_taken_only_once_the_views_of_before_are_gone(give_up, take, users, make):
-    """Else one who asks before the views have followed gets the members of the other segment."""
+    """Otherwise a read before the views follow returns the members of another segment."""
     segment, second = make(), make("second", definition=FEW)
 
     def have_the_name():

@@ -1,4 +1,4 @@
-"""Segment and SegmentMixin: what they answer, at what cost, and what they never answer."""
+"""Segment and SegmentMixin: their answers, the cost in queries, and their errors."""
 
 import types
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Names of tests are short, and say what is tested in which case."""
+"""Names of tests are short, and name a thing and a case."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The package: what a wheel holds."""
+"""The wheel has all files of the package."""
 
 import zipfile
 

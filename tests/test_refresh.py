@@ -1,4 +1,4 @@
-"""Refresh: right counts, last good members on failure, one at a time, and the index in step."""
+"""Refreshing one segment: counts, failures, locks, and the index of memberships."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ def indexed(segment):
 
 
 def at_once(count, work):
-    """Call something with each number, all at once; raise what any of the calls raises."""
+    """Call a function with each number, all at once; raise the first error."""
 
     def call(number):
         try:
@@ -141,7 +141,7 @@ def test_failure__keeps_the_last_good_members_and_says_why(orders, make, query, 
 
 @pytest.fixture(autouse=True)
 def _no_zero_at_first(request, query):
-    """Let definitions that divide by the amount work at first."""
+    """Change the amounts so that definitions which divide by them work at first."""
     if "orders" in request.fixturenames:
         request.getfixturevalue("orders")
         query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
@@ -261,7 +261,7 @@ def _content_type(model):
 
 @pytest.mark.usefixtures("clean_views")
 class TestSessions:
-    """What needs more than one session, and so commits."""
+    """Tests with several sessions, which therefore commit."""
 
     pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,4 +1,4 @@
-"""Servers of their own: they crash and recover, they are copied, and they leave nothing."""
+"""The servers for tests crash, recover, have replicas, and leave nothing behind."""
 
 import signal
 import subprocess

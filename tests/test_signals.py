@@ -1,4 +1,4 @@
-"""Signals and notifications: who listens hears of a refresh when it is committed."""
+"""Signals and notifications are sent when a refresh is committed."""
 
 import json
 
@@ -19,7 +19,7 @@ pytestmark = [
 
 @pytest.fixture
 def heard():
-    """What receivers were told, and whether that was in a transaction."""
+    """The arguments of each signal, and whether it was sent in a transaction."""
     told = []
 
     def hear(signal, sender, **given):

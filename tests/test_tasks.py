@@ -1,4 +1,4 @@
-"""Tasks in a project that has no framework for them; test_background.py has the others."""
+"""Tasks in a project without a tasks framework; test_background.py has the other tests."""
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured

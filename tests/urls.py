@@ -1,4 +1,4 @@
-"""The admin alone."""
+"""The URLs of the admin."""
 
 from django.contrib import admin
 from django.urls import path

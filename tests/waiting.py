@@ -1,16 +1,16 @@
-"""Waiting for what other sessions and processes do."""
+"""Waiting for other sessions and processes."""
 
 import time
 
 PATIENCE = 30
-"""Seconds after which something that is waited for has failed."""
+"""Seconds to wait before a test fails."""
 
 
 def until(condition):
-    """Return what the condition gives as soon as that is true."""
+    """Return the value of a condition as soon as it is true."""
     deadline = time.monotonic() + PATIENCE
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise TimeoutError("it has not come to that")
+            raise TimeoutError(f"condition not met within {PATIENCE} s")
         time.sleep(0.01)
     return value

@@ -1,4 +1,4 @@
-"""The admin's previews, its lists of members, and who may do what."""
+"""The admin: previews, lists of members, and permissions."""
 
 import html
 
@@ -18,7 +18,7 @@ site.register(Segment, SegmentAdmin)
 site.register(get_user_model())
 
 urlpatterns = [path("own/", site.urls)]
-"""An admin that has users, too."""
+"""An admin site with segments and users."""
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +30,7 @@ MEMBERS = "admin:segments_segment_members"
 
 @pytest.fixture
 def person(client, django_user_model, users):
-    """Log in somebody with these permissions; return how to ask for pages, or to post forms."""
+    """Log in a user with these permissions; return a function that requests a page."""
 
     def create(*codenames):
         somebody = django_user_model.objects.create_user("somebody", is_staff=True)
@@ -54,7 +54,7 @@ def person(client, django_user_model, users):
 
 @pytest.fixture
 def author(person):
-    """Somebody who may do all with segments, but delete them."""
+    """A user with all permissions on segments except to delete them."""
     return person(
         "add_segment", "change_segment", "view_segment", "change_definition", "view_members"
     )
@@ -62,7 +62,7 @@ def author(person):
 
 @pytest.fixture
 def editor(person):
-    """Somebody who may edit names and lists, and no SQL."""
+    """A user who may edit names and lists, but no SQL."""
     return person("add_segment", "change_segment", "view_segment")
 
 
@@ -147,7 +147,7 @@ def test_preview__hides_members_from_those_who_may_not_see_them(person):
     assert "The segment has no members." not in page
 
 
-# The limit of the cost.
+# The cost limit.
 
 
 def test_cost__is_refused_once_and_can_then_be_allowed(author, users, settings):
@@ -175,7 +175,7 @@ def test_cost__cannot_be_allowed_without_the_permission(editor, make, settings):
     assert "allow_cost" not in page
 
 
-# Who may do what.
+# Permissions.
 
 
 def test_editor__edits_names_and_lists_and_no_sql(editor, users, make):

@@ -1,4 +1,4 @@
-"""The admin: list, form, refresh, and errors that stand beside what is to be changed."""
+"""The admin: list, form, refresh, and errors beside their fields."""
 
 import html
 
@@ -17,7 +17,7 @@ ADD = "admin:segments_segment_add"
 
 @pytest.fixture
 def browse(admin_client):
-    """Ask for pages as a superuser; POST where there is data. Returns the unescaped text."""
+    """Request pages as a superuser, by POST if there is data; return the unescaped text."""
 
     def ask(name, /, *args, **data):
         url = reverse(name, args=args)
@@ -29,7 +29,7 @@ def browse(admin_client):
 
 
 def form(**fields):
-    """Fill in the form of a segment, its history being empty."""
+    """Return the form data of a segment without history."""
     return {
         "name": "Vip",
         "slug": "vip",
@@ -61,7 +61,7 @@ def test_list__shows_how_segments_are_doing(users, make, browse):
 def test_add__creates_views_and_members(users, browse):
     browse(ADD, **form(definition=f"SELECT id FROM {USERS}", refresh_every="01:00:00"))
     segment = Segment.objects.get()
-    assert len(segment) == Segment.objects.get().members_count == 11  # And the superuser.
+    assert len(segment) == Segment.objects.get().members_count == 11  # Includes the superuser.
     page = browse("admin:segments_segment_change", segment.pk)
     assert "segments.vip" in page
     assert "Last 10 refreshes" in page
@@ -227,7 +227,7 @@ def test_delete__lists_related_objects_and_needs_permission(
     )
     client.force_login(staff)
     url = reverse("admin:segments_segment_delete", args=[segment.pk])
-    # No admin has offers, so there is no permission to ask for; with one, it is asked for.
+    # The permission is needed only if the site has an admin for offers.
     monkeypatch.setitem(admin.site._registry, Offer, admin.ModelAdmin(Offer, admin.site))
     assert "would result in deleting related objects, but your account" in (
         client.get(url).content.decode()

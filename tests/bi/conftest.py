@@ -13,14 +13,14 @@ ROLE = unique("bi_reader")
 
 
 def blocks(language):
-    """Return the code of a language on the page, about the role of this worker."""
+    """Return the code blocks of a language on the page, with the role of this worker."""
     found = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     return [code.replace("bi_reader", ROLE) for code in found]
 
 
 @pytest.fixture(scope="session")
 def shop():
-    """The database: `where` its owner reaches it, and where the `reader` does."""
+    """The database, by its two addresses: `where` for its owner, `reader` for the reader."""
     with login_role("bi_reader", create=False), database("bi_shop") as name:
         where = address(name)
         manage(where, module="tests.fill")
@@ -28,7 +28,7 @@ def shop():
             if re.match("CREATE (ROLE|SCHEMA)", statement):
                 run(where, statement)
         manage(where, "sync_segments", readers=[ROLE])
-        # User 1 entered at the noon of Monday, January 5, and each other one a day later.
+        # User 1 entered at noon on Monday, January 5, and each following user a day later.
         run(
             where,
             "UPDATE segments_membership SET entered_at = timestamp '2026-01-04 12:00' "

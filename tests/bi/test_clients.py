@@ -1,4 +1,4 @@
-"""Programs and libraries that people read segments with; each test skips where one is missing."""
+"""Programs and libraries that read segments; a test skips if its program is missing."""
 
 import os
 import subprocess
@@ -158,7 +158,7 @@ def test_duckdb__reads_segments(shop):
     (code,) = [code for code in blocks("sql") if "ATTACH" in code]
     attach, count = code.replace(f"dbname=shop user={ROLE}", shop.reader).splitlines()
     with duckdb.connect() as connection:
-        # Signed by DuckDB, which it verifies.
+        # DuckDB verifies its signature.
         connection.execute(f"LOAD '{folder / 'postgres_scanner.duckdb_extension'}'")
         connection.execute(attach)
         assert connection.execute(count).fetchall() == [(6,)]

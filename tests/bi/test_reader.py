@@ -35,7 +35,7 @@ QUERIES = {
     ],
     "interval '1 day'": [],
 }
-"""What each query of the page answers, by words that are in it alone."""
+"""The result of each query of the page, by words that only this query has."""
 
 
 @pytest.mark.parametrize("words", QUERIES)

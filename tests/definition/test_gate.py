@@ -1,4 +1,4 @@
-"""Calls: what a definition may call, by whatever way it becomes a view."""
+"""The gate: which functions a definition may call, however it becomes a view."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ MESSAGE = r"the definition calls nextval\(\), which may have side effects"
 
 @pytest.fixture
 def calls(query):
-    """Say whether a sequence was ever called, which no rollback would undo."""
+    """Return whether a sequence was ever called; no rollback undoes that."""
     query("CREATE SEQUENCE calls")
     return lambda: query("SELECT is_called FROM calls") == [(True,)]
 
@@ -80,7 +80,7 @@ def test_row_lock__is_refused(users, make):
 
 
 def test_functions__that_are_harmless_are_allowed(users, make, query):
-    """All of those that are there, and all of their variants, in one definition."""
+    """One definition calls every variant of each function that the server has."""
     times, numbers = "timestamp with time zone", ("integer", "bigint", "numeric")
     given = {times: "now()", "interval": "'0'::interval", "anyarray": "ARRAY[1]"}
     given |= dict.fromkeys(("double precision", *numbers), "0")

@@ -1,4 +1,4 @@
-"""Manager methods: which querysets name users, and what is said of others."""
+"""Manager methods: which querysets select users, and the errors of others."""
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
@@ -16,7 +16,7 @@ def content_type(model):
 
 @pytest.fixture
 def method(orders, users, make, monkeypatch):
-    """Create a segment from a function that is made a manager method of a model."""
+    """Create a segment from a function, after making it a manager method of a model."""
 
     def create(function, model=Order):
         manager = model.objects

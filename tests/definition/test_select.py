@@ -1,4 +1,4 @@
-"""Compile: which definitions are taken, what becomes of them, and what is said of others."""
+"""Definitions in SQL: what they compile to, and the errors of bad ones."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -57,7 +57,7 @@ def test_sql__without_the_column_does_not_name_everyone(orders, make, names):
 
 @pytest.mark.roles
 def test_sql__prefers_the_column_that_is_known_to_hold_users(orders, make, users):
-    # The orders have ids of their own, which are those of users only by chance.
+    # The ids of orders equal those of users only by chance.
     segment = make(definition="SELECT * FROM shop_order WHERE amount >= 400")
     assert member_names(segment) == ["u8", "u9"]
 

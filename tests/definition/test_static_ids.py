@@ -1,4 +1,4 @@
-"""Static ids: every form they come in, and a word on each that cannot be used."""
+"""Static ids: the forms that a list may have, and an error for each bad entry."""
 
 import pytest
 from django.core.exceptions import ValidationError

@@ -1,4 +1,4 @@
-"""The demo as people run it, against a computation of the same over the data file in Python."""
+"""The demo's output, compared with a computation over its data file in Python."""
 
 import os
 import re
@@ -24,7 +24,7 @@ CUT = date(1998, 3, 31)
 
 @pytest.fixture(scope="module")
 def server():
-    """The server that the demo finds in DATABASE_URL; the demo's database goes at the end."""
+    """The server of the demo, by DATABASE_URL; the demo's database is dropped at the end."""
     url = os.environ["DATABASE_URL"]
     yield url
     with psycopg.connect(url, autocommit=True) as connection:
@@ -51,7 +51,7 @@ def demo(server):
 
 @pytest.fixture(scope="module")
 def output(demo):
-    """What a first run has printed."""
+    """The output of a first run."""
     done = demo()
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -94,7 +94,7 @@ def compute(purchases):
 
 
 def counts(output):
-    """Return (before, after, entered, left) of each segment, as the last table has them."""
+    """Return (before, after, entered, left) of each segment, from the last table."""
     _, table = output.split("Who entered, who left?")
     return {
         slug: tuple(int(number.replace(",", "")) for number in numbers)

@@ -1,4 +1,4 @@
-"""The throw-away server: it starts, and it leaves nothing."""
+"""The throw-away server starts, and leaves nothing behind."""
 
 import os
 import signal
@@ -24,12 +24,12 @@ sys.stdin.read()
 
 @pytest.fixture
 def starter():
-    """Start a process that has started a server, and return it with the server's URL."""
+    """Start a process that starts a server; yield both the process and the server's URL."""
     without = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     with subprocess.Popen(
         [sys.executable, "-c", STARTER],
         cwd=ROOT, env=without, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        # As in a background job of a shell.
+        # Like a background job of a shell.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     ) as process:  # fmt: skip
         yield process, process.stdout.readline().strip()

@@ -1,4 +1,4 @@
-"""A restricted application with things worth stealing, and what can be seen to have changed."""
+"""A restricted application, secrets to protect, and a fingerprint of everything."""
 
 from contextlib import contextmanager
 
@@ -10,7 +10,7 @@ from tests.gate.corpus import OBJECTS
 from tests.roles.test_grants import restricted, roles  # noqa: F401
 
 ROLES = "SELECT oid FROM pg_roles WHERE rolname ~ '^(exec|app|bi) '"
-"""Those of this test; other workers make others on the same server."""
+"""The roles of this test; other workers create theirs on the same server."""
 
 CATALOG = {
     "functions": "SELECT p::text FROM pg_proc p WHERE p.oid >= 16384",
@@ -35,7 +35,7 @@ CATALOG = {
     "prepared statements": "SELECT name FROM pg_prepared_statements",
     "channels": "SELECT pg_listening_channels()",
 }
-"""What no definition may change, whatever comes of it, by queries that tell."""
+"""What no definition may change, each with a query that shows it."""
 
 RELATIONS = (
     "SELECT concat_ws(' ', relname, relkind, relowner, relnatts, relacl) FROM pg_class "
@@ -46,12 +46,12 @@ OWN = (
     "SELECT concat_ws(' ', relnamespace, relname, relkind) FROM pg_class "
     "WHERE relnamespace IN ('segments'::regnamespace, 'segments_live'::regnamespace)"
 )
-"""The views and functions of segments, which change with those that are accepted alone."""
+"""The views and functions of segments; only an accepted definition changes them."""
 
 
 @pytest.fixture
 def as_superuser(restricted, query):  # noqa: F811
-    """Step out of the application's role for a moment, in which nothing of a segment runs."""
+    """Leave the application's role for a moment; no definition runs meanwhile."""
 
     @contextmanager
     def out():
@@ -64,7 +64,7 @@ def as_superuser(restricted, query):  # noqa: F811
 
 @pytest.fixture
 def vault(as_superuser, restricted, query):  # noqa: F811
-    """What the role was not granted, and what it might write."""
+    """Tables that the role may not read, and objects that it might write to."""
     role, app, _ = restricted
     with as_superuser():
         for statement in (
@@ -89,7 +89,7 @@ def vault(as_superuser, restricted, query):  # noqa: F811
 
 @pytest.fixture
 def look(as_superuser, query):
-    """Return what is in the database and the session, by what it is called."""
+    """Return a fingerprint of the database and the session, by topic."""
 
     def fingerprint():
         before = {

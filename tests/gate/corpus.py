@@ -1,9 +1,9 @@
-"""Hostile definitions, and what has to come of each.
+"""Hostile definitions, and the required outcome of each.
 
-What comes of one is `REFUSED` by the gate, the SQLSTATE with which Postgres stops it, or the
-names of those who are in the segment then, where it is harmless; several where servers differ.
-Where the gate refuses a function of Postgres, the same is tried once more by a function of the
-project, which it lets pass: what comes of that is up to Postgres.
+The outcome is `REFUSED` if the gate refuses it, a SQLSTATE if Postgres stops it, or the names of
+the members if it is harmless; there are several if servers differ. A definition that the gate
+refuses for a function of Postgres is tried again through a function of the project. The gate
+accepts that, so its outcome depends on Postgres.
 """
 
 import re
@@ -19,7 +19,7 @@ STOPPED = "57014"
 EVERYONE = tuple(f"u{n}" for n in range(10))
 EMPTY_WARNING = ()
 NO_XML = "0A000"
-"""What a server says that was built without libxml."""
+"""The SQLSTATE of a server that was built without libxml."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Hostile:
 
     Attributes:
         sql: Its text.
-        comes: What comes of it.
-        live: What comes of it when it is read live, if that is something else.
+        comes: Its possible outcomes.
+        live: Its possible outcomes in a live read, if they differ.
     """
 
     sql: str
@@ -38,7 +38,7 @@ class Hostile:
 
     @property
     def comes_live(self):
-        """What comes of it when it is read live."""
+        """The possible outcomes of a live read."""
         return self.live or self.comes
 
 
@@ -422,7 +422,7 @@ CALLS = {
     "chance and the clock": everyone(
         _where("random() < 2 AND clock_timestamp() > now() AND gen_random_uuid() IS NOT NULL")
     ),
-    # What follows is the project's own, and so is what it does.
+    # The remaining ones call functions of the project.
     "an aggregate of the project": denied(
         f"SELECT max(id) AS id FROM {USERS} HAVING own_rewrite("
         "'SELECT secret::tsquery, secret::tsquery FROM public.vault') IS NULL"
@@ -466,18 +466,18 @@ OWN = {
     "pg_try_advisory_xact_lock": ("bigint", "boolean"),
     "segments_live.is_member": ("text, bigint", "boolean"),
 }
-"""Functions that the gate refuses, which the project calls by functions of its own."""
+"""Functions that the gate refuses, and that functions of the project call."""
 
 CALL = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, OWN))})\(")
 
 
 def own(sql):
-    """Return a text in which what the gate refuses is called by functions of the project."""
+    """Return a text that calls the refused functions through functions of the project."""
     return CALL.sub(lambda call: f"public.own_{call[1].replace('.', '_')}(", sql)
 
 
 def _own_function(name, arguments, returns):
-    """Return the statement that makes a function of the project, which calls another."""
+    """Return the statement that creates a function of the project around another one."""
     passed = ", ".join(f"${n}" for n in range(1, len(arguments.split(", ")) + 1) if arguments)
     return (
         f"CREATE FUNCTION public.own_{name.replace('.', '_')}({arguments}) RETURNS {returns} "
@@ -498,11 +498,11 @@ OBJECTS = [
     "CREATE FUNCTION own_listen() RETURNS boolean LANGUAGE plpgsql AS "
     "'BEGIN LISTEN segments; RETURN true; END'",
 ]
-"""What a project may have made, by statements."""
+"""Statements that create objects which a project may have."""
 
 
 def _with_own(part):
-    """Give definitions; what the gate refuses for a call, also by functions of the project."""
+    """Yield the definitions; those with refused calls also through functions of the project."""
     for name, hostile in part.items():
         if not CALL.search(hostile.sql) or hostile.comes == (REFUSED,):
             yield name, hostile

@@ -1,4 +1,4 @@
-"""Where in a definition something can be called, and with what it can be called there."""
+"""Places in a definition where a function can be called, and calls to put there."""
 
 from tests.conftest import USERS
 
@@ -43,7 +43,7 @@ EXPRESSIONS = {
     "what is not reached": "(true OR {call} = 1)",
     "an array that is built": "ARRAY[[{call}], [2]]",
 }  # fmt: skip
-"""Expressions, of an integer that is called for."""
+"""Expressions with a place for a call that returns an integer."""
 
 DEFINITIONS = {
     "a column": f"SELECT id, {{call}} AS called FROM {USERS}",
@@ -100,7 +100,7 @@ DEFINITIONS = {
     "a branch of an except": f"{ONE} EXCEPT (SELECT {{call}} INTERSECT SELECT 2)",
     "a query in a table": f"SELECT id FROM (SELECT id, {{call}} FROM {USERS}) AS q",
 }
-"""Whole definitions, with an integer that is called for."""
+"""Whole definitions with a place for a call that returns an integer."""
 
 ONLY_SINCE_17 = {
     "a table of json": f"SELECT u.id FROM {USERS} u, "
@@ -142,6 +142,6 @@ REFUSED_CALLS = {
     "segments.is_member": "segments.is_member('vip', 1)::int",
     "segments_live.is_member": "segments_live.is_member('vip', 1)::int",
 }
-"""Integers that no definition may ask for, by what is called."""
+"""Calls that return an integer and that the gate refuses, by function."""
 
 ALLOWED_CALL = "length(repeat('x', 1))"

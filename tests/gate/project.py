@@ -1,4 +1,4 @@
-"""The settings of a project that is set up as docs/security.md tells; its roles are of a test."""
+"""The settings of a project that follows docs/security.md, with the roles of a test."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The gate: wherever in a definition something is called, it is seen."""
+"""The gate sees a call at any place in a definition."""
 
 import pytest
 from django.db import transaction
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
 
 
 def called(sql, call):
-    """Return what the gate says against a definition; None where it takes it."""
+    """Return the error of the gate for a definition, or None if it accepts it."""
     segment = Segment(name="x", slug="x", definition=sql.replace("{call}", call))
     try:
         with transaction.atomic():
@@ -24,7 +24,7 @@ def called(sql, call):
 
 @pytest.fixture
 def there(query):
-    """What hostile calls name."""
+    """Create the objects that hostile calls name."""
     query("CREATE SEQUENCE calls")
 
 

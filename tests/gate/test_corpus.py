@@ -1,4 +1,4 @@
-"""The gate: what comes of hostile definitions, by every way in which one is evaluated."""
+"""Hostile definitions, evaluated in every way."""
 
 import django.db
 import pytest
@@ -11,12 +11,12 @@ from tests.gate.corpus import CORPUS, REFUSED, STOPPED
 
 pytestmark = pytest.mark.django_db
 
-REFRESH_PRIVILEGES = {"segments_segment", "segments_segmentrefresh", "segments_membership", "own"}
-"""What changes with an accepted definition, and with a refresh."""
+MAY_CHANGE = {"segments_segment", "segments_segmentrefresh", "segments_membership", "own"}
+"""The topics that an accepted definition or a refresh may change."""
 
 
 def outcome(ask):
-    """Return what comes of evaluating a definition, and undo what an error has left half done."""
+    """Evaluate a definition in a savepoint, and return its outcome."""
     try:
         with transaction.atomic():
             return ask()
@@ -27,7 +27,7 @@ def outcome(ask):
     except ValidationError as error:
         cause = error.__cause__
         return REFUSED if isinstance(cause, SegmentDefinitionError) else cause.sqlstate
-    except django.db.Error as error:  # A queryset is the caller's.
+    except django.db.Error as error:  # Reading a queryset raises Django's own errors.
         return error.__cause__.sqlstate
 
 
@@ -37,7 +37,7 @@ def names(segment):
 
 @pytest.fixture
 def limit(settings, query):
-    """Stop what takes too long: what this package runs, and a queryset of the application's."""
+    """Limit the time of statements: those of this package, and querysets of the application."""
 
     def choose(hostile):
         settings.SEGMENTS_STATEMENT_TIMEOUT = 0.3 if STOPPED in hostile.comes_live else 20
@@ -91,10 +91,10 @@ def test_definition__changes_nothing_whatever_comes_of_it(
     unchanged()
     found = outcome(save)
     assert found in hostile.comes
-    unchanged(REFRESH_PRIVILEGES if isinstance(found, tuple) else ())
+    unchanged(MAY_CHANGE if isinstance(found, tuple) else ())
     found = outcome(refresh)
     assert found in hostile.comes
-    unchanged(REFRESH_PRIVILEGES)
+    unchanged(MAY_CHANGE)
     settings.SEGMENTS_REFRESH_ON_SAVE = False
     found = outcome(redefine)
     if REFUSED in hostile.comes:
@@ -103,7 +103,7 @@ def test_definition__changes_nothing_whatever_comes_of_it(
         else:
             assert found == REFUSED
             return
-    # A circle that a function hides is none that was seen; what else there is, is evaluated now.
+    # A circle that a function hides is not detected; all the others are evaluated here.
     assert found is None
     segment = Segment.objects.get(slug="vip")
 
@@ -112,10 +112,10 @@ def test_definition__changes_nothing_whatever_comes_of_it(
 
     found = outcome(live_names)
     assert found in hostile.comes_live
-    unchanged(REFRESH_PRIVILEGES)
+    unchanged(MAY_CHANGE)
     found = outcome(lambda: tuple(u.username for u in users if segment.has_member_live(u)))
     assert found in hostile.comes_live
-    unchanged(REFRESH_PRIVILEGES)
+    unchanged(MAY_CHANGE)
 
 
 def test_errors__of_the_gate_are_those_of_the_package():

@@ -1,4 +1,4 @@
-"""The gate: definitions that nobody has thought of, made of what is likely to hurt."""
+"""The gate, with definitions that are composed at random from dangerous pieces."""
 
 from contextlib import suppress
 
@@ -55,7 +55,7 @@ PIECES = [
 
 @st.composite
 def definitions(draw):
-    """Compose a definition of valid ones, by putting pieces in and cutting others out."""
+    """Compose a definition from valid ones: insert some pieces, cut others out."""
     text = draw(st.sampled_from(VALID))
     for _ in range(draw(st.integers(0, 3))):
         place = draw(st.integers(0, len(text)))
@@ -90,11 +90,11 @@ def definitions(draw):
 
 @st.composite
 def calls(draw):
-    """Compose a definition around a call, deep in expressions and queries, and choose a call."""
+    """Compose a definition with a random call deep in expressions and queries."""
     expression = "{call}"
     for _ in range(draw(st.integers(0, 4))):
         around = draw(st.sampled_from([*EXPRESSIONS.values()]))
-        # A value of whatever type becomes an integer again.
+        # Converts a value of any type to an integer.
         expression = around.replace("{call}", f"length(({expression})::text)")
     text = draw(st.sampled_from([*DEFINITIONS.values()]))
     text = text.replace("{call}", f"length(({expression})::text)")
@@ -115,7 +115,7 @@ def calls(draw):
 
 @pytest.fixture
 def fuzz(vip, look, users, query):
-    """Evaluate a definition by one way; return whether it was accepted."""
+    """Evaluate a definition in one way; return whether it was accepted."""
     everyone = {user.pk for user in users}
     start = look()
 
@@ -134,7 +134,7 @@ def fuzz(vip, look, users, query):
         if members is None:
             return False
         assert members <= everyone
-        # What is volatile, or limited without an order, may differ from one time to the next.
+        # A volatile definition, or a LIMIT without an order, may return other users each time.
         assert (live | listed) <= everyone
         return True
 
@@ -166,7 +166,7 @@ def test_composed_call__is_seen_however_deep_it_stands(vip, look):
         with pytest.raises(SegmentDefinitionError) as caught, transaction.atomic():
             Segment(name="x", slug="x", definition=text.replace("{call}", call)).save()
         assert caught.value.message.startswith("the definition calls ")
-        # What is harmless there, is taken, if only to fail when it is evaluated.
+        # A harmless call is accepted, even if its evaluation fails.
         with suppress(SegmentExecutionError), transaction.atomic():
             try_definition(
                 Segment(name="x", slug="x", definition=text.replace("{call}", ALLOWED_CALL)), None
@@ -187,7 +187,7 @@ def test_text__is_refused(fuzz):
 
 
 def test_gate__compiles_what_it_takes_within_its_wrapper(vip, query):
-    """What Postgres makes of the whole names the same column, once, and one SELECT."""
+    """Postgres parses the whole as one SELECT with the one expected column."""
     from django.db import connection
 
     from segments.definition.select import Definition, compile_definition, describe
@@ -199,7 +199,7 @@ def test_gate__compiles_what_it_takes_within_its_wrapper(vip, query):
             with transaction.atomic():
                 compiled = compile_definition(connection, Definition("x", text))
                 whole = describe(connection, compiled.select)
-                # Under a limit of none, so that nothing that broke out could hide behind it.
+                # Without a LIMIT, so that a definition that breaks out shows.
                 query(f"SELECT count(*) FROM (\n{compiled.select.replace('%', '%%')}\n) q LIMIT 0")
         except (SegmentDefinitionError, django.db.Error):
             return

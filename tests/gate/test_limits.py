@@ -1,4 +1,4 @@
-"""What a role of its own does not stop by itself, and who is told of it."""
+"""The limits of a separate role, and the checks that report them."""
 
 import django.db
 import pytest
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 def came(definition):
-    """Return the SQLSTATE with which Postgres stops a definition."""
+    """Return the SQLSTATE of the error that stops a definition."""
     with pytest.raises(SegmentExecutionError) as caught, transaction.atomic():
         Segment.objects.create(name="x", slug="x", definition=definition)
     return caught.value.sqlstate
@@ -39,7 +39,7 @@ def test_readers__may_not_use_live_views_nor_their_functions(vip, restricted, qu
 def test_readers__of_live_functions_do_not_become_their_owner(
     vip, restricted, query, as_superuser
 ):
-    """A type of one's own, with a cast of one's own, would be cast with the owner's rights."""
+    """A cast of a user-defined type must not run with the owner's privileges."""
     role, _, reader = restricted
     with as_superuser():
         query(f'GRANT USAGE ON SCHEMA segments_live TO "{reader}"')
@@ -62,7 +62,7 @@ def test_readers__of_live_functions_do_not_become_their_owner(
             became = str(error)
         query("RESET ROLE")
     assert f"became {role}" not in became
-    assert reader in became  # The cast is made before, as who asks.
+    assert reader in became  # The caller casts first, with its own privileges.
 
 
 POLICY = (
@@ -79,7 +79,7 @@ VIEW = (
 def test_readers__do_not_become_the_owner_through_the_user_table(
     users_table, vip, restricted, users, query, as_superuser
 ):
-    """Of what is called there, a caller must not choose what its names mean."""
+    """A caller must not choose the meaning of names in the functions."""
     role, _, reader = restricted
     with as_superuser():
         for sql in (
@@ -109,7 +109,7 @@ def test_readers__do_not_become_the_owner_through_the_user_table(
 
 
 def test_functions_of_the_project__may_have_lasting_effects(vip, query):
-    """Which docs/security.md says."""
+    """As documented in docs/security.md."""
     calls = own("pg_try_advisory_lock(4242) AND lo_create(0) > 0")
     objects = "SELECT count(*) FROM pg_largeobject_metadata"
     before = query(objects)
@@ -138,7 +138,7 @@ def test_functions_of_the_project__read_open_cursors(vip, query):
 
 
 def test_dblink__is_an_extension_and_closed_by_its_privileges(vip, as_superuser, query):
-    """What a server in between takes without a password, Postgres does not."""
+    """dblink refuses a connection without a password to anybody but superusers."""
     dblink = "SELECT * FROM dblink('dbname=postgres', 'SELECT 1') AS t (id bigint)"
     with as_superuser():
         if not query("SELECT 1 FROM pg_available_extensions WHERE name = 'dblink'"):

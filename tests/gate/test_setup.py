@@ -43,7 +43,7 @@ rich.save()
 
 
 def blocks(heading, language):
-    """Return the blocks of code under a heading, without those under the next one."""
+    """Return the code blocks under a heading, up to the next heading."""
     title = re.escape(heading)
     text = re.search(rf"^#+ {title}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)[1]
     fenced = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
@@ -51,14 +51,14 @@ def blocks(heading, language):
 
 
 class Project:
-    """A database with roles by names of this test's own, and commands in it."""
+    """A database whose roles have names of this test, and commands to run there."""
 
     def __init__(self, name, app, owner, reader):
         self.where, self.settings = address(name), {}
         self.roles = {"shop_app": app, "segments_exec": owner, "bi": reader}
 
     def named(self, text):
-        """Return a text of the page with this test's names."""
+        """Return a text of the page with the names of this test."""
         return re.sub(r"\b(shop_app|segments_exec|bi)\b", lambda m: self.roles[m[0]], text)
 
     def manage(self, *args, check=True):
@@ -98,7 +98,7 @@ class Project:
 
 @pytest.fixture
 def project():
-    # A role is dropped after the database in which it owns something.
+    # A role can be dropped only after the database in which it owns objects.
     with (
         login_role("shop_app") as app,
         login_role("bi") as bi,

@@ -1,4 +1,4 @@
-"""Checks leave out Django's wrapper around cursors, and are as any other query all the same."""
+"""Membership checks skip Django's cursor wrapper, but behave like any other query."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps

@@ -1,4 +1,4 @@
-"""Views: what a changed definition keeps, what a rename moves, what a deletion is refused for."""
+"""The views of a segment: new definitions, renames, deletions, privileges and comments."""
 
 import pytest
 from django.db import connection, transaction

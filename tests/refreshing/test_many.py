@@ -1,4 +1,4 @@
-"""Runs: all that is given, in order, whatever fails, on one connection or several."""
+"""Refreshes of many segments: their order, failures, and parallel jobs."""
 
 import threading
 
@@ -51,7 +51,7 @@ def test_refresh_many__reads_the_last_members_after_a_failure(failing, make):
     )
     assert results["beside"].notes == ()
     assert results["failing"].status == "failed"
-    # So it does also where that has failed before, in another run.
+    # The same holds if it failed in an earlier run.
     only = many.refresh_many(Segment.objects.filter(slug="above"), force=True)
     assert [r.notes for r in only] == [results["above"].notes]
 
@@ -118,7 +118,7 @@ def test_refresh_for_user__does_the_others_and_raises(failing, staff, make, user
 
 @pytest.mark.usefixtures("clean_views")
 class TestJobs:
-    """Several connections, which see what is committed alone."""
+    """Several connections, which see only committed rows."""
 
     pytestmark = pytest.mark.django_db(transaction=True)
 

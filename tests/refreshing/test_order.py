@@ -1,4 +1,4 @@
-"""Order: who reads whom, and so comes after."""
+"""The order of refreshes: a segment comes after those that it reads."""
 
 import pytest
 

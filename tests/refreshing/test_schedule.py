@@ -1,4 +1,4 @@
-"""Schedule: when segments are due, after refreshes, failures and changes."""
+"""When segments are due, after refreshes, failures and changes."""
 
 from datetime import timedelta
 

@@ -1,6 +1,6 @@
-"""Traces: a refresh leaves out only what cannot have changed, and does leave that out.
+"""A refresh skips a segment that cannot have changed, and no other.
 
-What concerns a whole server, such as its crash, is in tests/traces.
+Tests that crash or configure a server are in tests/isolated/unchanged.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +70,7 @@ NEW_USER = f"""
 
 @dataclass(frozen=True)
 class Case:
-    """What happens after a refresh of a segment with a definition."""
+    """A definition, and the events after its refresh."""
 
     definition: str
     happens: tuple[str, ...]
@@ -83,7 +83,7 @@ def case(name, definition, *happens):
 
 @pytest.fixture
 def world(orders, clean_views, query):
-    """Tables of all kinds beside those of the project; no other session is about."""
+    """Tables of all kinds; no other session is connected."""
     query(WORLD)
     alone(query)
     yield
@@ -101,7 +101,7 @@ def alone(query):
 
 
 def holds(segment, query):
-    """Return whether the members are those of the live view, and the index has them, too."""
+    """Return whether the view, the live view and the index have the same members."""
     name = segment.slug.replace("-", "_")
     members = {key for (key,) in query(f"SELECT user_id FROM segments.{name}")}
     live = {key for (key,) in query(f"SELECT user_id FROM segments_live.{name}")}
@@ -110,7 +110,7 @@ def holds(segment, query):
 
 
 def rested(make, definition):
-    """Make a segment that a refresh leaves out, as long as nothing happens."""
+    """Create a segment whose next refresh is skipped, unless something happens."""
     segment = make(definition=definition)
     assert segment.refresh().status == "unchanged"
     return segment
@@ -386,7 +386,7 @@ def test_refresh__that_is_forced_or_rewrites(make):
 
 
 def test_refresh__after_one_that_has_failed(make):
-    """What it failed for, such as a right that was taken, may leave no trace, and be there yet."""
+    """Its cause, such as a revoked privilege, may still exist without any sign of change."""
     segment = rested(make, HEAVY)
     Segment.objects.update(status="failed")
     assert segment.refresh().status == "refreshed"
@@ -476,7 +476,7 @@ def test_refresh__after_another_session_has_committed_twice(goes_on, make, query
     segment = rested(make, HEAVY)
     other = session()
     other.execute("UPDATE extra.note SET page = 2")
-    other.execute(WRITE)  # Within a second, so that it is not reported yet.
+    other.execute(WRITE)  # Within a second, so Postgres does not report it yet.
     if goes_on == "close":
         other.close()
     elif goes_on:
@@ -511,7 +511,7 @@ def test_refresh__while_another_session_is_in_a_transaction(make, query, session
     ],
 )
 def test_refresh__while_another_session_commits_in_the_middle(message, make, query, session):
-    """The second transaction of a message starts, to itself, when that message came in."""
+    """The second transaction of a message has the start time of that message."""
     query(
         "CREATE PROCEDURE extra.twice() LANGUAGE plpgsql AS $$BEGIN "
         f"PERFORM pg_advisory_lock(1); {WRITE}; COMMIT; PERFORM pg_advisory_lock(2); END$$"
@@ -573,7 +573,7 @@ def test_refresh__after_a_session_for_replication_has_written(make, query):
 
 @pytest.mark.xfail(reason="nothing tells of it")
 def test_refresh__after_another_session_wrote_without_counting(make, query, session):
-    """Who may SET track_counts, which superusers may, can hide what they write."""
+    """A session that may SET track_counts can hide its writes."""
     segment = rested(make, HEAVY)
     other = session()
     other.execute("SET track_counts = off")
@@ -588,7 +588,7 @@ def test_refresh__after_another_session_was_active(make, query, session):
     other = session()
     other.execute("SELECT 1")
     segment = rested(make, HEAVY)
-    assert segment.refresh().status == "unchanged"  # It was idle all the time since.
+    assert segment.refresh().status == "unchanged"  # It has been idle since.
     other.execute("SELECT 1")
     assert segment.refresh().status == "refreshed"  # It may have written.
     assert segment.refresh().status == "unchanged"
@@ -596,7 +596,7 @@ def test_refresh__after_another_session_was_active(make, query, session):
 
 @pytest.mark.slow
 def test_refresh__after_another_session_has_rested(make, query, session):
-    """Ten seconds after the last commit a session that is idle has reported all."""
+    """An idle session has reported everything ten seconds after its last commit."""
     written = rested(make, HEAVY)
     visits = make("visits", definition=VISITS)
     other = session()
@@ -616,7 +616,7 @@ def test_refresh__after_another_session_has_rested(make, query, session):
 
 @pytest.fixture
 def an_hour_ago(make, query):
-    """Make a segment whose last refresh was an hour ago."""
+    """Create a segment whose last refresh was an hour ago."""
 
     def create(definition):
         segment = rested(make, definition)
@@ -704,7 +704,7 @@ def others(query):
 
 @contextmanager
 def sent(session, message):
-    """Have a session run a message while the test goes on; it is done at the end."""
+    """Let a session run a message in the background; wait for it at the end."""
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(session.execute, message)
         yield

@@ -1,4 +1,4 @@
-"""Watch: refreshes what is due until it is told to stop, and outlives the database's absence."""
+"""The watcher refreshes due segments until it is stopped, and survives a lost database."""
 
 import os
 import signal
@@ -58,7 +58,7 @@ def test_watch__goes_on_when_the_database_is_back(make, monkeypatch, caplog):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_command__finishes_the_refresh_at_hand(number, staff, make, session):
-    """The definition waits for a lock of this test, so that the refresh is under way."""
+    """The definition waits for a lock of this test, so the refresh is running."""
     other = session()
     other.execute(HOLD)
     try:

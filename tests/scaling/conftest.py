@@ -1,4 +1,4 @@
-"""Servers of the tests here, and twenty users; what a test commits, it also deletes."""
+"""A server and twenty users for each module; a test deletes what it commits."""
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -9,7 +9,7 @@ from tests.scaling.growth import SETTINGS
 
 @pytest.fixture(scope="module")
 def server(django_db_setup, django_db_blocker):
-    """A server for the module, with autovacuum; tests may use it without a mark."""
+    """A server for the module, with autovacuum; its tests need no mark django_db."""
     with django_db_blocker.unblock(), own_server(SETTINGS) as started:
         yield started
 

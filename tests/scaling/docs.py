@@ -1,4 +1,4 @@
-"""The snippets of docs/scaling.md, which the suites run as they stand there."""
+"""The snippets of docs/scaling.md, which the tests run unchanged."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
 
 
 def block(language, part):
-    """Return the one snippet in this language that has this part."""
+    """Return the only snippet of a language that contains this part."""
     found = [
         code for code in re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL) if part in code
     ]

@@ -1,6 +1,6 @@
-"""How much a view grows by refreshes: python -m tests.scaling.growth [MEMBERS]
+"""Measure the growth of a view by refreshes: python -m tests.scaling.growth [MEMBERS]
 
-Starts a server of its own, and prints the sizes that docs/scaling.md quotes.
+Starts a server, and prints the sizes that docs/scaling.md quotes.
 """
 
 import os
@@ -17,7 +17,7 @@ SETTINGS = {"synchronous_commit": "on"}
 ROUNDS = 20
 
 CHANGED = 0.1
-"""The part of the members that leaves before each refresh; as many others enter."""
+"""The fraction of the members that leaves before each refresh; as many others enter."""
 
 LOAD = """
 INSERT INTO accounts_segmentableuser (
@@ -30,7 +30,7 @@ FROM generate_series(1, %s) AS n
 
 
 class Sizes(NamedTuple):
-    """Bytes of a view without and with its index, and of the membership index, all of it."""
+    """Bytes of a view without and with its index, and of the table of memberships."""
 
     view: int
     view_and_index: int
@@ -38,7 +38,7 @@ class Sizes(NamedTuple):
 
 
 def load(members):
-    """Create twice as many users as there are to be members: every second one is of the staff."""
+    """Create twice as many users as members; every second one is staff."""
     run(LOAD, 2 * members)
     run("ANALYZE accounts_segmentableuser")
 
@@ -47,8 +47,8 @@ def measure(vacuum):
     """Refresh a segment of the staff again and again; return its sizes before and after.
 
     Args:
-        vacuum: Whether view and membership index are vacuumed after each refresh. They are not
-            otherwise, as if autovacuum never came.
+        vacuum: Whether to vacuum the view and the memberships after each refresh. Autovacuum is
+            off in any case.
     """
     from segments.models import Segment
 

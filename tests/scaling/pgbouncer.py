@@ -1,4 +1,4 @@
-"""A real pgbouncer in front of a server, where one is installed."""
+"""A pgbouncer in front of a server, if it is installed."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from tests.scaling.docs import block
 from tests.waiting import until
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-"""Debian has it where only root looks."""
+"""Debian installs it in /usr/sbin."""
 
 OURS = """\
 [databases]
@@ -32,7 +32,7 @@ def pgbouncer(server, pool):
     """Run a pgbouncer, and yield the URL of the database through it.
 
     Args:
-        server: The server behind it; it lives in the same folder, and runs as the same account.
+        server: The server behind it; pgbouncer uses its folder and its account.
         pool: The largest number of its connections to the server.
     """
     ini, url = server.home / "pgbouncer.ini", f"{server.url(DATABASE)}&port=6432"

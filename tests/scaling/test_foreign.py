@@ -1,4 +1,4 @@
-"""Segments over the tables of another server, by postgres_fdw."""
+"""Segments over the tables of another server, through postgres_fdw."""
 
 import psycopg
 import pytest
@@ -37,7 +37,7 @@ def numbers(segment, people):
 
 @pytest.fixture(scope="module")
 def other_server():
-    """A second server, which has the events."""
+    """A second server, with the table of events."""
     with Server(SETTINGS) as started:
         yield started
 
@@ -56,7 +56,7 @@ def remote(other_server):
 
 @pytest.fixture(scope="module")
 def shop(people, other_server, remote):
-    """The table of events on the other server, and its foreign table as the page says."""
+    """The table of events there, and the foreign table of the page here."""
     remote("CREATE TABLE event (user_id bigint NOT NULL, placed_at timestamptz NOT NULL)")
     remote("CREATE INDEX ON event (placed_at)")
     local(SETUP.replace("host 'events.example.com'", f"host '{other_server.home}'"))
@@ -64,7 +64,7 @@ def shop(people, other_server, remote):
 
 @pytest.fixture
 def active(people, remote):
-    """Users with three events: u0 to u4, and one that this server does not know."""
+    """A segment of users with three events: u0 to u4, and one that is unknown here."""
     remote("TRUNCATE event")
     for user in people[:5]:
         remote(f"INSERT INTO event SELECT {user.pk}, now() FROM generate_series(1, 3)")

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("people")]
 
 @pytest.fixture(scope="module")
 def many(people):
-    """Eight thousand users more."""
+    """Eight thousand more users."""
     load(4_000)
 
 

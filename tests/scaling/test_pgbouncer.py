@@ -36,7 +36,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def pool(server):
-    """The URL of the database through pgbouncer, which Django uses as docs/scaling.md says."""
+    """The URL of the database through pgbouncer; Django uses it as in docs/scaling.md."""
     with pgbouncer(server, POOL) as url:
         databases = {"default": django_database(url)}
         exec(block("python", "DISABLE_SERVER_SIDE_CURSORS"), {"DATABASES": databases})
@@ -72,7 +72,7 @@ def settings_of_pool(pooled):
 
 
 def work(number, people):
-    """Do what an application does with segments, its own and one that all share."""
+    """Use two segments as an application does: its own, and one that all workers share."""
     try:
         slug, mine = f"own-{number}", people[number : number + 5]
         own = Segment.objects.create(name=slug, slug=slug, static_ids=mine[:2])
@@ -129,7 +129,7 @@ def test_many_at_once__get_right_answers_and_leave_nothing(shared, people, direc
 
 @pytest.fixture
 def others_at_work(pool):
-    """Have another client take the connection of the pool that was used last."""
+    """Let another client take the last used connection of the pool."""
 
     @contextmanager
     def work():
@@ -142,14 +142,14 @@ def others_at_work(pool):
 
 @pytest.fixture
 def server_side_cursors():
-    """Leave out what the page says about cursors."""
+    """Use server-side cursors, against the advice of the page."""
     options = connection.settings_dict
     options["DISABLE_SERVER_SIDE_CURSORS"] = False
     yield
     options["DISABLE_SERVER_SIDE_CURSORS"] = True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()  # A cursor that is lost cannot be closed.
+        gc.collect()  # A lost cursor cannot be closed.
 
 
 def test_server_side_cursors__get_lost_outside_a_transaction(
@@ -173,7 +173,7 @@ def test_server_side_cursors__work_in_a_transaction(
 
 
 def test_lock_of_a_migration__may_stay_in_the_pool(shared, direct, others_at_work):
-    """Why `migrate` needs a connection of its own."""
+    """The reason why `migrate` needs a direct connection."""
     with session.transaction("default", "migrate") as opened:
         session.begin_schema_change(opened)
     with others_at_work():

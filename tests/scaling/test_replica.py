@@ -1,4 +1,4 @@
-"""Members are read from a streaming replica."""
+"""Reads from a streaming replica."""
 
 from contextlib import contextmanager
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("people")]
 
 @pytest.fixture(scope="module")
 def replica(server):
-    """A replica that all reads go to, as docs/scaling.md recommends it."""
+    """A replica with the router and the settings of docs/scaling.md."""
     namespace = {}
     exec(block("python", "class ReplicaRouter"), namespace)
     with (
@@ -35,7 +35,7 @@ def replica(server):
 
 @pytest.fixture
 def segment(people, replica):
-    """A segment of the staff, u0 to u4, that the replica has as well."""
+    """A segment of the staff, u0 to u4, on both servers."""
     hire(range(5))
     segment = Segment.objects.create(
         name="Staff", slug="staff", definition=f"SELECT id FROM {TABLE} WHERE is_staff"
@@ -60,7 +60,7 @@ def run(opened, statement, *params):
 
 @contextmanager
 def paused():
-    """Let the replica stand still: it receives, and does not replay."""
+    """Pause the replay of the replica."""
     replica = connections["replica"]
     run(replica, "SELECT pg_wal_replay_pause()")
     until(lambda: run(replica, "SELECT pg_get_wal_replay_pause_state()") == ("paused",))
@@ -72,7 +72,7 @@ def paused():
 
 @contextmanager
 def restarted(replica, **settings):
-    """Have the replica run with other settings than those that are recommended."""
+    """Run the replica with settings other than the recommended ones."""
     recommended = replica.settings
     restart(replica, recommended | settings)
     try:
@@ -89,7 +89,7 @@ def restart(replica, settings):
 
 
 def answers(segment, people):
-    """Ask in every way who is in the segment; return the numbers of the users, one set a way."""
+    """Read the members in every way; return the numbers of the users for each way."""
     users = get_user_model().objects
     numbers = {user.pk: n for n, user in enumerate(people)}
     found = {
@@ -170,14 +170,14 @@ def test_refresh__is_refused_by_the_replica(segment, settings, replica):
 
 
 def long_report(replica):
-    """Read the members in a transaction on the replica whose snapshot lasts; return both ends."""
+    """Read the members on the replica in a long transaction; return the session and them."""
     reader = psycopg.connect(replica.url(DATABASE))
     reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     return reader, reader.execute("SELECT array_agg(user_id) FROM segments.staff").fetchone()
 
 
 def churn(segment):
-    """Change the members again and again, and vacuum what that leaves behind."""
+    """Change the members again and again, and vacuum after each change."""
     for n in range(6):
         hire(range(n + 1, n + 8))
         assert segment.refresh().removed

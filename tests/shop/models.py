@@ -1,4 +1,4 @@
-"""A shop: what users ordered, and what they are offered."""
+"""A shop: the orders of users, and offers for them."""
 
 from datetime import timedelta
 

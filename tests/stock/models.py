@@ -1,4 +1,4 @@
-"""What schema changes are made to in tests; migrations of their own alter it."""
+"""Tables that the tests of schema changes alter by migrations."""
 
 from django.conf import settings
 from django.db import models

@@ -1,4 +1,4 @@
-"""forget_user: out of lists, index, views and texts, or a clear word on why not."""
+"""forget_user: lists, index, views and texts, and the reasons for what remains."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ NOWHERE = "No list, no membership and no view of a segment has them.\n"
 
 @pytest.fixture
 def forget_user(db):
-    """Run the command; give what it printed, its error output included."""
+    """Run the command; return its output, including errors."""
 
     def call(*keys):
         out, call.failed = StringIO(), False
@@ -37,7 +37,7 @@ def forget_user(db):
 
 @pytest.fixture
 def holds(query):
-    """Return the names of the views that have a user."""
+    """Return the names of the views that contain a user."""
 
     def look(key):
         names = query("SELECT matviewname::text FROM pg_matviews WHERE schemaname = 'segments'")
@@ -142,7 +142,7 @@ def test_texts__that_name_the_user_are_cleared(forget_user, users, make):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("clean_views")
 def test_refresh__that_is_under_way_is_waited_for(forget_user, users, make, holds, session):
-    """It has read the users before they were deleted, and would bring one back."""
+    """It has read the users before their deletion, and would bring one back."""
     segment = make()
     type(users[0]).objects.filter(pk=users[0].pk).update(is_staff=True)
     other = session()

@@ -1,4 +1,4 @@
-"""Schema changes: real migrations over tables that segments read, and what stays meanwhile."""
+"""Schema changes: migrations of tables that segments read."""
 
 import os
 import signal
@@ -41,14 +41,14 @@ class Migration(migrations.Migration):
 """
 
 DURING = print
-"""What a migration with RunPython(call) calls; tests put a function of theirs here."""
+"""The function that a migration with RunPython(call) calls; tests set it."""
 
 CALL = "migrations.RunPython(call, migrations.RunPython.noop),"
 
 
 @pytest.fixture
 def evolve(tmp_path, settings, monkeypatch):
-    """Write a second migration of the app stock and run it; undone at the end."""
+    """Write a second migration of the app stock and run it; undo it at the end."""
     package = f"evolved_{os.getpid()}_{tmp_path.name}"
     folder = tmp_path / package
     folder.mkdir()
@@ -70,7 +70,7 @@ def evolve(tmp_path, settings, monkeypatch):
 
     run.write, run.package, run.path = write, package, str(tmp_path)
     yield run
-    # Whatever a migration has done, the table is made anew.
+    # Recreates the table after any migration.
     list(sync.detach())
     with connection.cursor() as cursor:
         cursor.execute(
@@ -95,7 +95,7 @@ def plans(users, query):
 
 @pytest.fixture
 def witness(plans, make, query, dba, relation, session):
-    """A segment with a BI view of another role on it; says whether all that has stayed."""
+    """A segment with a BI view and a GRANT; returns a function that asserts both."""
     make("gold", definition="SELECT user_id FROM stock_plan WHERE level = 'gold' AND score >= 0")
     make("other", definition="SELECT user_id FROM segments.gold")
     name = f"bi_witness_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
@@ -195,7 +195,7 @@ def test_manager_method__follows_a_renamed_column(plans, make, evolve, users, mo
     from tests.stock.models import Plan
 
     segment = make(manager_method="all", model=ContentType.objects.get_for_model(Plan))
-    # The code that is deployed with the migration has the new name.
+    # The code that is deployed with the migration uses the new name.
     monkeypatch.setattr(Plan._meta, "db_table", "stock_renamed")
     out = evolve("migrations.AlterModelTable('Plan', 'stock_renamed'),")
     assert "Warning" not in out
@@ -217,7 +217,7 @@ def test_rename__outside_of_migrations_shows_in_the_live_view(plans, make, query
 
 
 def during(monkeypatch, function):
-    """Have a migration call a function, in a thread with connections of its own."""
+    """Let a migration call a function in a thread, which has its own connections."""
     seen = []
 
     def call():
@@ -288,7 +288,7 @@ def test_during__a_manual_refresh_fails_and_keeps_the_rows(witness, evolve, monk
 
 
 def other_process(evolve, code):
-    """Run Python code in a process of its own, on the database and the migrations of the test."""
+    """Run Python code in a child process, on the database and the migrations of the test."""
     setup = (
         "import django; django.setup();"
         "from django.conf import settings; from django.db import connections;"
@@ -371,7 +371,7 @@ def test_killed_migration__is_repaired_without_a_person(healer, witness, evolve,
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    for _ in range(1000):  # Until the server has noticed.
+    for _ in range(1000):  # The server notices it after a moment.
         if not query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"):
             break
     witness()
@@ -550,7 +550,7 @@ def test_detaching__is_committed_before_it_is_printed(witness, session):
 @pytest.mark.roles("one_role", "exec_role", reason="the other login does not own the tables")
 @pytest.mark.django_db(transaction=True, databases=["default", "exec"])
 def test_migrate__of_another_alias_of_the_database_does_the_same(witness, evolve, monkeypatch):
-    """As past a connection pool; the refreshes of the usual alias stand aside meanwhile."""
+    """Such as an alias that goes past a connection pool; refreshes are skipped meanwhile."""
     results = []
 
     def refresh():

@@ -1,4 +1,4 @@
-"""Sync: every way in which views and rows can differ, found, told and mended."""
+"""Sync finds, reports and repairs every difference between views and rows."""
 
 import pytest
 from django.core.management import call_command
@@ -283,7 +283,7 @@ def test_emptied_list__beside_a_definition_is_no_difference(users, make):
 
 @pytest.fixture
 def recreated(users, make, owner, settings, role):
-    """A segment whose views were made anew, as Citus does: empty, and without all that is ours."""
+    """A segment whose views were recreated, as Citus does: empty, without index or comment."""
     settings.SEGMENTS_READER_ROLES = [role("reader")]
     segment = make()
     mend()

@@ -1,4 +1,4 @@
-"""drop_segments: nothing of this package is left, and nothing of others is gone."""
+"""drop_segments removes everything of this package, and nothing else."""
 
 from io import StringIO
 
@@ -30,7 +30,7 @@ LAST = "Everything is dropped. Next: manage.py migrate segments zero --skip-chec
 
 @pytest.fixture
 def drop(db):
-    """Run the command; give what it printed, its error output included."""
+    """Run the command; return its output, including errors."""
 
     def call(*args):
         out = StringIO()
@@ -61,7 +61,7 @@ def schemas(query):
 
 @pytest.fixture
 def shop():
-    """A database of its own with segments of each kind, and its catalog of before them."""
+    """A database with segments of each kind, and its catalog before them."""
     with database("uninstall") as name:
         where = address(name)
         for app in ("accounts", "admin", "sessions", "stock"):

@@ -1,4 +1,4 @@
-"""Previews: who would be in it, at what cost, and what looks like a mistake."""
+"""Previews: members, cost, and warnings of likely mistakes."""
 
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ from tests.conftest import EVEN, USERS
 pytestmark = pytest.mark.django_db
 
 SLOW = f"SELECT id FROM {USERS} WHERE pg_sleep(0.05) IS NOT NULL"
-"""Half a second for ten users."""
+"""A condition that takes half a second for ten users."""
 
 
 def unsaved(definition="", **fields):
@@ -154,7 +154,7 @@ def test_errors__of_slugs_circles_lists_and_limits(users, make):
 
 
 def test_planning__runs_functions_as_restricted_as_a_refresh(users, query):
-    # Called with constants for the estimate of rows, though no row is ever compared to it.
+    # The planner calls it to estimate rows, though no row is compared with it.
     query(
         "CREATE FUNCTION escape(text) RETURNS text LANGUAGE plpgsql STABLE AS "
         "'BEGIN RETURN set_config($1, ''none'', true); END'"
@@ -228,7 +228,7 @@ def test_warning__of_an_empty_segment(users):
     assert warned(f"SELECT id FROM {USERS} WHERE false") == (EMPTY_WARNING,)
 
 
-# The limit of the cost.
+# The cost limit.
 
 
 def test_cost__that_is_too_high_is_refused_unless_it_is_allowed(users, settings, names):

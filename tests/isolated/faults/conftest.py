@@ -1,4 +1,4 @@
-"""A segment whose members have changed, sessions, and what holds after any fault."""
+"""A segment whose members have changed, sessions, and the conditions after any fault."""
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -21,15 +21,15 @@ def server(server):
 
 @pytest.fixture
 def database(transactional_db):
-    """The test database, to commit to; views are dropped, since the flush leaves them."""
+    """The test database; committed views are dropped at the end."""
     yield
-    connection.close()  # It may be that of a server which is no more.
+    connection.close()  # Its server may have stopped.
     drop_views()
 
 
 @pytest.fixture
 def users(database):
-    """The users u0 to u9, of which those with even numbers are staff."""
+    """The users u0 to u9; those with even numbers are staff."""
     model = get_user_model()
     return model.objects.bulk_create(
         [model(username=f"u{n}", is_staff=n % 2 == 0) for n in range(10)]
@@ -44,13 +44,13 @@ def old(users):
 
 @pytest.fixture
 def new(users):
-    """The members that the segment has from its next refresh on."""
+    """The members of the segment from its next refresh on."""
     return {user.pk for user in users[:3]}
 
 
 @pytest.fixture
 def segment(users, new):
-    """A segment of which three members are gone and one is new, as a refresh will find."""
+    """A segment whose next refresh will remove three members and add one."""
     segment = Segment.objects.create(name="VIP", slug="vip", definition=STAFF)
     model = type(users[0])
     model.objects.update(is_staff=False)
@@ -60,7 +60,7 @@ def segment(users, new):
 
 @pytest.fixture
 def elsewhere(database):
-    """Open a session in a thread of its own."""
+    """Open a Django session in another thread."""
     opened = []
 
     def create():
@@ -100,15 +100,15 @@ WHERE datname = current_database() AND name ~ '^t[0-9]+_[0-9]+'
 UNION ALL
 SELECT 'trial view', relname FROM pg_class WHERE relname LIKE '% trial %'
 """
-"""What somebody would have to clear away by hand."""
+"""Lists leftovers that a person would have to clear away."""
 
 
 @pytest.fixture
 def sound(database):
-    """Assert that a segment is whole, and is so again after its next refresh."""
+    """Assert that a segment is consistent, now and after its next refresh."""
 
     def stands(slug, expected):
-        # A backend that was told to go takes a moment to do so.
+        # A terminated backend takes a moment to end.
         until(lambda: not ask(LEFT))
         segment = Segment.objects.get(slug=slug)
         members = {key for (key,) in ask(f"SELECT user_id FROM segments.{slug}")}
@@ -119,22 +119,22 @@ def sound(database):
         assert sync.check() == []
         return segment
 
-    def check(slug, now, then, status=Status.REFRESHED, told=""):
-        """Assert all of it.
+    def check(slug, now, then, status=Status.REFRESHED, message=""):
+        """Assert its members, its state and its history.
 
         Args:
             slug: The segment.
-            now: Its members now.
+            now: Its current members.
             then: Its members after another refresh.
-            status: What its row says of the last refresh; None where that is up to chance.
-            told: What is part of the error that its row has.
+            status: The status in its row; None if that depends on chance.
+            message: A part of the error in its row.
         """
-        connection.close()  # It may be that of a server which is no more.
+        connection.close()  # Its server may have stopped.
         segment = stands(slug, now)
         failed = segment.status == Status.FAILED
         if status is not None:
             assert segment.status == status
-            assert told in segment.last_error
+            assert message in segment.last_error
         assert segment.failures == failed
         assert bool(segment.last_error) == failed
         assert segment.refreshes.filter(status=Status.FAILED).count() == failed

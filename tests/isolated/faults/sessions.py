@@ -1,7 +1,7 @@
-"""Sessions that a test holds up in the middle of a refresh, and sessions that look on.
+"""Sessions that a test holds up in the middle of a refresh, and sessions that observe them.
 
 A refresh can be held up at each of `POINTS`. That needs no clock: the session waits for a lock of
-the test, and Postgres says that it does.
+the test, and Postgres shows that it waits.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,10 +19,10 @@ POINTS = ("refresh", "reconcile", "history", "commit")
 """Inside REFRESH; in the middle of reconciling; before the history row; inside COMMIT."""
 
 PLACES = [*((point, True) for point in POINTS), ("refresh", False)]
-"""Each point, and whether the refresh is concurrent; others differ at the first alone."""
+"""Each point, and whether the refresh is concurrent; a plain one differs at the first only."""
 
 KEYS = {"refresh": 1, "history": 2, "commit": 3}
-"""The advisory lock that a refresh waits for; in a reconcile it waits for a row."""
+"""The advisory lock that a refresh waits for; when reconciling it waits for a row."""
 
 SETUP = """
 CREATE FUNCTION public.pause(point int) RETURNS boolean LANGUAGE plpgsql AS
@@ -39,23 +39,23 @@ CREATE CONSTRAINT TRIGGER pause_deletion AFTER DELETE ON segments_segment
 """
 
 STAFF = f"SELECT id FROM {USERS} WHERE is_staff AND (SELECT public.pause(1))"
-"""A definition that waits at the point `refresh`, and whose members are easily changed."""
+"""A definition of the staff that waits at the point `refresh`."""
 
 OTHERS = f"SELECT id FROM {USERS} WHERE NOT is_staff AND (SELECT public.pause(1))"
-"""The opposite of it."""
+"""A definition of everybody else that waits there."""
 
 committing = pytest.mark.django_db(transaction=True, available_apps=settings.INSTALLED_APPS)
-"""The mark of the tests. With `available_apps`, Django flushes without a `migrate` at its end."""
+"""The mark of the tests. With `available_apps`, Django's flush sends no `post_migrate`."""
 
 
-def manual():
-    """Open a session as a person would, with a limit on its patience."""
+def open_session():
+    """Open a session as a person would, with a statement timeout."""
     return connect(application_name="by hand", options=f"-c statement_timeout={PATIENCE}s")
 
 
 def ask(statement, *params):
-    """Run a statement in a session of its own and return its rows."""
-    with manual() as opened:
+    """Run a statement in a new session and return its rows."""
+    with open_session() as opened:
         cursor = opened.execute(statement, params or None)
         return cursor.fetchall() if cursor.description else None
 
@@ -69,27 +69,27 @@ def answers():
 
 
 def waits(pid):
-    """Return whether a backend waits for a lock that another has."""
+    """Return whether a backend waits for a lock of another one."""
     return ask("SELECT cardinality(pg_blocking_pids(%s)) > 0", pid)[0][0]
 
 
 class Elsewhere:
-    """A thread with a Django connection of its own; what it is given it does one by one."""
+    """A thread with its own Django connection, which does its work in order."""
 
     def __init__(self):
         self._executor = ThreadPoolExecutor(max_workers=1)
         self.pid = self.run(lambda: run_here("SELECT pg_backend_pid()")[0][0])
 
     def start(self, work) -> Future:
-        """Begin with something."""
+        """Start a piece of work."""
         return self._executor.submit(work)
 
     def run(self, work):
-        """Do something and return its result."""
+        """Do a piece of work and return its result."""
         return self.start(work).result(PATIENCE)
 
     def close(self):
-        """Let go of the connection and the thread."""
+        """Close the connection and end the thread."""
         self.run(connections.close_all)
         self._executor.shutdown()
 
@@ -102,11 +102,11 @@ def run_here(statement):
 
 
 class Hold:
-    """A session that holds refreshes up at one point, until it is let go or the server dies."""
+    """A session that holds refreshes up at one point, until its release or a crash."""
 
     def __init__(self, point, segment=None):
         self.point = point
-        self._session = manual()
+        self._session = open_session()
         if point == "reconcile":
             self._session.execute("BEGIN")
             self._session.execute(
@@ -118,12 +118,12 @@ class Hold:
             self._session.execute("SELECT pg_advisory_lock(%s)", [KEYS[point]])
 
     def wait_for(self, pid):
-        """Return once a backend has come to the point."""
+        """Return once a backend waits at the point."""
         own = self._session.info.backend_pid
         until(lambda: ask("SELECT %s = ANY (pg_blocking_pids(%s))", own, pid)[0][0])
 
     def is_lost(self):
-        """Return whether the server has gone down since, and so forgotten about this."""
+        """Return whether a crash of the server has ended this session."""
         try:
             self._session.execute("SELECT 1")
         except psycopg.OperationalError:
@@ -131,7 +131,7 @@ class Hold:
         return False
 
     def release(self):
-        """Let them go on."""
+        """Let the refreshes continue."""
         self._session.close()
 
 

@@ -1,4 +1,4 @@
-"""Refreshes in the middle of which another session wants the same."""
+"""Refreshes while another session wants to use the same segment."""
 
 import pytest
 
@@ -27,7 +27,7 @@ BY_HAND = [
     "REFRESH MATERIALIZED VIEW CONCURRENTLY segments.vip",
 ]
 
-manual = pytest.mark.parametrize("statement", BY_HAND, ids=["plain", "concurrently"])
+each_statement = pytest.mark.parametrize("statement", BY_HAND, ids=["plain", "concurrently"])
 
 
 def redefine():
@@ -48,7 +48,7 @@ def delete():
 
 @pytest.fixture
 def refreshing(segment, hold, elsewhere):
-    """Begin with a refresh that is held up at a point; give what lets it go on, and the work."""
+    """Start a refresh that is held up at a point; return its release and its future."""
 
     def start(point):
         held, other = hold(point), elsewhere()
@@ -61,7 +61,7 @@ def refreshing(segment, hold, elsewhere):
 
 @pytest.fixture
 def behind(elsewhere):
-    """Begin with something in another session, and return once that waits for a lock."""
+    """Start a piece of work in another session, and return once it waits for a lock."""
 
     def start(do):
         other = elsewhere()
@@ -75,7 +75,7 @@ def behind(elsewhere):
 
 @pytest.fixture
 def behind_refresh(refreshing, behind):
-    """Assert that something waits for a refresh, held up at a point, and is done after that."""
+    """Assert that a piece of work waits for a refresh at a point, and then succeeds."""
 
     def check(do, point):
         release, first = refreshing(point)
@@ -90,7 +90,7 @@ def behind_refresh(refreshing, behind):
 @at_each_point
 def test_refresh__of_one_that_is_refreshed_is_left_out(point, refreshing, segment, sound, new):
     release, first = refreshing(point)
-    again = segment.refresh()  # Were it to wait, the test would for ever.
+    again = segment.refresh()  # It must not wait: the other one is held up.
     assert (again.status, again.members_count) == ("locked", 5)
     assert list(sync.sync()) == sync.check() == []  # Neither of them waits.
     release()
@@ -145,14 +145,14 @@ def test_change__gives_up_at_the_lock_timeout(
     sound("vip", new, new)
 
 
-@manual
+@each_statement
 @at_each_point
 def test_refresh_by_hand__waits_for_the_refresh(statement, point, behind_refresh, sound, new):
     behind_refresh(lambda: run_here(statement), point)
     sound("vip", new, new)
 
 
-@manual
+@each_statement
 def test_refresh__waits_for_one_by_hand(statement, segment, hold, elsewhere, behind, sound, new):
     held, other = hold("refresh"), elsewhere()
     first = other.start(lambda: run_here(statement))
@@ -165,7 +165,7 @@ def test_refresh__waits_for_one_by_hand(statement, segment, hold, elsewhere, beh
     sound("vip", new, new)
 
 
-@manual
+@each_statement
 def test_refresh__waits_for_one_by_hand_up_to_the_lock_timeout(
     statement, segment, hold, elsewhere, sound, old, new, settings
 ):
@@ -191,7 +191,7 @@ def test_deleted_user__is_out_after_the_next_refresh(
     user = type(users[0]).objects.get(username=name)
     key = user.pk
     other = elsewhere()
-    second = other.start(user.delete)  # Which waits where the refresh has deleted its membership.
+    second = other.start(user.delete)  # Waits if the refresh has deleted the membership.
     until(lambda: second.done() or waits(other.pid))
     release()
     assert first.result(20).status == "refreshed"

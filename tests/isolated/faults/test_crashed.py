@@ -1,4 +1,4 @@
-"""Refreshes in the middle of which the server goes down."""
+"""Refreshes during which the server stops or crashes."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, committing]
 
 
 STOPS = ("fast", "immediate", "kill")
-"""A stop as of every day; one that leaves the data to be recovered; the end of the postmaster."""
+"""A regular stop; a stop that needs recovery; a killed postmaster."""
 
 
 @pytest.mark.parametrize(("point", "concurrently"), PLACES)
@@ -39,7 +39,7 @@ def test_refresh__of_which_the_backend_is_killed(
     until(held.is_lost)
     until(answers)
     assert isinstance(error, SegmentExecutionError)
-    # It is up to chance whether the server could be told before it went down, or is up again.
+    # The status depends on whether the server took connections when the refresh failed.
     sound("vip", old, new, status=None)
 
 

@@ -1,4 +1,4 @@
-"""Refreshes and saves that somebody stops in the middle, or a limit."""
+"""Refreshes and saves that are cancelled, terminated, or stopped by a limit."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from tests.isolated.faults.sessions import (
     STAFF,
     ask,
     committing,
-    manual,
+    open_session,
     outcome,
     run_here,
     waits,
@@ -36,7 +36,7 @@ def terminate(pid):
 
 
 TOLD = {cancel: "canceling statement due to user request", terminate: "terminating connection"}
-"""What Postgres says of each."""
+"""The message of Postgres for each."""
 
 faults = pytest.mark.parametrize("fault", TOLD, ids=lambda fault: fault.__name__)
 
@@ -56,7 +56,7 @@ def test_refresh__stopped(fault, point, concurrently, segment, hold, elsewhere, 
     sound("vip", old, new, Status.FAILED, TOLD[fault])
 
 
-@pytest.mark.parametrize("point", POINTS[:-1])  # Postgres puts no time limit on a COMMIT.
+@pytest.mark.parametrize("point", POINTS[:-1])  # Postgres has no timeout for a COMMIT.
 def test_refresh__beyond_the_statement_timeout(point, segment, hold, sound, old, new, settings):
     settings.SEGMENTS_STATEMENT_TIMEOUT = 0.3
     held = hold(point)
@@ -79,7 +79,7 @@ def test_refresh__beyond_the_lock_timeout(point, segment, hold, sound, old, new,
 
 @pytest.mark.parametrize("limit", ["temp_file_limit = '1MB'", "temp_file_limit = -1"])
 def test_refresh__on_a_full_disk(limit, segment, elsewhere, sound, users, new, settings):
-    """The server refuses to write more, as a full disk does; or does not, for comparison."""
+    """The server refuses to write, as with a full disk; without a limit it succeeds."""
     settings.SEGMENTS_WORK_MEM = "64kB"
     segment.definition = SPILLING
     segment.save()
@@ -119,14 +119,14 @@ def test_refresh__by_a_client_that_is_killed(point, segment, hold, server, sound
     client.wait()
     assert segment.refresh().status == "locked"  # Its backend has not noticed yet.
     held.release()
-    # Who was told to commit does so, whether or not anybody is there to hear of it.
+    # A backend finishes its COMMIT after its client is gone.
     sound("vip", new if point == "commit" else old, new)
 
 
 def test_refresh__that_is_committed_without_an_answer(segment, elsewhere, sound, new):
-    """The session is terminated while its commit waits for a replica: it is in force."""
+    """A session that is terminated while its commit waits for a replica has committed."""
     other = elsewhere()
-    with manual() as admin:
+    with open_session() as admin:
         admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         admin.execute("SELECT pg_reload_conf()")
         try:
@@ -143,7 +143,7 @@ def test_refresh__that_is_committed_without_an_answer(segment, elsewhere, sound,
 
 
 def test_refresh__after_a_session_that_ended_before(segment, elsewhere, sound, new):
-    """Outside a request, nobody but this package looks whether a connection is a dead one."""
+    """Outside a request, Django does not check whether a connection is lost."""
     other, blocker = elsewhere(), elsewhere()
     blocker.run(lambda: run_here("BEGIN; LOCK TABLE segments_segment"))
     work = other.start(Segment.objects.count)

@@ -23,10 +23,10 @@ from segments.models import Segment  # noqa: E402
 from tests.conftest import USERS  # noqa: E402
 
 FIXED = "base"
-"""A segment that others read and that is refreshed by hand; it is neither renamed nor deleted."""
+"""A segment that others read; it is refreshed by hand, but not renamed or deleted."""
 
 SLUGS = ("a", "b", "c-d")
-"""Those that the others have in turns."""
+"""Slugs of the other segments."""
 
 DEFINITIONS = (
     f"SELECT id FROM {USERS} WHERE is_staff",
@@ -35,7 +35,7 @@ DEFINITIONS = (
 )
 
 FAILING = f"SELECT id FROM {USERS} WHERE 1 / (id % 2) > 0"
-"""It divides by zero."""
+"""A definition that divides by zero."""
 
 READING = "SELECT user_id FROM segments.base"
 
@@ -109,14 +109,14 @@ WORK = {
 }  # fmt: skip
 
 TERMINATED = {"57P01", None}
-"""admin_shutdown, or that the connection was found closed."""
+"""admin_shutdown, or no code at all if the connection was closed before."""
 
 TAKEN = {"segments_segment_slug_key", "segments_segment_view_name"}
-"""Unique, and violated by a slug that another session gives to a segment at the same moment."""
+"""Constraints that two sessions violate by using one slug at the same moment."""
 
 
 def expected(error):
-    """Return whether an error is one that users of this package have to reckon with."""
+    """Return whether users of this package have to expect the error."""
     if isinstance(error, SegmentError | Segment.DoesNotExist):
         return True
     cause = error.__cause__ if isinstance(error, Error) else None
@@ -126,7 +126,7 @@ def expected(error):
 
 
 def stress(seed, seconds):
-    """Do anything with any segment, and print what was done and what went wrong, as JSON."""
+    """Do random work, and print counts and unexpected errors as JSON."""
     random.seed(int(seed))
     done, failed, unexpected = Counter(), Counter(), []
     deadline = time.monotonic() + float(seconds)

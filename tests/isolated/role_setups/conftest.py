@@ -1,4 +1,4 @@
-"""Collect what runs in a set-up there, and what starts the set-ups everywhere else."""
+"""Collect test_logins.py in a set-up, and test_marked.py everywhere else."""
 
 from django.conf import settings
 

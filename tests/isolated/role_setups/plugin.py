@@ -1,7 +1,7 @@
-"""A pytest plugin for a set-up: which tests it skips, and how it leaves the database clean.
+"""A pytest plugin for a set-up: it skips tests of others and keeps the database clean.
 
-A test that says something about roles has the marker `roles`, and runs again in each set-up. If it
-has arguments, they are the set-ups that can run it, and `reason` says why the others cannot.
+A test about roles has the marker `roles`, and runs again in each set-up. The arguments of the
+marker are the set-ups that can run the test, and `reason` says why the others cannot.
 """
 
 import pytest
@@ -11,7 +11,7 @@ from tests.isolated.role_setups.restored import prepared, restored  # noqa: F401
 
 
 def pytest_collection_modifyitems(items):
-    """Skip tests of other set-ups; commit and restore where views follow on commit."""
+    """Skip tests of other set-ups; commit and restore if views follow on commit."""
     for item in items:
         marker = item.get_closest_marker("roles")
         if marker and marker.args and settings.SETUP not in marker.args:

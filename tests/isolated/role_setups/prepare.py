@@ -1,7 +1,4 @@
-"""Bring an empty database to where the application may work, as a person would do it.
-
-Run in a process of its own, before the tests.
-"""
+"""A program that prepares an empty database for the application, before the tests run."""
 
 import io
 import sys
@@ -14,11 +11,11 @@ from django.db import connections
 from tests.databases import PASSWORD
 
 READABLE = ("accounts_segmentableuser", "shop_order", "shop_offer", "stock_plan", "stock_visit")
-"""What definitions may read; the sessions of the project, for one, are not among it."""
+"""The tables that definitions may read; django_session is not one of them."""
 
 
 def prepare():
-    """Migrate as the application, give the views an owner, and make the first segment."""
+    """Migrate as the application, set up the owner of the views, create a first segment."""
     from django.contrib.auth import get_user_model
 
     from segments.models import Segment
@@ -33,7 +30,7 @@ def prepare():
             cursor.execute(f"ALTER ROLE {settings.OWNER} PASSWORD '{PASSWORD}'")
     user = get_user_model().objects.create(username="first")
     table = user._meta.db_table
-    # No sync in between: what all segments share is made by the first one.
+    # Without a sync before, the first segment creates what all segments share.
     segment = Segment.objects.create(name="x", slug="x", definition=f"SELECT id FROM {table}")
     assert user.is_member("x")
     assert user.is_member_live("x")

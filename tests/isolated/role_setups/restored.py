@@ -1,8 +1,8 @@
-"""Leave nothing of a test whose changes are committed: neither rows, nor views, nor tables.
+"""Undo the committed changes of a test: rows, views and tables.
 
-Where the views follow on commit, no test can be rolled back. Segments are deleted and tables
-emptied; where a test has changed anything else, such as the columns of a table, the whole database
-is made anew from a copy. The flush of Django takes longer than most tests, and is left out.
+If views follow on commit, no test can be rolled back. Segments are deleted and tables emptied
+after each test. If it has changed anything else, such as the columns of a table, the database is
+copied again from its original. Django's flush would take longer than most tests; it is left out.
 """
 
 import os
@@ -34,7 +34,7 @@ UNION ALL
 SELECT conrelid::regclass::text, NULL, conname, contype, NULL, NULL, NULL, NULL, NULL, NULL
 FROM pg_constraint WHERE conrelid <> 0
 """
-"""What there is in a database, but for rows."""
+"""Lists the objects of a database."""
 
 EMPTY = """
 DO $$
@@ -50,7 +50,7 @@ BEGIN
     END LOOP;
 END $$
 """
-"""Deletes all rows but those that migrating has made."""
+"""Deletes all rows except those that migrations create."""
 
 
 def _objects(name):
@@ -59,7 +59,7 @@ def _objects(name):
 
 
 def _copy(source, name):
-    """Make a database anew from another, with the rights on it, which Postgres does not copy."""
+    """Replace a database by a copy of another, with its privileges, which Postgres leaves out."""
     connections.close_all()
     with psycopg.connect(database_url(), autocommit=True) as server:
         names = {"name": sql.Identifier(name), "source": sql.Identifier(source)}
@@ -84,7 +84,7 @@ def _copy(source, name):
 
 @pytest.fixture(scope="session")
 def prepared(django_db_setup):
-    """A copy of the database as it was before the tests, and what there is in it."""
+    """A copy of the database before the tests, and its list of objects."""
     with database("setup_prepared") as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda self: None)
         _copy(DATABASE, name)
@@ -93,11 +93,12 @@ def prepared(django_db_setup):
 
 @pytest.fixture
 def restored(transactional_db, prepared):
-    """Have the database at the end as it was before the tests."""
+    """Restore the database after the test."""
     yield
+    # Pytest loads this module before Django loads models.
     from segments.exceptions import SegmentError
     from segments.models import Segment
-    from segments.sync import repair  # This module is loaded before the models are.
+    from segments.sync import repair
 
     copy, objects = prepared
     try:

@@ -1,8 +1,8 @@
 """The project of the tests in one of three set-ups, which `SEGMENTS_SETUP` names.
 
 `one_role`: the application logs in as the owner of the database, its tables and the views.
-`exec_role`: a role that cannot log in owns the views; the application is a member of it.
-`exec_alias`: a role that logs in by itself owns the views; the application is none of it.
+`exec_role`: a role that cannot log in owns the views; the application is its member.
+`exec_alias`: another login owns the views; the application is not its member.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What the logins of a set-up may do and may not; and what only shows between several of them."""
+"""The privileges of the logins in a set-up, and refreshes that involve several logins."""
 
 import psycopg
 import pytest
@@ -24,7 +24,7 @@ separate = pytest.mark.roles(
 alias_only = pytest.mark.roles("exec_alias", reason="views follow at once")
 
 HIDDEN = f"SELECT id FROM {USERS} WHERE EXISTS (SELECT FROM django_session)"
-"""A definition that reads what nobody has granted."""
+"""A definition that reads a table which the owner of the views may not read."""
 
 
 def test_logins__have_no_rights_but_those_of_the_set_up(make, query):
@@ -79,7 +79,7 @@ def test_application__may_not_touch_the_views(statement, make, query):
 
 @separate
 def test_definition__that_reads_what_was_not_granted_is_refused(make, query):
-    query("SELECT count(*) FROM django_session")  # Which the application itself may read.
+    query("SELECT count(*) FROM django_session")  # The application itself may read it.
     with pytest.raises(SegmentExecutionError, match="permission denied for table django_session"):
         make(definition=HIDDEN)
     assert not Segment.objects.exists()
@@ -87,7 +87,7 @@ def test_definition__that_reads_what_was_not_granted_is_refused(make, query):
 
 @pytest.fixture
 def inherits_nothing(dba):
-    """Make the application a member that has the rights of the owner only by SET ROLE."""
+    """Make the application a member that gets the owner's privileges only by SET ROLE."""
     if connection.pg_version < 160000:
         pytest.skip("needs PostgreSQL 16")
     dba(f"GRANT {settings.OWNER} TO {settings.APP} WITH INHERIT FALSE")
@@ -120,7 +120,7 @@ def test_checks__find_nothing(alias):
 
 
 def test_writes__of_a_hidden_login_are_not_overlooked(make, staff):
-    """Sessions report their writes late, and Postgres tells others nothing of them."""
+    """Sessions report their writes late, and Postgres hides the sessions of other logins."""
     segment = make(definition=EVEN)
     name = connection.settings_dict["NAME"]
     with psycopg.connect(address(name), autocommit=True) as other:
@@ -133,7 +133,7 @@ def test_writes__of_a_hidden_login_are_not_overlooked(make, staff):
 
 @pytest.fixture
 def granted(dba):
-    """Put back what a test takes from the owner of the views."""
+    """Restore the privilege that a test revokes from the owner of the views."""
     yield
     dba(f"GRANT SELECT ON {USERS} TO {settings.OWNER}")
 

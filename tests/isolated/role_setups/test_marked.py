@@ -1,7 +1,7 @@
 """The tests with the marker `roles`, under the restricted roles of three set-ups.
 
-A set-up is a project of its own: its settings name other logins, and its migrations run as one of
-them before the tests. So each runs in processes and a database of its own.
+A set-up is another project: its settings name other logins, and its migrations run as one of them
+before the tests. Each set-up therefore has a database, and a process for pytest, to itself.
 """
 
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def granted_to(app):
-    """Drop in the end the roles that tests have made for the application."""
+    """Drop the roles that tests have created for the application."""
     yield
-    made = f"SELECT roleid::regrole::text FROM pg_auth_members WHERE member = '{app}'::regrole"
-    for (each,) in run(database_url(), made):
-        run(database_url(), f"DROP ROLE {each}")
+    granted = f"SELECT roleid::regrole::text FROM pg_auth_members WHERE member = '{app}'::regrole"
+    for (name,) in run(database_url(), granted):
+        run(database_url(), f"DROP ROLE {name}")
 
 
 @pytest.mark.parametrize("setup", ["one_role", "exec_role", "exec_alias"])
@@ -43,7 +43,7 @@ def test_roles__of_a_setup(setup):
             "SEGMENTS_DATABASE": name,
         }
         run_module("tests.isolated.role_setups.prepare", **environment)
-        if setup != "one_role":  # So that tests may read the tables that they make.
+        if setup != "one_role":  # Lets the owner read the tables that tests create.
             run(
                 login(where, app),
                 f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {owner}",

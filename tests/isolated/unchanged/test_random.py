@@ -1,4 +1,4 @@
-"""Random sequences of writes and refreshes: whatever a refresh says, the members are right."""
+"""Random sequences of writes and refreshes; the members are right after every refresh."""
 
 from collections import Counter
 from contextlib import nullcontext, suppress
@@ -99,7 +99,7 @@ RESTARTS = ["immediate", "fast"]
 SLUGS = [*DEFINITIONS, "listed"]
 
 statuses = Counter()
-"""What the refreshes of all sequences have said."""
+"""The statuses of all refreshes, counted."""
 
 
 class Refreshes(RuleBasedStateMachine):
@@ -127,7 +127,7 @@ class Refreshes(RuleBasedStateMachine):
 
     @rule(writes=st.lists(write, min_size=1, max_size=2), safely=st.booleans(), then=st.booleans())
     def write_here(self, writes, safely, then):
-        """In a savepoint, or in what there is."""
+        """Write in this session, with or without a savepoint."""
         with transaction.atomic() if safely else nullcontext(), connection.cursor() as cursor:
             for each in writes:
                 cursor.execute(each)
@@ -139,7 +139,7 @@ class Refreshes(RuleBasedStateMachine):
         ends=st.sampled_from(["COMMIT", "COMMIT AND CHAIN", "ROLLBACK"]),
     )
     def write_there(self, writes, ends):
-        """Not for what this session has locked, so as not to wait for itself."""
+        """Write in the other session; a short lock timeout avoids waiting for this one."""
         with suppress(psycopg.Error):
             self.other.execute("ROLLBACK; BEGIN; SET LOCAL lock_timeout = '5ms'")
             for each in writes:
@@ -148,8 +148,8 @@ class Refreshes(RuleBasedStateMachine):
 
     @rule(one=write, two=write, then=st.booleans())
     def write_twice_there(self, one, two, then):
-        """The second within a second, and so not reported at once."""
-        self.other.execute("ROLLBACK")  # Of what it is in, to hold no locks afterwards.
+        """Write twice within a second; Postgres reports the second write late."""
+        self.other.execute("ROLLBACK")  # Ends its transaction, which may hold locks.
         for each in (one, two):
             with suppress(psycopg.Error):
                 self.other.execute(f"SET lock_timeout = '5ms'; {each}")
@@ -158,7 +158,7 @@ class Refreshes(RuleBasedStateMachine):
 
     @rule(changes=st.lists(change, min_size=1, max_size=3), at_once=st.booleans())
     def change_here(self, changes, at_once):
-        """No counter tells of these alone; perhaps all in one transaction."""
+        """Make changes that no counter shows, perhaps all in one transaction."""
         self.refresh_all()
         with transaction.atomic() if at_once else nullcontext(), connection.cursor() as cursor:
             for each in changes:
@@ -256,7 +256,7 @@ def test_refresh__of_any_sequence_of_writes(clean_views, query, server):
             deadline=None,
             derandomize=True,
             database=None,
-            phases=[Phase.generate],  # To shrink takes minutes.
+            phases=[Phase.generate],  # Shrinking takes minutes.
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),

@@ -1,4 +1,4 @@
-"""What concerns a whole server: crashes, restarts, resets, settings, prepared transactions."""
+"""Unchanged segments after crashes, restarts, resets of statistics and changed settings."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def _clean(orders, clean_views, query):
 
 @pytest.fixture
 def reconnect():
-    """Connect again, to a server that has disconnected all."""
+    """Connect again, after the server has closed all connections."""
 
     def again():
         connection.close()
@@ -52,7 +52,7 @@ def test_refresh__after_a_restart(mode, writes, make, query, server, reconnect):
 
 
 def test_refresh__after_a_backend_has_crashed(make, query, server, session, reconnect):
-    """The others are thrown out, and the statistics with them; the postmaster lives on."""
+    """All sessions end and statistics are lost; the postmaster goes on."""
     segment = rested(make, LARGE)
     started = query("SELECT pg_postmaster_start_time()")
     other = session()
@@ -67,7 +67,7 @@ def test_refresh__after_a_backend_has_crashed(make, query, server, session, reco
 
 
 def is_cut(connection):
-    """Return whether a connection does not work any more."""
+    """Return whether a connection is lost."""
     try:
         connection.execute("SELECT 1")
     except psycopg.OperationalError:
@@ -76,7 +76,7 @@ def is_cut(connection):
 
 
 def takes_connections(server):
-    """Return whether a server that has thrown out all lets them in again."""
+    """Return whether the server accepts connections again."""
     try:
         psycopg.connect(server.url()).close()
     except psycopg.OperationalError:
@@ -135,7 +135,7 @@ def test_refresh__around_a_prepared_transaction(what, ends, make, query, session
     other.execute(what)
     other.execute("PREPARE TRANSACTION 'a'")
     other.close()
-    if what != "TRUNCATE shop_order":  # Which locks the table.
+    if what != "TRUNCATE shop_order":  # TRUNCATE locks the table.
         segment.refresh()
         assert holds(segment, query)
     other = session()
@@ -162,7 +162,7 @@ def test_refresh__of_keys_while_a_transaction_is_prepared(make, query, session):
 
 
 def test_refresh__of_a_copied_database(make, query, server):
-    """A copy of the database has the traces of the original, and none of its statistics."""
+    """A copy of the database has the digests of the original, but not its statistics."""
     segment = rested(make, LARGE)
     name = connection.settings_dict["NAME"]
     query("CHECKPOINT")

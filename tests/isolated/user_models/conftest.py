@@ -1,4 +1,4 @@
-"""Collect what runs with a user model from here there, and what starts it everywhere else."""
+"""Collect test_main_job.py with a user model of this app, test_each_model.py otherwise."""
 
 from django.conf import settings
 

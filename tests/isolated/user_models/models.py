@@ -60,6 +60,6 @@ class ChildUser(Person, User):
 
 
 class Note(models.Model):
-    """What a manager method may find users by."""
+    """A model whose manager methods select users."""
 
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)

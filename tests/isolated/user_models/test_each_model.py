@@ -1,7 +1,7 @@
 """The main job with user models of every kind.
 
-A process has one `AUTH_USER_MODEL`: the foreign keys of migrations and models are made for it when
-they are imported. So each model runs in a process and a database of its own.
+A process has one `AUTH_USER_MODEL`, since the models of this package and its migrations refer to
+it. Each user model therefore has a process and a database to itself.
 """
 
 import pytest

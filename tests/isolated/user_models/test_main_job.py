@@ -61,7 +61,7 @@ def test_sql__is_read_in_every_way(users):
         assert user.is_member_live("late") is (n >= 3)
         assert user.segment_ids == [everyone.pk, (early if n < 3 else late).pk]
     users[4].delete()
-    assert late.refresh().members_count == 1  # Though the view still lists the deleted user.
+    assert late.refresh().members_count == 1  # The view still lists the deleted user.
     assert (len(everyone), everyone.view.objects.count()) == (4, 5)
     assert everyone.refresh().removed == 1
     assert set(late.members) == {users[3]}
@@ -184,7 +184,7 @@ def test_key__that_grows_takes_the_views_along(users, settings, tmp_path, monkey
 
 
 def test_key__of_another_type_has_the_views_recreated():
-    """Views of a time when users had keys of another type are made anew."""
+    """Views from a time when keys had another type are created again."""
     other = "uuid" if names.key_type(connection) != "uuid" else "bigint"
     segment = create("listed", static_ids=[])
     with connection.cursor() as cursor:
