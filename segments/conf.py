@@ -63,7 +63,7 @@ def refresh_async() -> bool:
 
 @cache
 def tasks_framework() -> str | None:
-    """The module of the tasks framework: Django's, or that of django-tasks; None without one."""
+    """The module of the tasks framework: `django.tasks` or `django_tasks`; None without one."""
     return next(filter(find_spec, ("django.tasks", "django_tasks")), None)
 
 

@@ -43,12 +43,12 @@ class ManagerMethod:
         try:
             stable_text, params = queryset.query.get_compiler(using=alias).as_sql()
         except EmptyResultSet:  # As .none() and filter(pk__in=[]) do.
-            nobody = compose(
+            empty = compose(
                 "select_nobody",
                 key=sql.Identifier(names.user_key_column()),
                 users=names.user_table(),
             ).as_string()
-            return nobody, nobody
+            return empty, empty
         operations: Any = connections[alias].ops
         return operations.compose_sql(stable_text, params), stable_text
 

@@ -99,7 +99,7 @@ def compile_definition(
     stable_text = definition.stable_text or selects[0]
     compiled = Compiled(definition, select, _digest(select), _digest(stable_text))
     if definition.text is not None and compiled.fingerprint != known_fingerprint:
-        # This refuses what is a statement, but cannot be in a view: DML, SHOW, a semicolon.
+        # This refuses statements that cannot be in a view: DML, SHOW, a semicolon.
         with translated(
             SegmentDefinitionError,
             definition.slug,

@@ -24,7 +24,7 @@ WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid() AND l.objs
 
 -- name: select_schema_change
 -- Runs while a segment's lock is held. Never waits, and keeps no lock. Returns whether another
--- session is changing the schema: a lock that can be taken shows that nobody is, and is released
+-- session is changing the schema: a lock that can be taken shows that none is, and is released
 -- in the same statement.
 SELECT CASE
     WHEN pg_catalog.pg_try_advisory_lock_shared(pg_catalog.hashtextextended(%(key)s, 0))

@@ -66,8 +66,8 @@ def after_migrate(using: str, **kwargs: Any) -> None:
 def _holder(using: str) -> str:
     """Return the alias whose session holds the lock of the schema change.
 
-    It is the session that evaluates segments, since migrations may save them. If a third alias is
-    migrated, it is that one: behind a connection pool, the usual alias has no session of its own.
+    It is the alias that evaluates segments, since migrations may save them. If a third alias is
+    migrated, that one holds it: behind a connection pool, the usual alias has no fixed session.
     """
     usual = using in (conf.exec_connection(), write_alias())
     return conf.exec_connection() if usual else using

@@ -303,7 +303,9 @@ def test_foreign_relation__under_the_name_is_left_alone(users, make, owner):
     assert owner("SELECT count(*) FROM segments.vip") == [(0,)]
 
 
-@pytest.mark.roles("one_role", "exec_role", reason="with an alias, a save stores its error")
+@pytest.mark.roles(
+    "one_role", "exec_role", reason="there a failure after the commit is stored on the row"
+)
 def test_foreign_view__under_the_name_is_not_taken_over(users, make, owner):
     make("first")
     owner("CREATE MATERIALIZED VIEW segments.vip AS SELECT 1::bigint AS user_id")

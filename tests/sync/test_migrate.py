@@ -445,7 +445,9 @@ def test_commands__for_changes_by_hand(witness, query, users):
     list(sync.sync())
 
 
-@pytest.mark.roles("one_role", "exec_role", reason="with an alias, a save stores its error")
+@pytest.mark.roles(
+    "one_role", "exec_role", reason="there a failure after the commit is stored on the row"
+)
 def test_save__of_a_detached_segment_is_refused(witness):
     call_command("detach_segments", stdout=StringIO())
     gold = Segment.objects.get(slug="gold")

@@ -142,7 +142,7 @@ def granted(dba):
 @pytest.mark.usefixtures("granted")
 def test_first_population__that_fails_is_recorded_and_repaired(users, make, dba, relation):
     with transaction.atomic():
-        segment = make()  # The trial has succeeded by then; the views follow on commit.
+        segment = make()  # It is evaluated here, and again when the views follow on commit.
         dba(f"REVOKE SELECT ON {USERS} FROM {settings.OWNER}")
     assert (segment.status, segment.refreshed_at) == (Status.FAILED, None)
     assert "permission denied" in segment.last_error
