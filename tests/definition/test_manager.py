@@ -102,11 +102,15 @@ def others(users, user_model, query):
     class Stay(models.Model):  # noqa: DJ008
         vip = models.ForeignKey(Vip, models.CASCADE, related_name="+")
 
+        objects = models.QuerySet.as_manager()
+
         class Meta:
             app_label = "shop"
 
     class Letter(models.Model):  # noqa: DJ008
         to = models.ForeignKey(user_model, models.CASCADE, to_field="username", related_name="+")
+
+        objects = models.QuerySet.as_manager()
 
         class Meta:
             app_label = "shop"
