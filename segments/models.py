@@ -113,6 +113,8 @@ class Segment(MembersMixin, DefinitionMixin):
     attempted_at = models.DateTimeField(_("attempted"), null=True, editable=False)
     # The digest of what the last refresh read; see refreshing/unchanged.py. Empty if unknown.
     read_digest = models.CharField(max_length=32, default="", editable=False)
+    # The column that the members of the last refresh came from; see definition/origins.py.
+    ids_from = models.TextField(_("ids from"), default="", blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 

@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
 from segments.definition.compile import compile_segment
+from segments.definition.gate import check_package_reads
 from segments.definition.select import Compiled
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import views
@@ -142,6 +143,10 @@ def _refresh_locked(
     if current.detached_manually:
         return RefreshResult(DETACHED, row.members_count, slug=row.slug)
     compiled = compile_segment(connection, row, current.fingerprint)
+    if current.fingerprint == compiled.fingerprint:
+        # The gate checks only new views. An earlier version may have created this one.
+        check_package_reads(compiled.definition, current.package_reads)
+    row.ids_from = compiled.ids_from
     until = None
     if not options.force:
         until = _unchanged_until(connection, row, compiled, current, options)

@@ -46,6 +46,7 @@ STATE = (
     "failures",
     "attempted_at",
     "read_digest",
+    "ids_from",
 )
 """The fields that refreshes store on a row."""
 

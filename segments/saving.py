@@ -173,6 +173,7 @@ def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change
                 hint="When the schema change is over, run: manage.py sync_segments",
             )
         compiled = compile_segment(connection, row)
+        row.ids_from = compiled.ids_from
         if change.check_cost:
             check_cost(connection, row, compiled)
         current = views.ensure(connection, row.label, compiled, current)

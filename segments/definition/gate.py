@@ -1,15 +1,19 @@
-"""The gate: check what a definition calls, in a view of it, before it is evaluated.
+"""The gate: check what a definition calls and reads, in a view of it, before it is evaluated.
 
 Creating a view evaluates nothing. Afterwards the catalog shows which functions the definition
-calls, however they are spelled. No other module creates a view of a definition.
+calls, however they are spelled, and what it reads, also through other views. No other module
+creates a view of a definition.
 """
+
+from collections.abc import Iterable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.definition.select import Compiled
+from segments.definition.select import Compiled, Definition
 from segments.exceptions import SegmentDefinitionError
+from segments.sql.owned import STATIC_MEMBER, package_relations
 from segments.sql.session import fetch_all, run_ddl
 
 HARMLESS = (
@@ -33,17 +37,55 @@ def create_checked_view(
     definition = compiled.definition
     if definition.text is None:
         return
-    calls = fetch_all(connection, "select_calls", view=view.as_string(), harmless=list(HARMLESS))
-    if calls:
-        reason, hint = _explain(*calls[0])
-        raise SegmentDefinitionError(
-            f"the definition {reason}", slug=definition.slug, field=definition.field, hint=hint
-        )
+    offences = fetch_all(
+        connection,
+        "select_offences",
+        view=view.as_string(),
+        harmless=list(HARMLESS),
+        package=package_relations(conf.schema()),
+    )
+    for what, name in offences:
+        if what != "reads":
+            raise _refused(definition, what, name)
+    check_package_reads(definition, [name for _, name in offences])
+
+
+def check_package_reads(definition: Definition, package_reads: Iterable[str]) -> None:
+    """Refuse a definition that reads tables or shared views of this package.
+
+    Other segments' refreshes change them, and so does its own: members would depend on the order
+    of refreshes, and could change with each one.
+
+    Args:
+        package_reads: What its view reads of them, each as often as the query names it.
+
+    Raises:
+        SegmentDefinitionError: naming the first one.
+    """
+    remaining = list(package_reads)
+    if definition.static_ids_of is not None:  # The wrapper reads the list once.
+        own = [name for name in remaining if name.rpartition(".")[2] == STATIC_MEMBER]
+        remaining = [name for name in remaining if name not in own] + own[1:]
+    if remaining:
+        raise _refused(definition, "reads", remaining[0])
+
+
+def _refused(definition: Definition, what: str, name: str) -> SegmentDefinitionError:
+    reason, hint = _explain(what, name)
+    return SegmentDefinitionError(
+        f"the definition {reason}", slug=definition.slug, field=definition.field, hint=hint
+    )
 
 
 def _explain(what: str, name: str) -> tuple[str, str]:
     """Return what a definition does wrong, and what to write instead."""
     match what:
+        case "reads":
+            schema = conf.schema()
+            return (
+                f"reads {name}, which refreshes change",
+                f'Read {schema}.<slug>, the view of a segment; for "vip" it is {schema}.vip.',
+            )
         case "locks":
             return "locks rows that it reads", "Remove FOR UPDATE, FOR SHARE and similar clauses."
         case "segment":

@@ -98,15 +98,15 @@ class ManagerMethod:
         """Return the queryset with user ids as its only column."""
         if queryset._fields is not None:  # type: ignore[attr-defined]  # values() was called
             return self._single(queryset)
-        if self._has_user_keys(queryset.model):
-            return queryset.values_list("pk")
         model: type[models.Model] = queryset.model
+        if key := self._key_path(model):
+            return queryset.values_list(key)
         relations = [
-            field
+            (field.name, key)
             for field in model._meta.get_fields()
             if isinstance(field, models.ForeignKey)
             and field.concrete
-            and issubclass(get_user_model(), field.related_model)
+            and (key := self._key_path(field.related_model))
         ]
         if len(relations) != 1:
             raise self._refused(
@@ -115,7 +115,7 @@ class ManagerMethod:
                 f"{len(relations) or 'no'} relations to the user model",
                 'End the method with .values_list("...") and the name of the column of user ids.',
             )
-        return queryset.values_list(f"{relations[0].name}__pk")
+        return queryset.values_list("__".join(relations[0]))
 
     def _single(self, queryset: "models.QuerySet[Any, Any]") -> "models.QuerySet[Any, Any]":
         """Return a queryset that selects certain columns; refuse it unless they are user ids."""
@@ -135,18 +135,26 @@ class ManagerMethod:
         """Refuse a column that is known to hold anything but user ids."""
         opts = queryset.model._meta
         field: Any = queryset.query.names_to_path(path.split("__"), opts)[1]
-        while field.is_relation:
-            if self._has_user_keys(field.related_model):
-                return
+        while field.is_relation:  # A relation may also refer to another unique column.
             field = field.target_field
         if field.primary_key and self._has_user_keys(field.model):
             return
-        if field.primary_key or self._has_user_keys(queryset.model):
+        if field.unique or self._key_path(field.model) or self._key_path(queryset.model):
             raise self._refused(
                 "manager_method",
                 f'"{self.manager_method}" selects {field.model._meta.label}.{field.name}, '
                 "which is not a user id",
             )
+
+    @classmethod
+    def _key_path(cls, model: type[models.Model]) -> str | None:
+        """Return the name of the model's field that is the key of the user, if there is one.
+
+        A model that inherits from the user model may have another primary key.
+        """
+        if issubclass(model, get_user_model()):
+            return names.user_key_field().name
+        return "pk" if cls._has_user_keys(model) else None
 
     @staticmethod
     def _has_user_keys(model: type[models.Model]) -> bool:

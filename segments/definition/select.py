@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import pq, sql
 from psycopg.errors import error_from_result
 
+from segments.definition.origins import Column, id_column
 from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import names
 from segments.sql.owned import STATIC_MEMBER
@@ -50,26 +51,19 @@ class Compiled:
         select: The SELECT itself.
         fingerprint: Of the whole SELECT.
         stable_fingerprint: Of the definition, without what varies between compilations.
+        ids_from: Where the definition takes user ids from; see `origins.IdColumn`. Empty if there
+            are only static ids.
     """
 
     definition: Definition
     select: str
     fingerprint: str
     stable_fingerprint: str
+    ids_from: str
 
     def as_sql(self) -> sql.SQL:
         """Return the SELECT for composition."""
         return sql.SQL(self.select)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a definition's result, as Postgres describes it. The table 0 means no table."""
-
-    name: str
-    type: int
-    table: int
-    number: int
 
 
 def compile_definition(
@@ -88,16 +82,16 @@ def compile_definition(
     Raises:
         SegmentDefinitionError: with the reason and its position.
     """
-    selects, offset = [], 0
+    selects, offset, ids_from = [], 0, ""
     if definition.text is not None:
-        wrapped, offset = _wrapped(connection, definition, definition.text)
+        wrapped, offset, ids_from = _wrapped(connection, definition, definition.text)
         selects.append(wrapped)
     if definition.static_ids_of is not None:
         selects.append(_static(connection, definition.static_ids_of))
     select = "\nUNION\n".join(selects)
     # An empty list beside a definition does not change its identity.
     stable_text = definition.stable_text or selects[0]
-    compiled = Compiled(definition, select, _digest(select), _digest(stable_text))
+    compiled = Compiled(definition, select, _digest(select), _digest(stable_text), ids_from)
     if definition.text is not None and compiled.fingerprint != known_fingerprint:
         # This refuses statements that cannot be in a view: DML, SHOW, a semicolon.
         with translated(
@@ -149,6 +143,7 @@ def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
             described.ftype(i),
             described.ftable(i),
             described.ftablecol(i),
+            i + 1,
         )
         for i in range(described.nfields)
     ]
@@ -156,8 +151,12 @@ def describe(connection: BaseDatabaseWrapper, query: str) -> list[Column]:
 
 def _wrapped(
     connection: BaseDatabaseWrapper, definition: Definition, text: str
-) -> tuple[str, int]:
-    """Parse a definition; return the SELECT around it, and the offset of its text in there."""
+) -> tuple[str, int, str]:
+    """Parse a definition.
+
+    Returns:
+        The SELECT around it, the offset of its text in there, and where its ids are from.
+    """
 
     def refused(reason: str, hint: str | None = None) -> SegmentDefinitionError:
         return SegmentDefinitionError(
@@ -180,68 +179,33 @@ def _wrapped(
         raise refused(
             "the definition returns no columns", "It must be one SELECT that returns user ids."
         )
-    column, certain = _id_column(connection, columns, refused)
+    ids = id_column(connection, columns, refused)
+    accepted = names.accepted_types(connection)
+    if accepted is not None and ids.column.type not in accepted:
+        raise refused(
+            f'the column "{ids.column.name}" is of type {_type_name(connection, ids.column.type)};'
+            f" user ids are of type {names.key_type(connection)}",
+            "Select the column of user ids, or cast this column to their type.",
+        )
+    aliases, name = _aliases(columns, ids.column)
     wrapper: str = compose(
-        "wrap_distinct" if certain else "wrap_semi_join",
+        "wrap_distinct" if ids.certain else "wrap_semi_join",
         definition=sql.SQL(PLACEHOLDER),
-        column=sql.Identifier(column.name),
+        aliases=aliases,
+        column=name,
         users=names.user_table(),
         key=sql.Identifier(names.user_key_column()),
         key_type=_type(connection),
     ).as_string()
-    return wrapper.replace(PLACEHOLDER, text), wrapper.index(PLACEHOLDER)
+    return wrapper.replace(PLACEHOLDER, text), wrapper.index(PLACEHOLDER), ids.ids_from
 
 
-def _id_column(
-    connection: BaseDatabaseWrapper, columns: list[Column], refused: Any
-) -> tuple[Column, bool]:
-    """Return the column of user ids, and whether all its values are known to be keys of users.
-
-    The column with the name of the user key comes first, then `user_id`, then the only column. If
-    a definition has the first two, as `SELECT * FROM orders` does, and only the second is known to
-    hold keys of users, the first is the key of something else. If that is known of neither, the
-    author must choose.
-    """
-    key = names.user_key_column()
-    candidates = [c for name in dict.fromkeys((key, "user_id")) for c in columns if c.name == name]
-    if not candidates and len(columns) == 1:
-        candidates = columns
-    if not candidates:
-        present = ", ".join(f'"{c.name}"' for c in columns)
-        raise refused(
-            f'the definition has no column "{key}" or "user_id" to take user ids from; '
-            f"it has {present}",
-            f'Name the column of user ids: SELECT ... AS "{key}"',
-        )
-    certain = [c for c in candidates if _certain(connection, c)]
-    if not certain and len({c.name for c in candidates}) > 1:
-        raise refused(
-            f'the definition has "{key}" and "user_id", and neither is known to hold user ids',
-            "Select only the one that does.",
-        )
-    column = (certain or candidates)[0]
-    accepted = names.accepted_types(connection)
-    if accepted is not None and column.type not in accepted:
-        raise refused(
-            f'the column "{column.name}" is of type {_type_name(connection, column.type)}; '
-            f"user ids are of type {names.key_type(connection)}",
-            "Select the column of user ids, or cast this column to their type.",
-        )
-    return column, bool(certain)
-
-
-def _certain(connection: BaseDatabaseWrapper, column: Column) -> bool:
-    """Return whether the column's origin proves that every value is the key of a user."""
-    return bool(column.table) and bool(
-        fetch_value(
-            connection,
-            "select_origin",
-            users=names.user_table().as_string(),
-            key=names.user_key_column(),
-            table=column.table,
-            column=column.number,
-        )
-    )
+def _aliases(columns: list[Column], column: Column) -> tuple[sql.Composable, sql.Identifier]:
+    """Return names for all columns and the name of one. A name of its own needs no others."""
+    if sum(other.name == column.name for other in columns) == 1:
+        return sql.SQL(""), sql.Identifier(column.name)
+    numbers = sql.SQL(", ").join(sql.Identifier(str(other.position)) for other in columns)
+    return sql.SQL(" ({})").format(numbers), sql.Identifier(str(column.position))
 
 
 def _static(connection: BaseDatabaseWrapper, segment: int) -> str:

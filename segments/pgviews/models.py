@@ -93,6 +93,7 @@ def _catalog_view(schema: str) -> type[ReadOnlyView]:
         duration=models.DurationField(null=True),
         failures=models.IntegerField(),
         due=models.DateTimeField(null=True),
+        ids_from=models.TextField(null=True),
     )
     return view
 

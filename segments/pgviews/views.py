@@ -16,6 +16,7 @@ from segments.pgviews.comments import SIGNATURE, Label, comment_live, comment_me
 from segments.pgviews.readers import grant, ungranted
 from segments.pgviews.shared import ensure_shared_exists
 from segments.sql import names
+from segments.sql.owned import package_relations
 from segments.sql.session import fetch_all, run_ddl
 from segments.sql.statements import compose
 
@@ -41,6 +42,8 @@ class State:
         detached: Whether the live view is detached from its tables.
         detached_manually: Whether somebody ran `detach_segments`, so that no refresh attaches it.
         reads: What a detached view used to read.
+        package_reads: The tables and shared views of this package that the live view reads, each
+            as often as its query names it.
         repairs: What `ensure` has restored on populated views, in words.
     """
 
@@ -57,6 +60,7 @@ class State:
     detached: bool = False
     detached_manually: bool = False
     reads: Any = None
+    package_reads: tuple[str, ...] = ()
     repairs: tuple[str, ...] = ()
 
     @property
@@ -67,7 +71,9 @@ class State:
 
 def states(connection: BaseDatabaseWrapper, name: str | None = None) -> dict[str, State]:
     """Return the state of all views in the two schemas, or of those with one name, by name."""
-    return {row[0]: _state(*row) for row in fetch_all(connection, "select_views", name=name)}
+    package = package_relations(conf.schema())
+    rows = fetch_all(connection, "select_views", name=name, package=package)
+    return {row[0]: _state(*row) for row in rows}
 
 
 def state(connection: BaseDatabaseWrapper, slug: str) -> State:
@@ -199,6 +205,7 @@ def _state(
     populated: bool,
     indexed: bool,
     paired: bool,
+    package_reads: list[str],
 ) -> State:
     values = (live_comment or "").rpartition(f"{SIGNATURE} ")[2].removesuffix("]")
     first, _, rest = values.partition(" ")
@@ -218,4 +225,5 @@ def _state(
         detached=detached,
         detached_manually=first == DETACHED_MANUALLY,
         reads=json.loads(rest) if detached else None,
+        package_reads=tuple(package_reads),
     )

@@ -90,7 +90,7 @@ def record(
     """Store the result of a refresh, notify the database's listeners, and return it with its time.
 
     Args:
-        row: The segment, whose state is set.
+        row: The segment, whose state is set. Its `ids_from` is stored.
         digest: The digest of what the members were computed from, if they were.
         until: Until when the members are known to be right, if they were not recomputed.
     """
@@ -112,6 +112,7 @@ def record(
         "removed": None if result.error else result.removed,
         "error": str(result.error or ""),
         "read_digest": digest.digest if digest else None,
+        "ids_from": row.ids_from,
         "history": conf.history(),
         # Losing an "unchanged" row in a crash is harmless; do not wait for the disk.
         "light": bool(until) and not digest and not connection.savepoint_ids,

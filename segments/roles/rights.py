@@ -31,6 +31,7 @@ VIEW_COLUMNS = {
         "failures",
         "updated_at",
         "attempted_at",
+        "ids_from",
     ),
     owned.STATIC_MEMBER: ("segment_id", "user_id"),
     owned.MEMBERSHIP: ("user_id", "segment_id", "entered_at"),

@@ -6,7 +6,7 @@
 SELECT DISTINCT definition.{column}::{key_type} AS user_id
 FROM (
 {definition}
-) AS definition
+) AS definition{aliases}
 WHERE definition.{column} IS NOT NULL
 
 
@@ -18,7 +18,7 @@ SELECT u.{key}::{key_type} AS user_id
 FROM {users} AS u
 WHERE u.{key} IN (SELECT definition.{column} FROM (
 {definition}
-) AS definition)
+) AS definition{aliases})
 
 
 -- name: wrap_static_ids
@@ -33,26 +33,126 @@ WHERE u.{key} IN (SELECT s.user_id FROM {static} AS s WHERE s.segment_id = {segm
 SELECT {key} FROM {users} WHERE false
 
 
--- name: select_origin
--- Runs while a definition is compiled. Locks nothing. Returns whether every value of a table's
--- column is known to be the key of an existing user: the column is that key, or has a validated
--- foreign key to it. A table that other tables inherit from proves nothing about their rows,
--- unless they are its partitions.
-SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_attribute AS a
-    WHERE a.attrelid = %(users)s::regclass AND a.attname = %(key)s
-        AND a.attrelid = %(table)s AND a.attnum = %(column)s
-    UNION ALL
-    SELECT FROM pg_catalog.pg_constraint AS c
-    JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.confrelid AND a.attnum = c.confkey[1]
-    WHERE c.contype = 'f' AND c.convalidated
-        AND c.conrelid = %(table)s AND c.conkey = ARRAY[%(column)s]::smallint[]
-        AND c.confrelid = %(users)s::regclass AND a.attname = %(key)s
-) AND NOT EXISTS (
-    SELECT FROM pg_catalog.pg_inherits AS i
-    JOIN pg_catalog.pg_class AS c ON c.oid = i.inhparent
-    WHERE i.inhparent = %(table)s AND c.relkind <> 'p'
+-- name: own_view
+-- Part of statements that ask about a relation c: whether it is a view of this package.
+coalesce(
+    c.relkind IN ('v', 'm') AND c.relnamespace IN (to_regnamespace(%(schema)s), to_regnamespace(%(live_schema)s))
+        AND pg_catalog.obj_description(c.oid, 'pg_class') LIKE '%%[django-segments%%',
+    false
 )
+
+
+-- name: select_origins
+-- Runs while a definition is compiled. Locks nothing. Returns what the catalog knows of columns:
+-- whether their values are keys of users, and if not, of what. Number NULL asks for all columns of
+-- a table.
+--
+-- A chain leads from a column to the columns that its values come from or refer to: along foreign
+-- keys, from a partition or a child to its parent, and from a view to what it reads. A column that
+-- leads to the key of the users holds users. They are certain to exist if the foreign keys on the
+-- way are validated, and no table on it is a view or inherits. What the key of the users itself
+-- refers to, as that of an inherited user model does, has keys of the same kind. Any other column
+-- that leads to a unique key holds something else. A chain ends after 16 steps, since foreign keys
+-- can form a circle.
+WITH RECURSIVE user_key (relation, number) AS (
+    SELECT attrelid, attnum FROM pg_catalog.pg_attribute WHERE attrelid = %(users)s::regclass AND attname = %(key)s
+),
+asked (relation, number) AS (
+    SELECT a.attrelid, a.attnum
+    FROM unnest(%(tables)s::oid[], %(numbers)s::integer[]) AS argument (relation, number)
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid = argument.relation
+    WHERE a.attnum = argument.number OR argument.number IS NULL AND a.attnum > 0 AND NOT a.attisdropped
+),
+chain (start, start_number, relation, number, certain, refers, steps) AS (
+    SELECT relation, number, relation, number, NOT EXISTS (
+        SELECT FROM pg_catalog.pg_inherits AS i
+        JOIN pg_catalog.pg_class AS parent ON parent.oid = i.inhparent
+        WHERE i.inhparent = origin.relation AND parent.relkind <> 'p'
+    ), false, 0
+    FROM (TABLE asked UNION TABLE user_key) AS origin
+    UNION
+    SELECT
+        chain.start, chain.start_number, step.relation, step.number,
+        chain.certain AND step.certain, chain.refers OR step.refers, chain.steps + 1
+    FROM chain
+    JOIN pg_catalog.pg_class AS c ON c.oid = chain.relation
+    CROSS JOIN LATERAL (
+        SELECT
+        -- part: own_view
+    ) AS view (own)
+    CROSS JOIN LATERAL (
+        SELECT f.confrelid, pair.confkey, f.convalidated AND cardinality(f.conkey) = 1, true
+        FROM pg_catalog.pg_constraint AS f
+        CROSS JOIN LATERAL unnest(f.conkey, f.confkey) AS pair (conkey, confkey)
+        WHERE f.conrelid = chain.relation AND f.contype = 'f' AND pair.conkey = chain.number
+        UNION ALL
+        SELECT i.inhparent, parent.attnum, c.relispartition, false
+        FROM pg_catalog.pg_inherits AS i
+        JOIN pg_catalog.pg_attribute AS child ON child.attrelid = i.inhrelid AND child.attnum = chain.number
+        JOIN pg_catalog.pg_attribute AS parent ON parent.attrelid = i.inhparent AND parent.attname = child.attname
+        WHERE i.inhrelid = chain.relation
+        UNION ALL
+        SELECT user_key.relation, user_key.number, false, false
+        FROM user_key
+        WHERE view.own
+        UNION ALL
+        -- Postgres has traced each column when the view was created. The entries of the view's own
+        -- list of columns are at the second level of braces; those in names are escaped.
+        SELECT source[2]::oid, source[3]::smallint, false, false
+        FROM (
+            SELECT token[2] AS text, sum(CASE token[1] WHEN '{' THEN 1 ELSE -1 END) OVER (ORDER BY place) AS depth
+            FROM pg_catalog.pg_rewrite AS w
+            CROSS JOIN LATERAL pg_catalog.regexp_matches(
+                pg_catalog.regexp_replace(w.ev_action::text, '\\.', '', 'g'), '([{}])([^{}]*)', 'g'
+            ) WITH ORDINALITY AS match (token, place)
+            WHERE w.ev_class = chain.relation AND w.ev_type = '1' AND c.relkind IN ('v', 'm') AND NOT view.own
+        ) AS node
+        CROSS JOIN LATERAL pg_catalog.regexp_match(
+            node.text, '^ :resno (\d+) .*:resorigtbl (\d+) :resorigcol (\d+) :resjunk false'
+        ) AS source
+        WHERE node.depth = 2 AND source[1]::smallint = chain.number AND source[2] <> '0'
+    ) AS step (relation, number, certain, refers)
+    WHERE chain.steps < 16
+),
+kin AS (
+    SELECT chain.relation, chain.number
+    FROM chain
+    JOIN user_key ON user_key.relation = chain.start AND user_key.number = chain.start_number
+)
+SELECT
+    chain.start::bigint AS relation,
+    chain.start_number AS number,
+    chain.start::regclass::text AS table_name,
+    own.attname::text AS column_name,
+    bool_or(user_key.number IS NOT NULL AND chain.certain) AS certain,
+    bool_or(user_key.number IS NOT NULL) AS proved,
+    bool_or((chain.relation, chain.number) IN (TABLE kin)) AS related,
+    chain.start = %(users)s::regclass AS of_users,
+    ARRAY(SELECT unnest((pg_catalog.array_agg(
+        ARRAY[
+            CASE WHEN chain.refers THEN 'reference' WHEN key.indisprimary THEN 'key' ELSE 'unique' END,
+            chain.relation::regclass::text,
+            target.attname::text
+        ] ORDER BY chain.refers, chain.steps
+    ) FILTER (
+        WHERE key.indisprimary IS NOT NULL OR chain.refers AND chain.relation = %(users)s::regclass
+    ))[1:1])) AS elsewhere
+FROM chain
+JOIN asked ON asked.relation = chain.start AND asked.number = chain.start_number
+JOIN pg_catalog.pg_attribute AS own ON own.attrelid = chain.start AND own.attnum = chain.start_number
+JOIN pg_catalog.pg_attribute AS target ON target.attrelid = chain.relation AND target.attnum = chain.number
+LEFT JOIN user_key ON user_key.relation = chain.relation AND user_key.number = chain.number
+LEFT JOIN LATERAL (
+    SELECT i.indisprimary
+    FROM pg_catalog.pg_index AS i
+    JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid AND c.relkind IN ('r', 'p')
+    WHERE i.indrelid = chain.relation AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+        AND i.indnkeyatts = 1 AND i.indkey[0] = chain.number
+    ORDER BY i.indisprimary DESC
+    LIMIT 1
+) AS key ON true
+GROUP BY chain.start, chain.start_number, own.attname
+ORDER BY chain.start, chain.start_number
 
 
 -- name: select_type_name
@@ -60,13 +160,18 @@ SELECT EXISTS (
 SELECT pg_catalog.format_type(%(oid)s, NULL)
 
 
--- name: select_calls
+-- name: select_offences
 -- Runs after a view of a definition was created, before anything of it is evaluated. Locks
--- nothing. Returns what the view's query does besides reading. It looks at the query as Postgres
--- stores it, which contains every function and operator written in the definition, and none of
--- those in the views that it reads. Spaces in names are escaped there, so no name can match the
--- patterns.
-WITH rule AS MATERIALIZED (
+-- nothing. Returns what the view's query does besides reading, and what it may not read. It looks
+-- at the query as Postgres stores it, which contains every function and operator written in the
+-- definition. Of the views that it reads, only what belongs to this package counts. Spaces in
+-- names are escaped there, so no name can match the patterns.
+WITH RECURSIVE live_view AS (
+    SELECT %(view)s::regclass::oid AS oid
+),
+-- part: package_reads
+,
+rule AS MATERIALIZED (
     SELECT ev_action::text AS tree FROM pg_catalog.pg_rewrite WHERE ev_class = %(view)s::regclass
 ),
 function AS (
@@ -79,8 +184,17 @@ FROM rule
 WHERE tree LIKE '%%:hasForUpdate true%%'
 UNION ALL
 SELECT 'segment', n.nspname || '.' || p.proname
-FROM function
-JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
+FROM (
+    SELECT oid FROM function
+    UNION
+    SELECT d.refobjid
+    FROM reader
+    JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = reader.oid
+    JOIN pg_catalog.pg_depend AS d
+        ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+        AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+) AS call
+JOIN pg_catalog.pg_proc AS p ON p.oid = call.oid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
 WHERE n.nspname IN (%(schema)s, %(live_schema)s)
 UNION ALL
@@ -91,6 +205,8 @@ FROM function
 JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
 WHERE p.oid < 16384
     AND (p.provolatile = 'v' AND p.proname <> ALL (%(harmless)s) OR p.proname LIKE '%%\_to\_xml%%')
+UNION ALL
+SELECT 'reads', name FROM package_read
 ORDER BY 1, 2
 
 

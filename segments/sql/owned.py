@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import LiteralString
 
+from psycopg import sql
+
 SEGMENT, STATIC_MEMBER = "segments_segment", "segments_staticmember"
 MEMBERSHIP, REFRESH = "segments_membership", "segments_segmentrefresh"
 
@@ -76,6 +78,8 @@ VIEWS = (
             "duration": "How long the last refresh took, good or failed.",
             "failures": "How many refreshes have failed since the last good one.",
             "due": "When the next refresh is due; NULL without an interval, or if not active.",
+            "ids_from": "The column that user ids come from; NULL before the first refresh, and "
+            "for lists of ids.",
         },
     ),
 )
@@ -94,6 +98,16 @@ RETIRED_FUNCTIONS: tuple[tuple[str, LiteralString], ...] = (
     ("trace", "(regclass, regclass, regclass, name)"),
 )
 """Functions of earlier versions, with their arguments; they are dropped."""
+
+
+def package_relations(schema: str) -> list[str]:
+    """Return the names of all tables and shared views, quoted as in SQL.
+
+    Args:
+        schema: The members' schema.
+    """
+    return [*TABLES, *(sql.Identifier(schema, view.name).as_string() for view in VIEWS)]
+
 
 RESERVED_SLUGS = frozenset(view.name for view in VIEWS)
 """The shared views have these names, so no segment may."""

@@ -13,6 +13,42 @@ view_reads (view, relation, number) AS (
 )
 
 
+-- name: package_reads
+-- Part of statements that ask which tables and shared views of this package live views read,
+-- directly or through the views of others, each as often as it occurs. `live_view` lists the live
+-- views. What a segment reads through the view of another segment is that segment's concern. OFFSET
+-- 0 makes each lookup use an index, whatever the size of the catalog is.
+package (oid) AS (
+    SELECT to_regclass(name)::oid FROM unnest(%(package)s::text[]) AS name
+),
+reader (live, oid) AS (
+    SELECT live_view.oid, live_view.oid FROM live_view
+    UNION
+    SELECT reader.live, c.oid
+    FROM reader
+    CROSS JOIN LATERAL (
+        SELECT d.refobjid AS oid
+        FROM pg_catalog.pg_rewrite AS w
+        JOIN pg_catalog.pg_depend AS d
+            ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+            AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> w.ev_class
+        WHERE w.ev_class = reader.oid
+        OFFSET 0
+    ) AS read
+    JOIN pg_catalog.pg_class AS c ON c.oid = read.oid
+    WHERE c.relkind IN ('v', 'm') AND NOT (
+        -- part: own_view
+    )
+),
+package_read (live, name) AS (
+    SELECT reader.live, capture[1]::oid::regclass::text
+    FROM reader
+    JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = reader.oid
+    CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::text, ':rtekind 0 :relid (\d+)', 'g') AS capture
+    WHERE capture[1]::oid IN (TABLE package)
+)
+
+
 -- name: select_reads
 -- Runs before several segments are refreshed or deleted, and when a definition is saved. Locks
 -- nothing. Returns which segment reads which, through any chain of views, no matter who created

@@ -77,7 +77,8 @@ WITH state AS (
         attempted_at = coalesce(%(moment)s, pg_catalog.clock_timestamp()),
         refreshed_at = coalesce(%(refreshed_at)s, refreshed_at),
         members_count = coalesce(%(members_count)s, members_count),
-        read_digest = coalesce(%(read_digest)s, read_digest)
+        read_digest = coalesce(%(read_digest)s, read_digest),
+        ids_from = %(ids_from)s
     WHERE id = %(segment)s
     RETURNING {state}
 ),

@@ -138,7 +138,8 @@ SELECT
     s.last_error,
     last.duration,
     s.failures,
-    CASE WHEN s.is_active THEN {due} END AS due
+    CASE WHEN s.is_active THEN {due} END AS due,
+    nullif(s.ids_from, '') AS ids_from
 FROM {segment} AS s
 LEFT JOIN LATERAL (
     SELECT r.duration

@@ -41,4 +41,8 @@ def _statements() -> dict[str, LiteralString]:
             _, *sections = NAME.split(file.read_text(encoding="utf-8"))
             for name, text in zip(sections[::3], sections[2::3], strict=True):
                 texts[name] = text.strip("\n")
-    return {name: PART.sub(lambda part: texts[part[1]], text) for name, text in texts.items()}
+
+    def expand(text: str) -> str:
+        return PART.sub(lambda part: expand(texts[part[1]]), text)
+
+    return {name: expand(text) for name, text in texts.items()}

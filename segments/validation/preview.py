@@ -45,6 +45,8 @@ class Preview:
         rows: How many members the planner expects.
         reads: The columns that it reads directly, as `table.column`, including the user's key.
         segments: The slugs of the segments that it reads, directly or through other views.
+        ids_from: The column that its user ids come from: `shop_order.customer_id`. It says so if
+            only the name of a column decided. Empty if it is a list of ids.
         warnings: What is probably a mistake, in sentences.
     """
 
@@ -56,6 +58,7 @@ class Preview:
     reads: tuple[str, ...]
     segments: tuple[str, ...]
     warnings: tuple[str, ...]
+    ids_from: str
 
 
 def preview(segment: "Segment", limit: int = 10) -> Preview:
@@ -116,6 +119,7 @@ def preview(segment: "Segment", limit: int = 10) -> Preview:
         reads=columns,
         segments=tuple(read_slugs),
         warnings=tuple(warnings),
+        ids_from=compiled.ids_from,
     )
 
 

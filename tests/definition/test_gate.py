@@ -12,7 +12,7 @@ import segments
 from segments import sync
 from segments.definition.gate import HARMLESS
 from segments.exceptions import SegmentDefinitionError
-from segments.models import Segment
+from segments.models import Membership, Segment
 from segments.validation.preview import preview
 from tests.conftest import USERS
 
@@ -229,3 +229,105 @@ def test_definition__becomes_a_view_in_one_place_only():
     folder = Path(segments.__file__).parent
     code = {path.name: path.read_text() for path in folder.rglob("*.py")}
     assert [name for name, text in code.items() if "compiled.as_sql()" in text] == ["gate.py"]
+
+
+# What belongs to this package.
+
+PACKAGE = {
+    "memberships": (
+        f"SELECT id FROM {USERS} WHERE id NOT IN (SELECT user_id FROM segments.membership)",
+        "segments.membership",
+    ),
+    "the catalog": (
+        f"SELECT id FROM {USERS} WHERE EXISTS (SELECT FROM segments.catalog)", "segments.catalog",
+    ),
+    "the table of memberships": (
+        "SELECT user_id FROM segments_membership", "segments_membership",
+    ),
+    "the table of segments": (
+        f"SELECT id FROM {USERS} WHERE id > (SELECT count(*) FROM segments_segment)",
+        "segments_segment",
+    ),
+    "the history": (
+        f"WITH r AS (TABLE segments_segmentrefresh) SELECT u.id FROM {USERS} u, r",
+        "segments_segmentrefresh",
+    ),
+    "lists": ("SELECT user_id FROM segments_staticmember", "segments_staticmember"),
+    "a view": ("SELECT user_id FROM entered", "segments.membership"),
+    "a view of a view": ("SELECT user_id FROM recently", "segments.membership"),
+    "a materialized view": ("SELECT user_id FROM stored", "segments.membership"),
+    "a view in a set": (
+        f"SELECT id FROM {USERS} EXCEPT SELECT user_id FROM recently", "segments.membership",
+    ),
+    "a view in their schema": ("SELECT user_id FROM segments.others", "segments.membership"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def views_of_others(make, owner):
+    """Views that others have created, and that read memberships."""
+    make()
+    owner("CREATE VIEW public.entered AS SELECT user_id, slug FROM segments.membership")
+    owner("CREATE VIEW public.recently AS SELECT * FROM public.entered")
+    owner("CREATE MATERIALIZED VIEW public.stored AS TABLE segments.membership")
+    owner("CREATE VIEW segments.others AS SELECT user_id FROM segments.membership")
+    owner("CREATE VIEW public.checked AS SELECT segments.is_member('vip', 1::bigint) AS answer")
+
+
+@pytest.mark.parametrize(("definition", "name"), PACKAGE.values(), ids=PACKAGE)
+def test_package__is_not_read(definition, name, users, make, views_of_others):
+    told = refused(make, definition)
+    assert f"the definition reads {name}, which refreshes change" in told
+    assert (
+        'Hint: Read segments.<slug>, the view of a segment; for "vip" it is segments.vip.' in told
+    )
+    for attempt in (Segment.clean, Segment.preview):
+        with pytest.raises((SegmentDefinitionError, ValidationError), match=f"reads {name}"):
+            attempt(Segment(name="x", slug="x", definition=definition))
+
+
+def test_package__is_not_read_by_manager_methods(users, make, monkeypatch):
+    def entered(self):
+        return self.filter(pk__in=Membership.objects.values("user_id"))
+
+    monkeypatch.setattr(type(type(users[0]).objects), "entered", entered, raising=False)
+    with pytest.raises(SegmentDefinitionError, match="reads segments_membership") as caught:
+        make(manager_method="entered")
+    assert caught.value.field == "manager_method"
+
+
+def test_package__is_not_read_beside_a_list(users, make):
+    segment = make("both", static_ids=users[:2], definition=f"SELECT id FROM {USERS} LIMIT 0")
+    assert segment.refresh(force=True).members_count == 2
+    segment.definition = "SELECT user_id FROM segments_staticmember"
+    with pytest.raises(SegmentDefinitionError, match="reads segments_staticmember"):
+        segment.save()
+
+
+def test_package__function_in_a_view_of_others_is_refused(users, make, views_of_others):
+    told = refused(make, f"SELECT id FROM {USERS} WHERE (SELECT answer FROM checked)")
+    assert "calls segments.is_member(), which hides which segment it reads" in told
+
+
+def test_package__other_segments_are_read(users, make, query):
+    make("listed", static_ids=users[:3])
+    make("live", definition="SELECT user_id FROM segments_live.listed")
+    query("CREATE VIEW mine AS SELECT user_id FROM segments.live")
+    assert len(make(definition="SELECT user_id FROM mine")) == 3
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_package__that_is_read_already_fails_and_keeps_members(users, make, monkeypatch, force):
+    monkeypatch.setattr("segments.definition.gate.check_package_reads", lambda *args: None)
+    flipping = f"SELECT id FROM {USERS} WHERE id NOT IN (SELECT user_id FROM segments.membership)"
+    segment = make("flipping", definition=flipping)
+    listed = make("listed", definition="SELECT user_id FROM segments.flipping")
+    monkeypatch.undo()
+    with pytest.raises(SegmentDefinitionError, match=r"(?s)segments.membership.*segments.<slug>"):
+        segment.refresh(force=force)
+    assert (segment.status, len(segment)) == ("failed", 10)
+    assert "reads segments.membership" in segment.last_error
+    assert listed.refresh(force=force).members_count == 10
+    segment.definition = f"SELECT id FROM {USERS}"
+    segment.save()
+    assert segment.status == "refreshed"

@@ -1,7 +1,9 @@
 """Manager methods: which querysets select users, and the errors of others."""
 
 import pytest
+from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
+from django.db import connection, models
 
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Segment
@@ -75,6 +77,88 @@ def _count(name):
 @pytest.mark.parametrize("function", USERS.values(), ids=USERS)
 def test_queryset_of_users__selects_their_keys(function, method, users, user_model):
     assert set(method(function, user_model).member_ids()) == {users[8].pk, users[9].pk}
+
+
+@pytest.fixture
+def others(users, user_model, query):
+    """Models that inherit from the user model, or refer to it in other ways; gone afterwards.
+
+    The two last users are in each of them.
+    """
+
+    class Vip(user_model):
+        mentor = models.ForeignKey(user_model, models.CASCADE, related_name="+")
+
+        class Meta:
+            app_label = "shop"
+
+    class Numbered(user_model):
+        id_card = models.AutoField(primary_key=True)
+        person = models.OneToOneField(user_model, models.CASCADE, parent_link=True)
+
+        class Meta:
+            app_label = "shop"
+
+    class Stay(models.Model):  # noqa: DJ008
+        vip = models.ForeignKey(Vip, models.CASCADE, related_name="+")
+
+        objects = models.QuerySet.as_manager()
+
+        class Meta:
+            app_label = "shop"
+
+    class Letter(models.Model):  # noqa: DJ008
+        to = models.ForeignKey(user_model, models.CASCADE, to_field="username", related_name="+")
+
+        objects = models.QuerySet.as_manager()
+
+        class Meta:
+            app_label = "shop"
+
+    created = {model.__name__: model for model in (Vip, Numbered, Stay, Letter)}
+    try:
+        query("SET CONSTRAINTS ALL IMMEDIATE")
+        with connection.schema_editor() as editor:
+            for model in created.values():
+                editor.create_model(model)
+        for user in users[8:]:
+            Vip(segmentableuser_ptr=user, mentor=users[0]).save_base(raw=True)
+            Numbered(person=user).save_base(raw=True)
+            Stay.objects.create(vip_id=user.pk)
+            Letter.objects.create(to=user)
+        yield created
+    finally:
+        for model in created.values():
+            del apps.all_models["shop"][model._meta.model_name]
+        apps.clear_cache()
+        ContentType.objects.clear_cache()  # Their content types are rolled back.
+
+
+OTHERS = {
+    "a child of the user model": ("Vip", lambda vips: vips.all(), (8, 9)),
+    "its key": ("Vip", lambda vips: vips.values_list("pk"), (8, 9)),
+    "its link": ("Vip", lambda vips: vips.values("segmentableuser_ptr"), (8, 9)),
+    "a second relation of it": ("Vip", lambda vips: vips.values_list("mentor"), (0,)),
+    "a child with a key of its own": ("Numbered", lambda numbered: numbered.all(), (8, 9)),
+    "the only relation to a child": ("Stay", lambda stays: stays.all(), (8, 9)),
+    "values of the relation to a child": ("Stay", lambda stays: stays.values("vip"), (8, 9)),
+    "a relation to another column": ("Letter", lambda letters: letters.all(), (8, 9)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "function", "numbers"), OTHERS.values(), ids=OTHERS)
+def test_queryset__of_a_model_beside_the_users(name, function, numbers, others, method, users):
+    assert set(method(function, others[name]).members) == {users[n] for n in numbers}
+
+
+@pytest.mark.parametrize(("name", "path", "says"), [
+    ("Letter", "to", "selects accounts.SegmentableUser.username, which is not a user id"),
+    ("Letter", "id", "selects shop.Letter.id, which is not a user id"),
+    ("Numbered", "id_card", "selects shop.Numbered.id_card, which is not a user id"),
+])  # fmt: skip
+def test_queryset__of_other_keys_is_refused(name, path, says, others, method):
+    with pytest.raises(SegmentDefinitionError, match=says):
+        method(lambda rows: rows.values_list(path), others[name])
 
 
 def test_queryset__without_rows_is_an_empty_segment(method):

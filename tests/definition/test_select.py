@@ -124,7 +124,10 @@ BAD_SQL = {
     "no columns": ("SELECT", "returns no columns", 0, 0),
     "only a comment": ("-- nobody", "returns no columns", 0, 0),
     "blanks": ("  \n ", "empty", 0, 0),
-    "two id columns": (f"SELECT a.id, b.id FROM {USERS} a, {USERS} b", "ambiguous", 0, 0),
+    "two id columns": (
+        f"SELECT a.id, b.id FROM {USERS} a, {USERS} b",
+        'two columns are called "id": columns 1 and 2', 0, 0,
+    ),
     "wrong type": (
         f"SELECT username FROM {USERS}", '"username" is of type character varying', 0, 0,
     ),

@@ -1,6 +1,7 @@
 """The gate, with definitions that are composed at random from dangerous pieces."""
 
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import django.db
 import pytest
@@ -207,3 +208,187 @@ def test_gate__compiles_what_it_takes_within_its_wrapper(vip, query):
         assert compiled.select.endswith(("IS NOT NULL", ") AS definition)"))
 
     check()
+
+
+# Column origins.
+
+
+@dataclass(eq=False)
+class RandomColumn:
+    """A column of integers.
+
+    Attributes:
+        refers: `users`, `number` (another unique column of theirs), a table, or nothing.
+    """
+
+    name: str
+    refers: object = None
+    key: bool = False
+
+    @property
+    def holds_users(self):
+        if isinstance(self.refers, RandomTable):
+            return self.refers.key.holds_users
+        return self.refers == "users"
+
+
+@dataclass(eq=False)
+class RandomTable:
+    """A table; its rows have numbers from 0 to 9, which stand for the keys of the ten users."""
+
+    name: str
+    columns: list
+    rows: list
+    parent: object = None
+    children: list = field(default_factory=list)
+
+    @property
+    def key(self):
+        return next((column for column in self.columns if column.key), None)
+
+    def values(self, column):
+        """Return what a SELECT of a column returns, rows of tables that inherit included."""
+        rows = [*self.rows, *(row for child in self.children for row in child.all_rows())]
+        return {row[self.columns.index(column)] for row in rows}
+
+    def all_rows(self):
+        return [*self.rows, *(row for child in self.children for row in child.all_rows())]
+
+    def create(self, query, keys):
+        if self.parent:
+            query(f"CREATE TABLE {self.name} () INHERITS ({self.parent.name})")
+        else:
+            definitions = []
+            for column in self.columns:
+                target = {"users": f"{USERS} (id)", "number": f"{USERS} (number)"}.get(
+                    column.refers, ""
+                )
+                if isinstance(column.refers, RandomTable):
+                    target = column.refers.name
+                definitions.append(
+                    f'"{column.name}" bigint {"PRIMARY KEY" if column.key else ""} '
+                    f"{f'REFERENCES {target}' if target else ''}"
+                )
+            query(f"CREATE TABLE {self.name} ({', '.join(definitions)})")
+        for row in self.rows:
+            values = ", ".join(str(keys[number]) for number in row)
+            query(f"INSERT INTO {self.name} VALUES ({values})")
+
+
+KEY_NAMES = ("id", "user_id", "pk")
+COLUMN_NAMES = (*KEY_NAMES, "customer_id", "who", "a b")
+
+
+@st.composite
+def tables(draw):
+    """Compose tables that refer to users, to other columns of theirs, and to each other."""
+    created = []
+    for number in range(draw(st.integers(1, 4))):
+        if created and draw(st.integers(0, 3)) == 0:
+            parent = draw(st.sampled_from(created))
+            columns, inherits = parent.columns, True
+        else:
+            inherits = False
+            keyed = [table for table in created if table.key and not table.parent]
+            columns = []
+            if draw(st.integers(0, 4)):
+                refers = draw(st.sampled_from([None, None, "users", *keyed]))
+                columns.append(RandomColumn(draw(st.sampled_from(KEY_NAMES)), refers, True))
+            free = [name for name in COLUMN_NAMES if name not in {c.name for c in columns}]
+            for name in draw(st.permutations(free))[: draw(st.integers(not columns, 3))]:
+                refers = draw(st.sampled_from(["users", "users", "number", *keyed]))
+                columns.append(RandomColumn(name, refers))
+        rows = []
+        numbers = {column: draw(st.permutations(range(10))) for column in columns}
+        for place in range(3):
+            row = []
+            for column in columns:
+                value = numbers[column][place]
+                if isinstance(column.refers, RandomTable):
+                    target = column.refers
+                    value = target.rows[(place + value * (not column.key)) % 3][
+                        target.columns.index(target.key)
+                    ]
+                row.append(value)
+            rows.append(row)
+        table = RandomTable(f"t{number}", columns, rows, parent if inherits else None)
+        if inherits:
+            parent.children.append(table)
+        created.append(table)
+    return created
+
+
+@st.composite
+def selections(draw):
+    """Compose a schema, a definition, and its columns: (name, whether it holds users, values)."""
+    created = draw(tables())
+    table = draw(st.sampled_from(created))
+    result = [(c.name, c.holds_users, table.values(c)) for c in table.columns]
+    everyone = [("id", True, set(range(10))), ("number", False, set(range(10)))]
+    match draw(st.sampled_from(["all", "some", "some", "join", "users"])):
+        case "all":
+            text = f"SELECT * FROM {table.name}"
+        case "some":
+            chosen = draw(st.lists(st.sampled_from(table.columns), min_size=1, max_size=3))
+            result, parts = [], []
+            for column in chosen:
+                name = draw(st.sampled_from([column.name, column.name, *COLUMN_NAMES]))
+                parts.append(f'"{column.name}" AS "{name}"')
+                result.append((name, column.holds_users, table.values(column)))
+            text = f"SELECT {', '.join(parts)} FROM {table.name}"
+        case "join":
+            other = draw(st.sampled_from(created))
+            text = f"SELECT x.*, y.* FROM {table.name} x CROSS JOIN {other.name} y"
+            result += [(c.name, c.holds_users, other.values(c)) for c in other.columns]
+        case "users":
+            text = f"SELECT x.*, u.* FROM {table.name} x CROSS JOIN {USERS} u"
+            result += everyone
+    around = draw(st.sampled_from(["", "SELECT * FROM ({}) q", "WITH q AS ({}) TABLE q", "view"]))
+    if around == "view" and len({name for name, _, _ in result}) < len(result):
+        around = ""
+    return created, text, around, result
+
+
+def intended(columns):
+    """Return the values of the column that is to be taken; None if it is to be refused."""
+    holding = [(name, values) for name, holds_users, values in columns if holds_users]
+    for wanted in ("id", "user_id"):
+        if named := [values for name, values in holding if name == wanted]:
+            return named[0] if len(named) == 1 else None
+    return holding[0][1] if len(holding) == 1 else None
+
+
+@pytest.mark.slow
+def test_random_schema__names_the_intended_users_or_nobody(users, query):
+    query("SET CONSTRAINTS ALL IMMEDIATE")
+    keys = sorted(user.pk for user in users)
+    query(f"ALTER TABLE {USERS} ADD COLUMN number bigint UNIQUE")
+    query(f"UPDATE {USERS} SET number = {keys[0] + keys[-1]} - id")
+    came = []
+
+    @settings(max_examples=300, **FIXED)
+    @given(selections())
+    def check(selection):
+        created, text, around, columns = selection
+        expected, members = intended(columns), None
+        with transaction.atomic():
+            for table in created:
+                table.create(query, keys)
+            if around == "view":
+                query(f"CREATE VIEW seen AS {text}")
+                text = "SELECT * FROM seen"
+            elif around:
+                text = around.format(text)
+            try:
+                with transaction.atomic():
+                    segment = Segment.objects.create(name="x", slug="x", definition=text)
+                    members = {keys.index(key) for key in segment.member_ids()}
+            except SegmentDefinitionError:
+                pass
+            transaction.set_rollback(True)
+        assert members == expected, text
+        came.append(members is not None)
+
+    check()
+    assert came.count(True) > 50
+    assert came.count(False) > 50

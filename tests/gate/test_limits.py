@@ -5,7 +5,7 @@ import pytest
 from django.db import transaction
 
 from segments import sync
-from segments.exceptions import SegmentExecutionError
+from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Segment
 from tests.conftest import USERS
 from tests.gate.corpus import own
@@ -160,14 +160,13 @@ def test_error__shows_readers_what_was_granted_to_the_role(vip, query):
     assert "order of" in told
 
 
-def test_definitions__of_others_can_be_read(vip):
-    mine = Segment.objects.create(
-        name="x",
-        slug="x",
-        definition=f"SELECT id FROM {USERS} "
-        "WHERE EXISTS (SELECT FROM public.segments_segment WHERE definition <> '')",
+def test_definitions__of_others_cannot_be_read(vip):
+    definition = (
+        f"SELECT id FROM {USERS} "
+        "WHERE EXISTS (SELECT FROM public.segments_segment WHERE definition <> '')"
     )
-    assert len(mine) == 10
+    with pytest.raises(SegmentDefinitionError, match="reads segments_segment"):
+        Segment.objects.create(name="x", slug="x", definition=definition)
 
 
 def test_policy__holds_for_live_checks_and_refreshes(vip, users):

@@ -391,6 +391,8 @@ def test_catalog__shows_how_segments_are_doing(users, make, query):
     vip = entries["vip"]
     assert (vip.name, vip.description, vip.view_name) == ("Vip", "Those who pay", "segments.vip")
     assert (vip.status, vip.members_count, vip.last_error) == ("refreshed", 10, "")
+    assert vip.ids_from == entries["method"].ids_from == f"{USERS}.id"
+    assert entries["listed"].ids_from is None
     assert vip.duration.total_seconds() > 0
     columns = [row[0] for row in query(
         "SELECT attname FROM pg_attribute WHERE attrelid = 'segments.catalog'::regclass "
@@ -399,6 +401,7 @@ def test_catalog__shows_how_segments_are_doing(users, make, query):
     assert columns == [
         "segment_id", "slug", "name", "description", "view_name", "kind", "members_count",
         "refreshed_at", "age", "status", "last_error", "duration", "failures", "due",
+        "ids_from",
     ]  # fmt: skip
 
 

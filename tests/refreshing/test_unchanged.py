@@ -26,6 +26,7 @@ WORLD = f"""
     CREATE SCHEMA extra;
     CREATE TABLE extra.other (user_id bigint);
     CREATE TABLE extra.note (user_id bigint PRIMARY KEY, words text, weight integer, page integer);
+    ALTER TABLE extra.note ADD FOREIGN KEY (user_id) REFERENCES {USERS} NOT VALID;
     CREATE TABLE extra.line (note bigint REFERENCES extra.note ON DELETE CASCADE, user_id bigint);
     CREATE TABLE extra.bought (user_id bigint CONSTRAINT buyer REFERENCES {USERS});
     CREATE TABLE extra.visit (user_id bigint, month integer) PARTITION BY LIST (month);

@@ -293,7 +293,7 @@ def test_checks__report_a_role_that_lacks_rights(roles, settings, query):
         "SELECT (entered_at, user_id, segment_id) on segments_membership, "
         "SELECT (id, name, slug, description, definition, manager_method, refresh_every, "
         "is_active, members_count, refreshed_at, status, last_error, failures, updated_at, "
-        "attempted_at) on segments_segment, "
+        "attempted_at, ids_from) on segments_segment, "
         "SELECT (started_at, duration, segment_id) on segments_segmentrefresh, "
         "SELECT (segment_id, user_id) on segments_staticmember."
     )
@@ -579,7 +579,7 @@ def test_preview__has_the_rights_of_the_role_and_no_others(restricted, query, us
     # A time word and a function of chance: finding them takes no more rights.
     segment.definition = "SELECT user_id FROM shop_order WHERE 'now' < now() OR random() < 2"
     assert len(segment.preview().warnings) == 2
-    segment.definition = "SELECT id FROM shop_order WHERE placed_at > '2020-01-01'"
+    segment.definition = "SELECT user_id FROM shop_order WHERE placed_at > '2020-01-01'"
     with pytest.raises(SegmentExecutionError, match="permission denied for table shop_order"):
         segment.preview()
     assert query("SELECT current_user") == [(restricted[1],)]
