@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import pq, sql
 from psycopg.errors import error_from_result
 
+from segments.definition.semicolon import without_semicolon
 from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import names
 from segments.sql.owned import STATIC_MEMBER
@@ -99,7 +100,7 @@ def compile_definition(
     stable_text = definition.stable_text or selects[0]
     compiled = Compiled(definition, select, _digest(select), _digest(stable_text))
     if definition.text is not None and compiled.fingerprint != known_fingerprint:
-        # This refuses statements that cannot be in a view: DML, SHOW, a semicolon.
+        # This refuses statements that cannot be in a view, such as DML and SHOW.
         with translated(
             SegmentDefinitionError,
             definition.slug,
@@ -189,7 +190,10 @@ def _wrapped(
         key=sql.Identifier(names.user_key_column()),
         key_type=_type(connection),
     ).as_string()
-    return wrapper.replace(PLACEHOLDER, text), wrapper.index(PLACEHOLDER)
+    raw: Any = connection.connection
+    escapes = raw.info.parameter_status("standard_conforming_strings") == "off"
+    statement = without_semicolon(text, escapes)
+    return wrapper.replace(PLACEHOLDER, statement), wrapper.index(PLACEHOLDER)
 
 
 def _id_column(
