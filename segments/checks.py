@@ -4,10 +4,12 @@ The checks that ask a server run with `manage.py check --database default` and i
 """
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
@@ -16,6 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
+from segments.exceptions import POSTGRES_ENGINE
 from segments.pgviews.readers import missing_roles
 from segments.roles import rights
 from segments.roles.rights import ViewOwner
@@ -26,6 +29,9 @@ from segments.users import SegmentMixin
 MIN_PG_VERSION = 150000
 """PostgreSQL 15, in the format of `server_version_num`."""
 
+CUTOFF = 0.8
+"""How similar a name must be to be suggested. All settings share their prefix."""
+
 SERVER_COLUMNS = ("database", "server", "role", "login", "may_temp", "may_create")
 """The columns of `select_server`."""
 
@@ -33,38 +39,13 @@ SERVER_COLUMNS = ("database", "server", "role", "login", "may_temp", "may_create
 @register()
 def check_project(**kwargs: Any) -> list[CheckMessage]:
     """Check the settings and the installed apps, without asking a server."""
-    messages: list[CheckMessage] = []
+    messages: list[CheckMessage] = [*_check_names()]
     if not apps.is_installed("django_pgviews"):
         messages.append(
             Error(
                 "segments needs django_pgviews.",
                 hint='Add "django_pgviews" to INSTALLED_APPS, before "segments".',
                 id="segments.E004",
-            )
-        )
-    alias = conf.exec_connection()
-    if alias not in connections:
-        messages.append(
-            Error(
-                f'SEGMENTS_EXEC_CONNECTION is "{alias}", which is not in DATABASES.',
-                hint="Add this alias to DATABASES, or name an existing one.",
-                id="segments.E001",
-            )
-        )
-    elif connections[alias].vendor != "postgresql":
-        messages.append(
-            Error(
-                f'segments needs PostgreSQL, and "{alias}" is {connections[alias].display_name}.',
-                hint="Set SEGMENTS_EXEC_CONNECTION to the alias of a PostgreSQL database.",
-                id="segments.E002",
-            )
-        )
-    if conf.refresh_async() and conf.tasks_framework() is None:
-        messages.append(
-            Error(
-                "SEGMENTS_REFRESH_ASYNC is on, but no tasks framework is installed.",
-                hint='pip install "django-segments[tasks]", and set TASKS.',
-                id="segments.E009",
             )
         )
     if not issubclass(get_user_model(), SegmentMixin):
@@ -76,14 +57,27 @@ def check_project(**kwargs: Any) -> list[CheckMessage]:
                 id="segments.W001",
             )
         )
-    return [*messages, *_check_settings()]
+    if wrong := _check_values():
+        return [*messages, *wrong]
+    messages += _check_aliases()
+    if conf.refresh_async() and conf.tasks_framework() is None:
+        messages.append(
+            Error(
+                "SEGMENTS_REFRESH_ASYNC is on, but no tasks framework is installed.",
+                hint='pip install "django-segments[tasks]", and set TASKS.',
+                id="segments.E009",
+            )
+        )
+    return messages
 
 
 @register(Tags.database)
 def check_server(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Check the server's version, the rights, and that both aliases reach the same database."""
+    if _check_values():
+        return []
     alias = conf.exec_connection()
-    if alias not in (databases or ()) or alias not in connections or _check_settings():
+    if alias not in (databases or ()) or alias not in connections:
         return []
     connection = connections[alias]
     if connection.vendor != "postgresql":
@@ -187,23 +181,58 @@ def _check_roles(
         )
 
 
-def _check_settings() -> list[CheckMessage]:
+def _check_aliases() -> Iterator[CheckMessage]:
+    """Check that definitions are evaluated, and segments saved, in a PostgreSQL database."""
+    alias = conf.exec_connection()
+    if alias not in connections:
+        yield Error(
+            f'SEGMENTS_EXEC_CONNECTION is "{alias}", which is not in DATABASES.',
+            hint=f"{_suggestion(alias, connections)}Add this alias to DATABASES, or name an "
+            "existing one.",
+            id="segments.E001",
+        )
+    models = write_alias() or DEFAULT_DB_ALIAS
+    for name in dict.fromkeys((alias, models)):
+        if name not in connections or connections[name].vendor == "postgresql":
+            continue
+        hint = POSTGRES_ENGINE
+        if name == alias and models in connections and models != alias:
+            hint = "Set SEGMENTS_EXEC_CONNECTION to the alias of a PostgreSQL database."
+        yield Error(
+            f'segments needs PostgreSQL, and "{name}" is {connections[name].display_name}.',
+            hint=hint,
+            id="segments.E002",
+        )
+
+
+def _check_names() -> Iterator[CheckMessage]:
+    """Check that every setting which looks like one of this package is one."""
+    known = conf.readers()
+    names = f"The settings are: {', '.join(sorted(known))}."
+    for name in dir(settings):
+        prefix, _, rest = name.partition("_")
+        right = f"SEGMENTS_{rest}"
+        # Other packages have settings that begin with SEGMENT, so only a typing error counts.
+        if (prefix == "SEGMENTS") != (right in known) and prefix in ("SEGMENT", "SEGMENTS"):
+            hint = _suggestion(right, known).strip() or names
+            yield Error(f"There is no setting {name}.", hint=hint, id="segments.E012")
+
+
+def _check_values() -> list[CheckMessage]:
+    """Check the value of each setting."""
     messages: list[CheckMessage] = []
-    for read in (
-        conf.schema,
-        conf.reader_roles,
-        conf.refresh_every,
-        conf.skip_lag,
-        conf.history,
-        conf.statement_timeout,
-        conf.max_timeout,
-        conf.lock_timeout,
-    ):
+    for read in conf.readers().values():
         try:
             read()
         except ImproperlyConfigured as error:
             messages.append(Error(str(error), hint="Change this setting.", id="segments.E007"))
     return messages
+
+
+def _suggestion(name: str, names: Iterable[str]) -> str:
+    """Return a question that names the nearest of the names; empty if none is near."""
+    nearest = get_close_matches(name, names, n=1, cutoff=CUTOFF)
+    return f"Did you mean {nearest[0]}? " if nearest else ""
 
 
 def _server(connection: BaseDatabaseWrapper) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The settings of this package, cached until `override_settings` changes one."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache, lru_cache
 from importlib.util import find_spec
+from inspect import isfunction, unwrap
 from typing import Any
 
 from django.conf import settings
@@ -13,10 +15,18 @@ from django.db import DEFAULT_DB_ALIAS
 
 UNSET = object()
 
+NAME = re.compile(r"SEGMENTS_[A-Z_]+")
+
+MAX_DAYS = 1_000_000
+"""How far Postgres can go back from now, in round numbers."""
+
+WORK_MEM = re.compile(r"[0-9]+(\.[0-9]+)?\s*(B|kB|MB|GB|TB)?")
+"""How Postgres writes an amount of memory."""
+
 
 def exec_connection() -> str:
     """The database alias on which definitions are evaluated and which owns the views."""
-    return str(_get("SEGMENTS_EXEC_CONNECTION", DEFAULT_DB_ALIAS))
+    return _text("SEGMENTS_EXEC_CONNECTION", _get("SEGMENTS_EXEC_CONNECTION", DEFAULT_DB_ALIAS))
 
 
 def exec_role() -> str | None:
@@ -25,7 +35,7 @@ def exec_role() -> str | None:
     None means the application's own role.
     """
     role = _get("SEGMENTS_EXEC_ROLE", None)
-    return None if role is None else str(role)
+    return None if role is None else _text("SEGMENTS_EXEC_ROLE", role)
 
 
 def is_restricted() -> bool:
@@ -46,19 +56,23 @@ def live_schema() -> str:
 def reader_roles() -> list[str]:
     """The database roles that may read the members of every segment."""
     roles = _get("SEGMENTS_READER_ROLES", [])
-    if isinstance(roles, str):
-        raise ImproperlyConfigured("SEGMENTS_READER_ROLES must be a list of role names.")
+    if not isinstance(roles, list | tuple | set | frozenset) or not all(
+        isinstance(role, str) and role for role in roles
+    ):
+        raise ImproperlyConfigured(
+            f"SEGMENTS_READER_ROLES must be a list of role names, not {roles!r}."
+        )
     return list(roles)
 
 
 def refresh_on_save() -> bool:
     """Whether saving a changed definition refreshes the segment at once."""
-    return bool(_get("SEGMENTS_REFRESH_ON_SAVE", True))
+    return _switch("SEGMENTS_REFRESH_ON_SAVE", _get("SEGMENTS_REFRESH_ON_SAVE", True))
 
 
 def refresh_async() -> bool:
     """Whether a save and the admin's action leave refreshing to a background worker."""
-    return bool(_get("SEGMENTS_REFRESH_ASYNC", False))
+    return _switch("SEGMENTS_REFRESH_ASYNC", _get("SEGMENTS_REFRESH_ASYNC", False))
 
 
 @cache
@@ -81,9 +95,9 @@ def skip_lag() -> timedelta:
 def history() -> timedelta:
     """How long the rows of `segment.refreshes` are kept."""
     days = _get("SEGMENTS_HISTORY_DAYS", 90)
-    if not isinstance(days, int) or isinstance(days, bool) or days < 0:
+    if not isinstance(days, int) or isinstance(days, bool) or not 0 <= days <= MAX_DAYS:
         raise ImproperlyConfigured(
-            f"SEGMENTS_HISTORY_DAYS must be a whole number of zero or more, not {days!r}."
+            f"SEGMENTS_HISTORY_DAYS must be a whole number from 0 to {MAX_DAYS}, not {days!r}."
         )
     return timedelta(days=days)
 
@@ -123,7 +137,31 @@ def max_cost() -> float | None:
 def work_mem() -> str | None:
     """Postgres' work_mem during a refresh, such as "256MB"; None keeps the server's value."""
     value = _get("SEGMENTS_WORK_MEM", None)
-    return None if value is None else str(value)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not WORK_MEM.fullmatch(str(value)):
+        raise ImproperlyConfigured(
+            f'SEGMENTS_WORK_MEM must be an amount of memory such as "64MB", not {value!r}.'
+        )
+    return str(value)
+
+
+def readers() -> dict[str, Callable[[], object]]:
+    """Return the function of this module that reads each setting, by the setting's name.
+
+    The names are taken from the code of the functions, so there is no list to keep in step.
+    """
+    functions = [
+        function
+        for name, function in globals().items()
+        if not name.startswith("_") and isfunction(unwrap(function))
+    ]
+    return {
+        constant: function
+        for function in functions
+        for constant in unwrap(function).__code__.co_consts
+        if isinstance(constant, str) and NAME.fullmatch(constant)
+    }
 
 
 def _get(name: str, default: object) -> Any:
@@ -161,10 +199,25 @@ def _checked_schema(name: object) -> str:
     return name
 
 
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ImproperlyConfigured(f"{name} must be a name, not {value!r}.")
+    return value
+
+
+def _switch(name: str, value: object) -> bool:
+    if value not in (True, False):
+        raise ImproperlyConfigured(f"{name} must be True or False, not {value!r}.")
+    return bool(value)
+
+
 def _duration(name: str, value: object) -> timedelta:
     """Return a timedelta, given one or a number of seconds."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    duration = timedelta(seconds=value) if number else value  # type: ignore[arg-type]
+    try:
+        duration = timedelta(seconds=value) if number else value  # type: ignore[arg-type]
+    except (OverflowError, ValueError):  # As for infinity.
+        duration = None
     if not isinstance(duration, timedelta) or duration < timedelta():
         raise ImproperlyConfigured(
             f"{name} must be a timedelta or a number of seconds, zero or more, not {value!r}."

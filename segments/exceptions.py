@@ -7,27 +7,60 @@ from typing import Any
 
 import django.db
 import psycopg
+from django.apps import apps
+
+from segments import conf
+
+TRY_AGAIN = "Check that PostgreSQL is running, and try again."
 
 NEXT_STEPS = {
     "2BP01": "First change or delete what reads it.",
     "25006": "Use a connection that can write; a replica cannot.",
     "40001": "Refreshes need READ COMMITTED: set no other isolation level on this connection.",
-    "42883": "Check its name and the types of its arguments. If it is a function of the "
-    "segments' schema, this creates it: manage.py sync_segments",
-    "42P01": "Check its name. If it is the view of a segment, this creates it: "
-    "manage.py sync_segments",
-    "42601": "A definition is one SELECT that returns user ids, without a semicolon at its end.",
-    "3F000": "Check its name. If it is the schema of the segments, this creates it: "
-    "manage.py sync_segments",
     "42501": "Grant this privilege to the role that owns the segments' views (if that is a role "
     "of its own: manage.py grant_segments), or read less: SELECT * reads all columns.",
     "53200": "Work on fewer segments in one transaction: each takes about 20 locks.",
+    "53300": "Close other connections, or raise max_connections of the server.",
     "55000": "If it is the view of a segment, refresh it: manage.py refresh_segments",
     "55P03": "Another session holds it; try again, or raise SEGMENTS_LOCK_TIMEOUT.",
     "57014": "If it took too long, make the definition cheaper (is an index missing?), or raise "
     "SEGMENTS_STATEMENT_TIMEOUT.",
+    "57P01": TRY_AGAIN,
+    "57P02": TRY_AGAIN,
+    "57P03": TRY_AGAIN,
 }
 """What to do next, by SQLSTATE."""
+
+DEFINITION_STEPS = {
+    "21": "Change the definition: where it expects one value, a query must return one row.",
+    "22": "Change the definition, so that it can deal with every value that it reads.",
+    "42601": "A definition is one SELECT that returns user ids.",
+}
+"""What to do next about a definition, by SQLSTATE or its class."""
+
+DEFINITION_FIELDS = ("definition", "manager_method")
+"""The fields whose errors are those of a definition."""
+
+CONNECTION_STEPS = (
+    (
+        r"password|authentication|pg_hba|permission|role \"",
+        "Check USER and PASSWORD in DATABASES, and which logins the server accepts.",
+    ),
+    (r"database \"", "Check NAME in DATABASES, or create this database."),
+    (r"too many|slots|couldn't get a connection", NEXT_STEPS["53300"]),
+    (r"", "Check that PostgreSQL is running, and HOST and PORT in DATABASES."),
+)
+"""What to do if there is no connection, by what the reason contains. The first one counts."""
+
+POSTGRES_ENGINE = 'Change DATABASES: segments need "ENGINE": "django.db.backends.postgresql".'
+"""What to do about a database of another kind."""
+
+MIGRATE = "The database lacks what a migration adds. Run: manage.py migrate"
+
+MISSING_TABLE, MISSING_COLUMN = "42P01", "42703"
+
+MISSING = {MISSING_TABLE, MISSING_COLUMN, "42883", "3F000"}
+"""undefined_table, undefined_column, undefined_function and invalid_schema_name."""
 
 DETACHED = re.compile(r'segment ".*" is detached')
 """The message of a detached live view, which comes with the right hint."""
@@ -151,20 +184,80 @@ def from_driver(
     """
     cause = error.__cause__ if isinstance(error, django.db.Error) else error
     if not isinstance(cause, psycopg.Error):
-        return kind(str(error), slug=slug, field=field)
+        of_other_driver = cause not in (None, error)
+        hint = POSTGRES_ENGINE if of_other_driver else None
+        return kind(str(error), slug=slug, field=field, hint=hint)
     if cause.sqlstate in LOCK_STATES:
         kind = SegmentLockedError
     message = cause.diag.message_primary or str(cause)
+    if cause.sqlstate is None and isinstance(cause, psycopg.OperationalError):
+        message = message.partition("\n")[0]  # The other lines guess, and repeat themselves.
     if cause.diag.message_detail:
         message += f"\n{cause.diag.message_detail}"
     result = kind(message, slug=slug, field=field)
-    hint = cause.diag.message_hint
-    detached = DETACHED.match(cause.diag.message_primary or "")
-    result.hint = hint if detached else NEXT_STEPS.get(cause.sqlstate or "") or hint
+    result.hint = _next_step(cause, message, field if field in DEFINITION_FIELDS else None)
     result.sqlstate = cause.sqlstate
     if cause.diag.statement_position:
         _locate(result, source, int(cause.diag.statement_position) - offset - 1)
     return result
+
+
+def _next_step(error: psycopg.Error, message: str, field: str | None) -> str | None:
+    """Return what to do next about an error of Postgres.
+
+    Args:
+        field: The field that defines the segment, if its definition was parsed or evaluated.
+    """
+    state, hint = error.sqlstate or "", error.diag.message_hint
+    if not state and isinstance(error, psycopg.OperationalError):
+        reason = message.rpartition(" failed: ")[2]
+        return next(step for pattern, step in CONNECTION_STEPS if re.search(pattern, reason))
+    if DETACHED.match(message):
+        return hint
+    if state in MISSING:
+        return _step_for_missing(error, message, field)
+    step = NEXT_STEPS.get(state) or hint
+    if step is None and field is not None:
+        step = DEFINITION_STEPS.get(state) or DEFINITION_STEPS.get(state[:2])
+    return step
+
+
+def _step_for_missing(error: psycopg.Error, message: str, field: str | None) -> str | None:
+    """Return what to do next about an error that names what does not exist.
+
+    The server may speak any language, so only names are looked for in its message.
+    """
+    hint, words = error.diag.message_hint, set(re.findall(r"[\w.]+", message))
+    own = (conf.schema(), conf.live_schema())
+    if any(word.startswith(f"{schema}.") for word in words for schema in own):
+        return (
+            "Check its name. If it is a view or a function of segments, this creates it: "
+            "manage.py sync_segments"
+        )
+    if error.sqlstate == "3F000" and words.intersection(own):
+        return MIGRATE
+    if _is_unmigrated(error, words):
+        return MIGRATE
+    if field is None:
+        return hint or "Check its name."
+    what = field.replace("_", " ")
+    return f"Change the {what}. {hint}" if hint else f"Change the {what}: check this name."
+
+
+def _is_unmigrated(error: psycopg.Error, words: set[str]) -> bool:
+    """Return whether a table or column that is missing belongs to an installed model."""
+    if error.sqlstate == MISSING_TABLE:
+        tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
+        # Postgres also reports a table that the query does not list, although it exists.
+        return error.diag.source_function != "errorMissingRTE" and not words.isdisjoint(tables)
+    if error.sqlstate != MISSING_COLUMN:
+        return False
+    parts = {part for word in words for part in word.split(".")}
+    return any(
+        model._meta.db_table in parts
+        and not parts.isdisjoint(field.column for field in model._meta.concrete_fields)
+        for model in apps.get_models(include_auto_created=True)
+    )
 
 
 def _locate(error: SegmentError, source: str, index: int) -> None:

@@ -276,7 +276,11 @@ class SegmentRefresh(models.Model):
     segment = models.ForeignKey(Segment, models.CASCADE, db_index=False, related_name="refreshes")
     started_at = models.DateTimeField(_("started"))
     duration = models.DurationField(_("duration"))
-    status = models.CharField(_("status"), max_length=20, choices=Status.choices)
+    status = models.CharField(
+        _("status"),
+        max_length=20,
+        choices=[choice for choice in Status.choices if choice[0] != Status.OUTDATED],
+    )
     members_count = models.BigIntegerField(_("members"), null=True)
     added = models.BigIntegerField(_("added"), null=True)
     removed = models.BigIntegerField(_("removed"), null=True)

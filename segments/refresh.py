@@ -18,6 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from segments import conf
 from segments.definition.compile import compile_segment
 from segments.definition.gate import check_package_reads
+from segments.definition.kinds import kind_of
 from segments.definition.select import Compiled
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import views
@@ -141,7 +142,7 @@ def _refresh_locked(
     """Refresh a row that is already locked, in the caller's transaction."""
     current = views.state(connection, row.slug)
     if current.detached_manually:
-        return RefreshResult(DETACHED, row.members_count, slug=row.slug)
+        return RefreshResult(DETACHED, row.members_count, slug=row.slug, detached_manually=True)
     compiled = compile_segment(connection, row, current.fingerprint)
     if current.fingerprint == compiled.fingerprint:
         # The gate checks only new views. An earlier version may have created this one.
@@ -167,7 +168,8 @@ def _unchanged_until(
     """Return the moment until which a segment's members are known to be right, or None."""
     if not (
         options.concurrently
-        and row.status != Status.FAILED  # The counters do not show a missing privilege.
+        # The counters do not show a missing privilege, nor another definition.
+        and row.status not in (Status.FAILED, Status.OUTDATED)
         and row.read_digest
         and row.refreshed_at
         and views.is_current(connection, row.label, compiled, current)
@@ -195,7 +197,7 @@ def recompute(
         SegmentExecutionError: when Postgres cannot evaluate the definition. The caller must roll
             back.
     """
-    with translated(SegmentExecutionError, row.slug):
+    with translated(SegmentExecutionError, row.slug, field=kind_of(row).error_field):
         # A view that was never populated cannot be refreshed concurrently, and one that Citus
         # recreated has unknown contents: rewrite both.
         concurrently = concurrently and current.whole

@@ -30,11 +30,16 @@ logger = logging.getLogger(__name__)
 
 
 class Status(models.TextChoices):
-    """The status of a segment or of a refresh. Only a refresh can be `unchanged`."""
+    """The status of a segment or of a refresh.
+
+    Only a refresh can be `unchanged`. Only a segment can be `outdated`: its definition has changed
+    since its members were computed.
+    """
 
     UNPOPULATED = "unpopulated", _("unpopulated")
     REFRESHED = "refreshed", _("refreshed")
     UNCHANGED = "unchanged", _("unchanged")
+    OUTDATED = "outdated", _("outdated")
     FAILED = "failed", _("failed")
 
 
@@ -185,6 +190,18 @@ def store(segment: "Segment", **state: Any) -> None:
     """Store fields of a segment's state on its row."""
     with translated(SegmentExecutionError, segment.slug):
         segment_rows(conf.exec_connection()).filter(pk=segment.pk).update(**state)
+
+
+def store_redefined(segment: "Segment", populated: bool) -> None:
+    """Store that a segment has another definition than its members were computed from.
+
+    It is due at once. A failure of the former definition no longer counts.
+
+    Args:
+        populated: Whether it has members at all.
+    """
+    status = Status.OUTDATED if populated else Status.UNPOPULATED
+    store(segment, status=status, last_error="", failures=0, attempted_at=None)
 
 
 def reload_state(alias: str, segment: "Segment") -> None:

@@ -33,7 +33,7 @@ from segments.exceptions import (
 )
 from segments.pgviews import views
 from segments.refresh import recompute
-from segments.refreshing.history import Stopwatch, announce, record_failure
+from segments.refreshing.history import ATTACH, Stopwatch, announce, record_failure
 from segments.rows import (
     check_no_migration,
     copy_state,
@@ -44,6 +44,7 @@ from segments.rows import (
     slug_of_view,
     slugs_by_view,
     static_member_rows,
+    store_redefined,
 )
 from segments.sql import names, session
 from segments.validation.checks import (
@@ -170,7 +171,7 @@ def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change
             raise SegmentLockedError(
                 "it is detached from its tables",
                 slug=row.slug,
-                hint="When the schema change is over, run: manage.py sync_segments",
+                hint=ATTACH,
             )
         compiled = compile_segment(connection, row)
         row.ids_from = compiled.ids_from
@@ -183,8 +184,7 @@ def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change
         if at_once and not conf.refresh_async():
             announce(row, recompute(connection, row, current, stopwatch))
             return
-        # A segment that failed before may work now, so it is due.
-        segment_rows(connection.alias).filter(pk=row.pk).update(failures=0, attempted_at=None)
+        store_redefined(row, current.populated)
         if at_once:
             from segments import tasks  # Imported late: the tasks framework is optional.
 

@@ -1,5 +1,6 @@
 """System checks: each fault, its id and its hint."""
 
+import re
 from io import StringIO
 
 import pytest
@@ -7,9 +8,9 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import connection, connections
 
-from segments import checks
+from segments import checks, conf
 from tests.databases import login_role as committed_role
-from tests.processes import run_module
+from tests.processes import ROOT, run_module
 
 
 def faults(found):
@@ -24,6 +25,8 @@ def test_project__that_is_right_has_no_faults(db):
 def test_exec_alias__that_is_missing(settings):
     settings.SEGMENTS_EXEC_CONNECTION = "gone"
     assert "DATABASES" in faults(checks.check_project())["segments.E001"].msg
+    settings.SEGMENTS_EXEC_CONNECTION = "defaul"
+    assert "Did you mean default?" in faults(checks.check_project())["segments.E001"].hint
     assert checks.check_server(databases=["gone"]) == []
 
 
@@ -36,7 +39,9 @@ def test_database__that_is_not_postgres(settings, monkeypatch):
     connections["lite"] = lite
     try:
         settings.SEGMENTS_EXEC_CONNECTION = "lite"
-        assert "SQLite" in faults(checks.check_project())["segments.E002"].msg
+        fault = faults(checks.check_project())["segments.E002"]
+        assert "SQLite" in fault.msg
+        assert "SEGMENTS_EXEC_CONNECTION" in fault.hint  # The other alias is PostgreSQL.
         assert checks.check_server(databases=["lite"]) == []
     finally:
         del connections["lite"]
@@ -163,11 +168,73 @@ def test_application__besides_a_login_of_its_own_is_looked_at(login, query):
         ("SEGMENTS_REFRESH_EVERY", "daily"),
         ("SEGMENTS_STATEMENT_TIMEOUT", -1),
         ("SEGMENTS_LOCK_TIMEOUT", True),
+        ("SEGMENTS_PREVIEW_TIMEOUT", "5"),
+        ("SEGMENTS_PREVIEW_TIMEOUT", float("inf")),
+        ("SEGMENTS_SKIP_LAG", float("nan")),
+        ("SEGMENTS_HISTORY_DAYS", "90"),
+        ("SEGMENTS_HISTORY_DAYS", 10**12),
+        ("SEGMENTS_MAX_TIMEOUT", None),
+        ("SEGMENTS_MAX_COST", "1e6"),
+        ("SEGMENTS_READER_ROLES", ["bi", None]),
+        ("SEGMENTS_READER_ROLES", None),
+        ("SEGMENTS_EXEC_CONNECTION", None),
+        ("SEGMENTS_EXEC_CONNECTION", ["default"]),
+        ("SEGMENTS_EXEC_ROLE", 1),
+        ("SEGMENTS_EXEC_ROLE", ""),
+        ("SEGMENTS_REFRESH_ON_SAVE", "False"),
+        ("SEGMENTS_REFRESH_ASYNC", None),
+        ("SEGMENTS_WORK_MEM", "64 megabytes"),
+        ("SEGMENTS_WORK_MEM", True),
     ],
 )
 def test_setting__that_is_wrong(name, value, settings):
     setattr(settings, name, value)
     assert name in faults(checks.check_project())["segments.E007"].msg
+    assert checks.check_server(databases=["default"]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SEGMENTS_READER_ROLES", ("bi",)),
+        ("SEGMENTS_REFRESH_ON_SAVE", 0),
+        ("SEGMENTS_WORK_MEM", "1.5 GB"),
+        ("SEGMENTS_WORK_MEM", 65536),
+        ("SEGMENTS_MAX_COST", 1000),
+        ("SEGMENTS_SKIP_LAG", 0.5),
+    ],
+)
+def test_setting__of_every_type_that_is_right(name, value, settings):
+    setattr(settings, name, value)
+    assert checks.check_project() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("SEGMENTS_SCHEME", "Did you mean SEGMENTS_SCHEMA?"),
+        ("SEGMENTS_EXEC_CONECTION", "Did you mean SEGMENTS_EXEC_CONNECTION?"),
+        ("SEGMENTS_REFRESH_ON_SAVES", "Did you mean SEGMENTS_REFRESH_ON_SAVE?"),
+        ("SEGMENT_SCHEMA", "Did you mean SEGMENTS_SCHEMA?"),
+        ("SEGMENTS_COLOUR", "The settings are: "),
+    ],
+)
+def test_setting__that_there_is_not(name, hint, settings):
+    setattr(settings, name, "x")
+    (message,) = checks.check_project()
+    assert (message.id, message.msg) == ("segments.E012", f"There is no setting {name}.")
+    assert message.hint.startswith(hint)
+
+
+def test_setting__of_another_package_is_not_ours(settings):
+    settings.SEGMENT_WRITE_KEY = "x"
+    assert checks.check_project() == []
+
+
+def test_settings__are_those_of_the_docs():
+    page = (ROOT / "docs/settings.md").read_text()
+    documented = re.findall(r"^\| `(SEGMENTS_\w+)` \|", page, re.MULTILINE)
+    assert sorted(documented) == sorted(conf.readers())
 
 
 def test_user_model__without_the_mixin_is_a_warning(monkeypatch):

@@ -163,8 +163,11 @@ class SegmentAdmin(MembersPage):
 
     @admin.display(description=_("status"), ordering="status")
     def state(self, segment: Segment) -> str:
-        """Return the status; a failure stands out, with the start of its error as a tooltip."""
+        """Return the status; a tooltip shows the start of an error. A failure stands out."""
         label = segment.get_status_display()
+        if segment.status == Status.OUTDATED:
+            reason: Any = _("The definition has changed since the members were computed.")
+            return format_html('<span title="{}">{}</span>', reason, label)
         if segment.status != Status.FAILED:
             return label
         line = segment.last_error.partition("\n")[0]
@@ -189,6 +192,9 @@ class SegmentAdmin(MembersPage):
                 self.message_user(request, f"{result.slug}: {note}", messages.WARNING)
             if result.error:
                 self.message_user(request, str(result.error), messages.ERROR)
+            elif result.detached_manually:
+                text = _("%s was not refreshed: it is detached from its tables.") % result.slug
+                self.message_user(request, f"{text} {history.ATTACH}", messages.ERROR)
             elif result.status == history.DETACHED:
                 text = _("%s was not refreshed: a database change is in progress.") % result.slug
                 self.message_user(request, text, messages.WARNING)

@@ -12,6 +12,7 @@ from psycopg import pq, sql
 from psycopg.errors import error_from_result
 
 from segments.definition.origins import Column, id_column
+from segments.definition.semicolon import without_semicolon
 from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import names
 from segments.sql.owned import STATIC_MEMBER
@@ -93,7 +94,7 @@ def compile_definition(
     stable_text = definition.stable_text or selects[0]
     compiled = Compiled(definition, select, _digest(select), _digest(stable_text), ids_from)
     if definition.text is not None and compiled.fingerprint != known_fingerprint:
-        # This refuses statements that cannot be in a view: DML, SHOW, a semicolon.
+        # This refuses statements that cannot be in a view, such as DML and SHOW.
         with translated(
             SegmentDefinitionError,
             definition.slug,
@@ -197,7 +198,10 @@ def _wrapped(
         key=sql.Identifier(names.user_key_column()),
         key_type=_type(connection),
     ).as_string()
-    return wrapper.replace(PLACEHOLDER, text), wrapper.index(PLACEHOLDER), ids.ids_from
+    raw: Any = connection.connection
+    escapes = raw.info.parameter_status("standard_conforming_strings") == "off"
+    statement = without_semicolon(text, escapes)
+    return wrapper.replace(PLACEHOLDER, statement), wrapper.index(PLACEHOLDER), ids.ids_from
 
 
 def _aliases(columns: list[Column], column: Column) -> tuple[sql.Composable, sql.Identifier]:

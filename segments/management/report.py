@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
+import django.db
+import psycopg
 from django.core.management.base import BaseCommand, CommandError
 
-from segments.exceptions import SegmentError
+from segments.exceptions import SegmentError, from_driver
 
 
 class Result(Protocol):
@@ -27,7 +29,7 @@ R = TypeVar("R", bound=Result)
 
 
 class ReportingCommand(BaseCommand):
-    """A command that prints results, and that turns a SegmentError into a CommandError."""
+    """A command that prints results, and turns errors of the database into a CommandError."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run the command."""
@@ -35,6 +37,8 @@ class ReportingCommand(BaseCommand):
             return super().execute(*args, **options)
         except SegmentError as error:
             raise CommandError(str(error)) from error
+        except (django.db.Error, psycopg.Error) as error:
+            raise CommandError(str(from_driver(error, SegmentError))) from error
 
     def report(
         self,

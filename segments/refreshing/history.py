@@ -34,6 +34,9 @@ LOCKED = "locked"
 DETACHED = "detached"
 """The status of a refresh that stood aside for a schema change. It is not stored."""
 
+ATTACH = "When the schema change is over, run: manage.py sync_segments"
+"""What to do next about a segment that was detached manually."""
+
 
 @dataclass(frozen=True)
 class RefreshResult:
@@ -52,6 +55,8 @@ class RefreshResult:
         notes: Remarks in words: what was restored, and which segments that this one reads have
             failed, so that it was computed from their last good members.
         dependents: The results of the segments that read this one, if they were refreshed as well.
+        detached_manually: Whether it is `detached` since somebody ran `detach_segments`, so that
+            only `sync_segments` attaches it.
     """
 
     status: str
@@ -63,6 +68,7 @@ class RefreshResult:
     error: SegmentError | None = None
     notes: tuple[str, ...] = ()
     dependents: tuple["RefreshResult", ...] = ()
+    detached_manually: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
-from segments.exceptions import SegmentExecutionError, from_driver, translated
+from segments.exceptions import (
+    POSTGRES_ENGINE,
+    SegmentExecutionError,
+    from_driver,
+    translated,
+)
 from segments.sql.statements import compose, sql_text
 
 LIMITS = ("statement_timeout", "lock_timeout", "work_mem", "application_name", "propagation")
@@ -24,6 +29,7 @@ def transaction(
     alias: str,
     slug: str,
     *,
+    task: str = "",
     rollback: bool = False,
     read_only: bool = False,
     timeout: timedelta | None = None,
@@ -37,8 +43,9 @@ def transaction(
 
     Args:
         alias: The database.
-        slug: The segment that is worked on. `application_name` shows it to anyone who looks at
-            the server's sessions, and errors name it.
+        slug: The segment that is worked on, which errors name; empty for all segments.
+        task: What is done, if `application_name` is to show that in place of the segment to
+            anyone who looks at the server's sessions.
         rollback: Roll back at the end in any case, since only the outcome is of interest.
         read_only: Nothing is changed or refreshed, so any isolation level will do.
         timeout, lock_timeout: How long a statement may run, and how long of that it may wait for
@@ -54,6 +61,10 @@ def transaction(
     """
     errors = translated(SegmentExecutionError, slug, field=field) if translate else nullcontext()
     connection = connections[alias]
+    if connection.vendor != "postgresql":
+        raise SegmentExecutionError(
+            f'"{alias}" is {connection.display_name}', slug=slug, hint=POSTGRES_ENGINE
+        )
     with errors:
         # With autocommit off, the caller has a transaction without any atomic block.
         outermost = not connection.in_atomic_block and connection.get_autocommit()
@@ -65,7 +76,7 @@ def transaction(
             _read_committed(connection) if outermost and not read_only else nullcontext(),
             _atomic(alias, slug),
         ):
-            before = _set_limits(connection, slug, timeout, lock_timeout)
+            before = _set_limits(connection, task or slug, timeout, lock_timeout)
             if not read_only and before["isolation"] != "read committed":
                 raise SegmentExecutionError(
                     f'the transaction is "{before["isolation"]}", and segments need '
@@ -82,7 +93,7 @@ def transaction(
 
 def _set_limits(
     connection: BaseDatabaseWrapper,
-    slug: str,
+    name: str,
     timeout: timedelta | None,
     lock_timeout: timedelta | None,
 ) -> dict[str, Any]:
@@ -93,7 +104,7 @@ def _set_limits(
         statement_timeout=milliseconds(conf.statement_timeout() if timeout is None else timeout),
         lock_timeout=milliseconds(conf.lock_timeout() if lock_timeout is None else lock_timeout),
         work_mem=conf.work_mem(),
-        application_name=f"segments: {slug}"[:63],
+        application_name=f"segments: {name}"[:63],
     )
     return dict(zip(("isolation", *LIMITS), row, strict=False))
 

@@ -53,7 +53,7 @@ def detach(slugs: Iterable[str] | None = None, manual: bool = True) -> Iterator[
             attaches them.
     """
     alias = conf.exec_connection()
-    with session.transaction(alias, "detach") as connection:
+    with session.transaction(alias, "", task="detach") as connection:
         states, reads = views.states(connection), _dependencies(connection)
         if not states:
             return

@@ -13,6 +13,7 @@ from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import views
 from segments.pgviews.models import segment_view
 from segments.refresh import refresh
+from segments.refreshing.history import ATTACH
 from segments.refreshing.order import ordered
 from segments.rows import (
     Status,
@@ -86,7 +87,9 @@ def _refreshed_without(segment: "Segment", keys: list[Any]) -> bool:
     result = refresh(segment, force=True)
     if result.status != Status.REFRESHED:
         raise SegmentExecutionError(
-            f"it was not refreshed, because it is {result.status}", slug=segment.slug
+            f"it was not refreshed, because it is {result.status}",
+            slug=segment.slug,
+            hint=ATTACH if result.detached_manually else None,
         )
     if _has(segment.slug, keys):
         raise SegmentExecutionError(

@@ -34,13 +34,13 @@ def before_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
     try:
         if not plan or not _concerns(using):
             return
-        with session.transaction(_holder(using), "migrate") as connection:
+        with session.transaction(_holder(using), "", task="migrate") as connection:
             session.begin_schema_change(connection)
         _warn(detach(manual=False), stdout)
         if _removes_tables(plan):
             _warn(_drop_shared_unless_used(connections[alias]), stdout)
         if _changes_user_key(plan):
-            with session.transaction(alias, "migrate") as opened:
+            with session.transaction(alias, "", task="migrate") as opened:
                 detach_membership(opened)
     except SegmentError as error:
         _warn([StepResult("", error=error)], stdout)

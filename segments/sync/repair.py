@@ -28,6 +28,7 @@ from segments.rows import (
     slug_of_view,
     slugs_by_view,
     store,
+    store_redefined,
 )
 from segments.sql import names, session
 from segments.sync.detach import StepResult, changes, current_sql
@@ -71,7 +72,7 @@ def sync(prune: bool = False) -> Iterator[StepResult]:
         prune: Also drop the orphans, unless anything else reads them.
     """
     alias = conf.exec_connection()
-    with session.transaction(alias, "sync") as connection:
+    with session.transaction(alias, "", task="sync") as connection:
         session.end_schema_change(connection)
         what = shared.drift(connection)
         shared.ensure_shared(connection)
@@ -199,14 +200,16 @@ def _repair(segment: "Segment", current: views.State) -> StepResult:
                 current = views.state(connection, row.slug)
             what += _visible(connection, row, current)
             compiled = compile_segment(connection, row)
-            if current.live:
-                what += _defined(connection, compiled, current)
+            redefined = [*_defined(connection, compiled, current)] if current.live else []
+            what += redefined
             ensured = views.ensure(connection, row.label, compiled, current)
             if ensured.members_oid is None:
                 copy_state(None, row)
                 store(row, **{name: getattr(row, name) for name in STATE})
             elif current.detached and row.status == Status.FAILED and row.refreshed_at:
                 store(row, status=Status.REFRESHED, last_error="")
+            elif redefined:
+                store_redefined(row, ensured.populated)
         if not ensured.whole:
             # The members may be empty, if Citus or another tool has recreated them.
             refresh(segment, concurrently=False)

@@ -61,7 +61,7 @@ def drop_shared(connection: BaseDatabaseWrapper) -> Iterator[StepResult]:
     schemas = (conf.live_schema(), conf.schema())
     what = "the views and functions that all segments share"
     try:
-        with session.transaction(connection.alias, "drop") as opened:
+        with session.transaction(connection.alias, "", task="drop") as opened:
             session.lock_shared(opened)
             if not any(fetch_value(opened, "select_schema", schema=each) for each in schemas):
                 return
@@ -100,7 +100,7 @@ def _delete(alias: str) -> Iterator[StepResult]:
 def _drop_schema(connection: BaseDatabaseWrapper, schema: str) -> Iterator[StepResult]:
     """Drop a schema. Postgres refuses while it contains anything."""
     try:
-        with session.transaction(connection.alias, "drop") as opened:
+        with session.transaction(connection.alias, "", task="drop") as opened:
             session.lock_shared(opened)
             if not fetch_value(opened, "select_schema", schema=schema):
                 return

@@ -4,11 +4,13 @@ import signal
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from segments.exceptions import SegmentLockedError
 from segments.management.report import ReportingCommand, check_slugs, json_line
 from segments.models import Segment, Status
 from segments.refreshing import history, many, schedule
@@ -29,7 +31,8 @@ class Command(ReportingCommand):
     help = (
         "Recomputes the members of segments in dependency order, and skips a segment if nothing "
         "that it reads was written since its last refresh. Goes on after a failure; a segment "
-        "that failed keeps its members, and the exit code is 1."
+        "that failed keeps its members, and the exit code is 1. It is also 1 for a segment that "
+        "detach_segments has detached."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -126,7 +129,7 @@ class Command(ReportingCommand):
     def _report(self, results: Iterator[history.RefreshResult], failure: str = "") -> None:
         line = _json if self.as_json else _text
         self.report(
-            results,
+            map(_judged, results),
             (lambda result: "") if self.quiet else line,
             failure,
             failed_line=None if self.quiet and not self.as_json else line,
@@ -161,6 +164,16 @@ def stopping() -> Iterator[Event]:
         restore()
 
 
+def _judged(result: history.RefreshResult) -> history.RefreshResult:
+    """Return the result, as a failure if no later run will refresh the segment by itself."""
+    if not result.detached_manually:
+        return result
+    error = SegmentLockedError(
+        "it is detached from its tables", slug=result.slug, hint=history.ATTACH
+    )
+    return replace(result, error=error)
+
+
 def _json(result: history.RefreshResult) -> str:
     return json_line(
         {
@@ -181,10 +194,10 @@ def _text(result: history.RefreshResult) -> str:
 
 
 def _outcome(result: history.RefreshResult) -> str:
-    if result.error:
-        return "failed"
     if result.status == history.DETACHED:
         return "skipped, it is detached from its tables by a schema change"
+    if result.error:
+        return "failed"
     if result.status == history.LOCKED:
         return "skipped, another session is refreshing or changing it"
     seconds = f"{result.duration.total_seconds():.2f} s"

@@ -5,8 +5,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from segments import sync
+from segments.exceptions import SegmentDefinitionError
 from segments.management.report import ReportingCommand
 from segments.sync.detach import StepResult
+from segments.sync.repair import ORPHANED
 
 
 class Command(ReportingCommand):
@@ -33,7 +35,7 @@ class Command(ReportingCommand):
             for step in differences:
                 self.stdout.write(_line(step))
             if differences:
-                raise CommandError("Views and segments differ. Run: manage.py sync_segments")
+                raise CommandError(f"Views and segments differ. {_next_step(differences)}")
             repaired = 0
         else:
             repaired = self.report(
@@ -43,6 +45,18 @@ class Command(ReportingCommand):
             )
         if not repaired:
             self.stdout.write("Views and segments are in step.")
+
+
+def _next_step(differences: list[StepResult]) -> str:
+    """Return what helps: a sync, but for definitions that Postgres refuses."""
+    command = "manage.py sync_segments"
+    refused = [step for step in differences if isinstance(step.error, SegmentDefinitionError)]
+    broken = [step.slug for step in refused if command not in str(step.error)]
+    steps = [f"Change what defines: {', '.join(broken)}"] if broken else []
+    if len(broken) < len(differences):
+        prune = " --prune" if any(step.what == [ORPHANED] for step in differences) else ""
+        steps.append(f"Run: {command}{prune}")
+    return ". ".join(steps)
 
 
 def _line(step: StepResult) -> str:
