@@ -163,11 +163,11 @@ def from_driver(
     result.hint = hint if detached else NEXT_STEPS.get(cause.sqlstate or "") or hint
     result.sqlstate = cause.sqlstate
     if cause.diag.statement_position:
-        _locate(result, source, int(cause.diag.statement_position) - offset - 1)
+        locate(result, source, int(cause.diag.statement_position) - offset - 1)
     return result
 
 
-def _locate(error: SegmentError, source: str, index: int) -> None:
+def locate(error: SegmentError, source: str, index: int) -> None:
     """Set line, column and excerpt for a position, if it lies in the source."""
     if not 0 <= index <= len(source):
         return
