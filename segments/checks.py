@@ -16,6 +16,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
+from segments.membership import shown_users
 from segments.pgviews.readers import missing_roles
 from segments.roles import rights
 from segments.roles.rights import ViewOwner
@@ -198,6 +199,7 @@ def _check_settings() -> list[CheckMessage]:
         conf.statement_timeout,
         conf.max_timeout,
         conf.lock_timeout,
+        shown_users,
     ):
         try:
             read()
