@@ -19,6 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
 from segments.exceptions import POSTGRES_ENGINE
+from segments.membership import shown_users
 from segments.pgviews.readers import missing_roles
 from segments.roles import rights
 from segments.roles.rights import ViewOwner
@@ -221,7 +222,7 @@ def _check_names() -> Iterator[CheckMessage]:
 def _check_values() -> list[CheckMessage]:
     """Check the value of each setting."""
     messages: list[CheckMessage] = []
-    for read in conf.readers().values():
+    for read in (*conf.readers().values(), shown_users):
         try:
             read()
         except ImproperlyConfigured as error:

@@ -134,6 +134,12 @@ def max_cost() -> float | None:
     return float(cost)
 
 
+def user_manager() -> str | None:
+    """The manager of the user model whose users are listed and counted; None: the default one."""
+    name = _get("SEGMENTS_USER_MANAGER", None)
+    return None if name is None else str(name)
+
+
 def work_mem() -> str | None:
     """Postgres' work_mem during a refresh, such as "256MB"; None keeps the server's value."""
     value = _get("SEGMENTS_WORK_MEM", None)

@@ -198,7 +198,7 @@ def from_driver(
     result.hint = _next_step(cause, message, field if field in DEFINITION_FIELDS else None)
     result.sqlstate = cause.sqlstate
     if cause.diag.statement_position:
-        _locate(result, source, int(cause.diag.statement_position) - offset - 1)
+        locate(result, source, int(cause.diag.statement_position) - offset - 1)
     return result
 
 
@@ -260,7 +260,7 @@ def _is_unmigrated(error: psycopg.Error, words: set[str]) -> bool:
     )
 
 
-def _locate(error: SegmentError, source: str, index: int) -> None:
+def locate(error: SegmentError, source: str, index: int) -> None:
     """Set line, column and excerpt for a position, if it lies in the source."""
     if not 0 <= index <= len(source):
         return

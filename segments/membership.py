@@ -5,24 +5,48 @@ from typing import Any
 
 import django.db
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models, router
 from django.db.models.expressions import RawSQL
+from django.db.models.manager import BaseManager
 
+from segments import conf
 from segments.exceptions import SegmentExecutionError, from_driver, translated
 from segments.pgviews import probe
 from segments.pgviews.members import is_live_member, live_query, members_among
 from segments.pgviews.models import SegmentView, segment_view
 from segments.sql import session
+from segments.sql.keys import in_words, user_key, user_keys
+
+NOT_MANY = (str, bytes, bytearray, memoryview, models.Model)
+"""What is one thing, although Python may iterate over it."""
 
 
-def user_key(user: Any) -> Any:
-    """Return the primary key of a user. Anything else is a key already."""
-    return getattr(user, "pk", user)
+def every_user() -> "models.Manager[Any]":
+    """Return the manager of all rows in the table of users."""
+    return get_user_model()._base_manager
 
 
-def existing_keys(**lookups: Any) -> "models.QuerySet[Any, Any]":
-    """Return the keys in the table of users, as a queryset for use in other queries."""
-    return get_user_model()._base_manager.filter(**lookups).values("pk")
+def shown_users() -> "models.Manager[Any]":
+    """Return the manager of the users that lists and counts of members show.
+
+    It is the default manager of the user model, or the one that `SEGMENTS_USER_MANAGER` names. It
+    may hide rows, as that of a model with soft deletion does.
+
+    Raises:
+        ImproperlyConfigured: when the user model has no such manager.
+    """
+    model, name = get_user_model(), conf.user_manager()
+    if name is None:
+        return model._default_manager
+    manager = getattr(model, name, None)
+    if not isinstance(manager, BaseManager):
+        existing = ", ".join(manager.name for manager in model._meta.managers)
+        raise ImproperlyConfigured(
+            f'SEGMENTS_USER_MANAGER is "{name}", but {model._meta.label} has no such manager; it '
+            f"has: {existing}."
+        )
+    return manager  # type: ignore[return-value]
 
 
 class MembersMixin(models.Model):
@@ -47,30 +71,30 @@ class MembersMixin(models.Model):
     def members(self) -> "models.QuerySet[Any]":
         """The users in the segment at its last refresh, as a queryset of the user model.
 
-        Until the first refresh, these are the live members.
+        Until the first refresh, these are the live members. Users that `shown_users` hides are
+        left out here, in counts and in `member_ids`. Checks answer for every row of users.
         """
         if self.refreshed_at is None:
             return self.members_live
-        return _users().filter(pk__in=self.view.objects.values("user_id"))
+        return shown_users().filter(pk__in=self.view.objects.values("user_id"))
 
     @property
     def members_live(self) -> "models.QuerySet[Any]":
         """The users who are currently in the segment. Each query evaluates the definition."""
-        query = live_query(self.slug)
-        return _users().filter(pk__in=RawSQL(query, ()))  # noqa: S611  # The SQL is ours.
+        return self._live(shown_users())
 
     def count_members(self) -> int:
-        """Return the number of members at the last refresh, without users deleted since.
+        """Return the number of `members`.
 
         Costs one count over the view and the keys of users.
         """
         with translated(SegmentExecutionError, self.slug):
-            return self._ids().count()
+            return self._ids(shown_users()).count()
 
     def member_ids(self) -> Iterator[Any]:
         """Stream the primary keys of the members from a server-side cursor, in constant memory."""
         with translated(SegmentExecutionError, self.slug):
-            yield from self._ids().iterator(chunk_size=10_000)
+            yield from self._ids(shown_users()).iterator(chunk_size=10_000)
 
     def has_member(self, user: Any) -> bool:
         """Return whether the user was in the segment at its last refresh. One query.
@@ -78,11 +102,12 @@ class MembersMixin(models.Model):
         A segment that was never populated answers from its live view.
 
         Args:
-            user: A user or a user's primary key. Users without a key are in no segment, nor are
-                users who were deleted since the refresh, even in SQL.
+            user: A user or a user's primary key. Visitors and users without a key are in no
+                segment, nor are users who were deleted since the refresh, even in SQL.
 
         Raises:
             SegmentExecutionError: when the database does not answer.
+            TypeError, ValueError: when it is neither; see `segments.sql.keys.user_key`.
         """
         key = user_key(user)
         if key is None:
@@ -111,28 +136,34 @@ class MembersMixin(models.Model):
         """Return the primary keys of the users who are in the segment. One query.
 
         Args:
-            users: Users, primary keys, or a queryset of users, which becomes part of the query.
+            users: Users, primary keys, or a queryset of users or of their keys, which becomes
+                part of the query.
+
+        Raises:
+            SegmentExecutionError: when the database does not answer.
+            TypeError, ValueError: when one is neither; see `segments.sql.keys.user_key`.
         """
         if isinstance(users, models.QuerySet):
-            if users._fields is None:  # type: ignore[attr-defined]  # values() was not called
-                users = users.values("pk")
+            asked = user_keys(users)
             with translated(SegmentExecutionError, self.slug):
-                return set(self._ids().filter(pk__in=users))
+                return set(self._ids(every_user()).filter(pk__in=asked))
+        if isinstance(users, NOT_MANY) or not isinstance(users, Iterable):
+            raise TypeError(f"has_members takes users or their keys, not {in_words(users)}")
         keys = [key for key in map(user_key, users) if key is not None]
         with translated(SegmentExecutionError, self.slug):
             return members_among(self._read_from, self.slug, keys, self.refreshed_at is None)
 
-    def _ids(self) -> "models.QuerySet[Any, Any]":
-        """Return the keys of the members, without users deleted since the refresh."""
+    def _live(self, users: "models.Manager[Any]") -> "models.QuerySet[Any]":
+        query = live_query(self.slug)
+        return users.filter(pk__in=RawSQL(query, ()))  # noqa: S611  # The SQL is ours.
+
+    def _ids(self, users: "models.Manager[Any]") -> "models.QuerySet[Any, Any]":
+        """Return the keys of the members that are among the users of a manager."""
         if self.refreshed_at is None:
-            return self.members_live.using(self._read_from).values_list("pk", flat=True)
-        rows = self.view.objects.using(self._read_from).filter(user_id__in=existing_keys())
+            return self._live(users).using(self._read_from).values_list("pk", flat=True)
+        rows = self.view.objects.using(self._read_from).filter(user_id__in=users.values("pk"))
         return rows.values_list("user_id", flat=True)
 
     @property
     def _read_from(self) -> str:
         return router.db_for_read(type(self))
-
-
-def _users() -> "models.Manager[Any]":
-    return get_user_model()._default_manager

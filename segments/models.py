@@ -21,6 +21,7 @@ from segments.querysets import MembershipQuerySet
 from segments.querysets import SegmentQuerySet as SegmentQuerySet
 from segments.refreshing.history import RefreshResult
 from segments.refreshing.many import refresh_with_dependents
+from segments.rows import SecondsField
 from segments.rows import Status as Status
 from segments.sql import names
 from segments.users import SegmentMixin as SegmentMixin
@@ -78,13 +79,13 @@ class Segment(MembersMixin, DefinitionMixin):
     priority = models.IntegerField(
         _("priority"), default=0, help_text=_("Segments with a higher priority come first.")
     )
-    refresh_every = models.DurationField(
+    refresh_every = SecondsField(
         _("refresh every"),
         null=True,
         blank=True,
         help_text=_("The time between scheduled refreshes, such as 1 06:00:00 for 30 hours."),
     )
-    timeout = models.DurationField(
+    timeout = SecondsField(
         _("timeout"),
         null=True,
         blank=True,

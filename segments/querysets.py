@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
 
-from segments.membership import existing_keys, user_key
+from segments.membership import every_user
 from segments.refreshing.order import ordered
 from segments.rows import membership_rows
+from segments.sql.keys import user_key
 
 if TYPE_CHECKING:
     from segments.models import Membership, Segment  # noqa: F401  # For mypy.
@@ -19,9 +20,12 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
         """Return the segments that the user was in at their last refresh, by priority.
 
         Args:
-            user: A user or a user's primary key.
+            user: A user or a user's primary key. Visitors are in no segment.
+
+        Raises:
+            TypeError, ValueError: when it is neither; see `segments.sql.keys.user_key`.
         """
-        memberships = membership_rows().of_user(user_key(user))
+        memberships = membership_rows().of_user(user)
         return self.filter(pk__in=memberships.values("segment_id")).order_by("-priority", "slug")
 
     def delete(self) -> tuple[int, dict[str, int]]:
@@ -47,6 +51,12 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
 class MembershipQuerySet(models.QuerySet["Membership"]):
     """Memberships."""
 
-    def of_user(self, key: Any) -> "MembershipQuerySet":
-        """Return the memberships of one user; none if the user was deleted, even in SQL."""
-        return self.filter(user_id=key, user_id__in=existing_keys(pk=key))
+    def of_user(self, user: Any) -> "MembershipQuerySet":
+        """Return the memberships of a user or a user's primary key.
+
+        There are none for a visitor, or if the user was deleted, even in SQL.
+        """
+        key = user_key(user)
+        if key is None:
+            return self.none()
+        return self.filter(user_id=key, user_id__in=every_user().filter(pk=key).values("pk"))

@@ -6,9 +6,10 @@ segment whose row is locked.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import django.db
@@ -17,6 +18,7 @@ from django.db import models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Exists, OuterRef, Value
 from django.db.models.functions import Replace
+from django.db.models.query_utils import DeferredAttribute
 from django.utils.translation import gettext_lazy as _
 
 from segments import conf
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from segments.models import Segment, SegmentQuerySet
 
 logger = logging.getLogger(__name__)
+
+CUTOFF = 0.7
+"""How similar a slug must be to be suggested; 1 means the same."""
 
 
 class Status(models.TextChoices):
@@ -41,6 +46,40 @@ class Status(models.TextChoices):
     UNCHANGED = "unchanged", _("unchanged")
     OUTDATED = "outdated", _("outdated")
     FAILED = "failed", _("failed")
+
+
+class Seconds(DeferredAttribute):
+    """Makes an assigned number of seconds a timedelta."""
+
+    field: "SecondsField"
+
+    def __set__(self, instance: models.Model, value: Any) -> None:
+        instance.__dict__[self.field.attname] = self.field.in_seconds(value)
+
+
+class SecondsField(models.DurationField):  # type: ignore[type-arg]
+    """A duration that may be given as a number of seconds, as in settings."""
+
+    descriptor_class = Seconds
+
+    @staticmethod
+    def in_seconds(value: Any) -> Any:
+        """Return a number of seconds as a timedelta, and anything else unchanged."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return timedelta(seconds=value) if is_number else value
+
+    def to_python(self, value: Any) -> Any:
+        """Return a duration in any form as a timedelta."""
+        return super().to_python(self.in_seconds(value))
+
+    def get_db_prep_value(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return a value for a query, as in `filter(timeout=60)`."""
+        return super().get_db_prep_value(self.in_seconds(value), *args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        """Return the field as migrations have it: in the database it is a DurationField."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.DurationField", args, kwargs
 
 
 STATE = (
@@ -92,14 +131,40 @@ def slugs_by_view(alias: str | None = None) -> dict[str, str]:
     return {names.view_name(slug): slug for slug in slugs}
 
 
+def with_slugs(rows: "SegmentQuerySet", slugs: Iterable[str]) -> "SegmentQuerySet":
+    """Return those of the rows that have one of the slugs, where `-` and `_` are the same."""
+    view_names = set(map(names.view_name, slugs))
+    view_name = Replace("slug", Value("-"), Value("_"))
+    return rows.alias(view_name=view_name).filter(view_name__in=view_names)
+
+
+def by_slug(slug: str) -> "Segment":
+    """Return the segment that has a slug, where `-` and `_` are the same.
+
+    Raises:
+        Segment.DoesNotExist: naming the slug, and the nearest one.
+    """
+    segment = with_slugs(segment_rows(), [slug]).first()
+    if segment is None:
+        raise apps.get_model("segments", "Segment").DoesNotExist(no_segment(slug))
+    return segment
+
+
+def no_segment(slug: str) -> str:
+    """Return the message that no segment has this slug, with the nearest one."""
+    slugs = slugs_by_view()
+    nearest = get_close_matches(names.view_name(slug.strip().lower()), slugs, 1, CUTOFF)
+    hint = f' Did you mean "{slugs[nearest[0]]}"?' if nearest else ""
+    return f'There is no segment with the slug "{slug}".{hint}'
+
+
 def slug_of_view(alias: str, view: str, exclude: Any = None) -> str | None:
     """Return the slug of the segment whose views have this name, if there is one.
 
     Args:
         exclude: The key of a segment to leave out.
     """
-    rows = segment_rows(alias).exclude(pk=exclude)
-    rows = rows.alias(view_name=Replace("slug", Value("-"), Value("_"))).filter(view_name=view)
+    rows = with_slugs(segment_rows(alias).exclude(pk=exclude), [view])
     return rows.order_by().values_list("slug", flat=True).first()
 
 

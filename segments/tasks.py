@@ -9,11 +9,11 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router, transaction
 
 from segments import conf
+from segments.membership import every_user
 from segments.refresh import refresh
 from segments.refreshing.history import LOCKED
 from segments.refreshing.many import refresh_due, refresh_for_user, refresh_many
@@ -71,7 +71,7 @@ def refresh_user_segments(key: str) -> dict[str, str]:
 
     The result is empty if the user no longer exists.
     """
-    user = get_user_model()._default_manager.filter(pk=key).first()
+    user = every_user().filter(pk=key).first()
     results = refresh_for_user(user) if user else []
     return {result.slug: str(result.status) for result in results}
 

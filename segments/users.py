@@ -1,15 +1,39 @@
-"""The mixin for user models."""
+"""What a user is asked: `is_member` for any user or visitor, and the mixin for user models."""
 
 from typing import TYPE_CHECKING, Any
 
 from segments.exceptions import SegmentExecutionError, translated
+from segments.membership import MembersMixin
 from segments.pgviews import probe
 from segments.refreshing.many import refresh_for_user
-from segments.rows import membership_rows, read_alias, segment_rows
+from segments.rows import by_slug, membership_rows, read_alias, segment_rows
+from segments.sql.keys import in_words, user_key
 
 if TYPE_CHECKING:
     from segments.models import Segment, SegmentQuerySet
     from segments.refreshing.history import RefreshResult
+
+
+def is_member(user: Any, segment: "Segment | str") -> bool:
+    """Return whether a user was in the segment at its last refresh. One query.
+
+    Args:
+        user: A user, a user's primary key, or `request.user` as it is: a visitor is in no segment.
+        segment: A segment or its slug, where `-` and `_` are the same.
+
+    Raises:
+        Segment.DoesNotExist: when no segment has this slug, naming the nearest one.
+        SegmentExecutionError: when the database does not answer.
+        TypeError, ValueError: when one of them is something else.
+    """
+    if not isinstance(segment, str):
+        return _segment(segment).has_member(user)
+    key, answer = user_key(user), None
+    if key is not None:
+        with translated(SegmentExecutionError, segment):
+            answer = probe.is_member_by_slug(read_alias(), segment, key)
+    # The segment is not populated, or does not exist.
+    return by_slug(segment).has_member(key) if answer is None else answer
 
 
 class SegmentMixin:
@@ -21,29 +45,12 @@ class SegmentMixin:
     pk: Any
 
     def is_member(self, segment: "Segment | str") -> bool:
-        """Return whether this user was in the segment at its last refresh. One query.
-
-        Args:
-            segment: A segment or its slug.
-
-        Raises:
-            Segment.DoesNotExist: when no segment has this slug.
-            SegmentExecutionError: when the database does not answer.
-        """
-        if not isinstance(segment, str):
-            return segment.has_member(self)
-        answer = None
-        if self.pk is not None:
-            with translated(SegmentExecutionError, segment):
-                answer = probe.is_member_by_slug(read_alias(), segment, self.pk)
-        # The segment is not populated, or does not exist.
-        return _by_slug(segment).has_member(self) if answer is None else answer
+        """Return whether this user was in the segment at its last refresh; see `is_member`."""
+        return is_member(self, segment)
 
     def is_member_live(self, segment: "Segment | str") -> bool:
         """Return whether this user is currently in the segment, given by itself or its slug."""
-        if isinstance(segment, str):
-            segment = _by_slug(segment)
-        return segment.has_member_live(self)
+        return _segment(segment).has_member_live(self)
 
     @property
     def segments(self) -> "SegmentQuerySet":
@@ -56,7 +63,7 @@ class SegmentMixin:
 
         One query, however many segments exist.
         """
-        memberships = membership_rows().of_user(self.pk).order_by("segment_id")
+        memberships = membership_rows().of_user(self).order_by("segment_id")
         return list(memberships.values_list("segment_id", flat=True))
 
     def refresh_segments(self) -> "list[RefreshResult]":
@@ -73,5 +80,10 @@ class SegmentMixin:
         tasks.enqueue_for_user(self)
 
 
-def _by_slug(slug: str) -> "Segment":
-    return segment_rows().get(slug=slug)
+def _segment(segment: "Segment | str") -> "Segment":
+    """Return a segment, given by itself or by its slug."""
+    if isinstance(segment, str):
+        return by_slug(segment)
+    if isinstance(segment, MembersMixin):
+        return segment
+    raise TypeError(f"a segment or its slug is needed, not {in_words(segment)}")

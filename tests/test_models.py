@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Segment, Status
 from segments.pgviews import models as view_models
+from segments.refreshing.schedule import due
 from tests.conftest import USERS
 from tests.shop.models import Offer, Order
 
@@ -257,6 +258,32 @@ def test_timeout__above_the_limit_is_refused_unless_unchanged(timeout, make, set
             attempt()
     segment.timeout = timedelta(seconds=60)
     segment.save()
+
+
+@pytest.mark.parametrize("field", ["refresh_every", "timeout"])
+def test_number__of_seconds_is_a_duration(field, make, users):
+    minute = timedelta(seconds=60)
+    segment = make(**{field: 60})
+    assert getattr(segment, field) == getattr(Segment.objects.get(), field) == minute
+    assert Segment.objects.filter(**{field: 60}).count() == 1
+    assert segment.refresh().status == "unchanged"
+    setattr(segment, field, 0.5)
+    segment.full_clean()
+    segment.save()
+    segment.refresh_from_db()
+    assert getattr(segment, field) == timedelta(seconds=0.5)
+    Segment.objects.update(**{field: 60})
+    deferred = Segment.objects.defer(field).get()
+    assert getattr(deferred, field) == minute
+    Segment.objects.update_or_create(slug="vip", defaults={field: None})
+    assert getattr(Segment.objects.get(), field) is None
+
+
+def test_refresh_every__in_seconds_makes_a_segment_due(make, users, query):
+    segment = make(refresh_every=60)
+    assert due(Segment.objects.all()) == []
+    query("UPDATE segments_segment SET attempted_at = attempted_at - interval '61 seconds'")
+    assert due(Segment.objects.all()) == [segment]
 
 
 @pytest.mark.roles

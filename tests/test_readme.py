@@ -3,10 +3,13 @@
 import inspect
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.core.management import call_command
 from django.db import models
+from django.utils.functional import SimpleLazyObject
 
 from segments import conf
 from segments.models import Segment
@@ -35,6 +38,17 @@ def test_usage__prints_true(capsys):
     SegmentableUser.objects.create(username="ada")
     exec(block("print(u.is_member(s))"), {"SegmentableUser": SegmentableUser})
     assert capsys.readouterr().out == "True\n"
+
+
+@pytest.mark.django_db
+def test_view__asks_for_users_and_visitors():
+    user = SegmentableUser.objects.create(username="ada")
+    Segment.objects.create(name="VIP", slug="vip", static_ids=[user])
+    namespace = {"render": lambda request, template: template}
+    exec(block("request.user"), namespace)
+    for asking, template in ((user, "vip.html"), (AnonymousUser(), "offers.html")):
+        request = SimpleNamespace(user=SimpleLazyObject(lambda: asking))  # noqa: B023
+        assert namespace["offers"](request) == template
 
 
 @pytest.mark.django_db

@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from segments.exceptions import SegmentError
+from segments.membership import shown_users
 from segments.models import Segment
 from segments.sql import session
 
@@ -110,7 +111,7 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
 def _members(segment: Segment, query: str) -> "QuerySet[Any]":
     """Return the members whose user name contains the query, or whose key it is."""
     if segment.refreshed_at is None:  # Its members would evaluate the definition right here.
-        return get_user_model()._default_manager.none()
+        return shown_users().none()
     members = segment.members.order_by("pk")
     if not query:
         return members

@@ -8,6 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 from segments.definition.manager import ManagerMethod
+from segments.definition.text import clean_sql
 from segments.exceptions import SegmentDefinitionError
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class Sql(Kind):
     def query(
         cls, connection: BaseDatabaseWrapper, segment: "Segment"
     ) -> tuple[str | None, str | None]:
-        """Return the SQL unchanged."""
-        return segment.definition, None
+        """Return the SQL, with ordinary spaces in place of characters that nobody sees."""
+        return clean_sql(segment.slug, segment.definition), None
 
 
 class Manager(Kind):

@@ -1,12 +1,11 @@
 """What a segment knows of its definition besides its fields."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.db import models
 
 from segments.definition.kinds import kind_of
-from segments.definition.static_ids import StaticIds
+from segments.definition.static_ids import StaticIds, checked
 from segments.rows import static_member_rows
 
 
@@ -15,6 +14,8 @@ class DefinitionMixin(models.Model):
 
     unsaved_static_ids: StaticIds | None = None
     """The static ids that were assigned and are not saved yet."""
+
+    slug: Any
 
     _allow_cost = False
 
@@ -31,7 +32,8 @@ class DefinitionMixin(models.Model):
         """The ids that are in the segment whatever its definition says, one a line.
 
         Takes text or an iterable of ids or users, which `save()` streams into the database. Until
-        then, this is what was assigned; an iterator is read into a tuple.
+        then, this is what was assigned; bytes are read as text in UTF-8, and an iterator is read
+        into a tuple.
         """
         if self.unsaved_static_ids is not None:
             return self.unsaved_static_ids
@@ -39,8 +41,8 @@ class DefinitionMixin(models.Model):
         return "\n".join(map(str, stored.values_list("user_id", flat=True).iterator()))
 
     @static_ids.setter
-    def static_ids(self, ids: StaticIds) -> None:
-        self.unsaved_static_ids = tuple(ids) if isinstance(ids, Iterator) else ids
+    def static_ids(self, ids: StaticIds | bytes | None) -> None:
+        self.unsaved_static_ids = None if ids is None else checked(ids, self.slug)
 
     @property
     def allow_cost(self) -> bool:

@@ -1,18 +1,17 @@
 """Static ids: load ids into a table in bulk, and report every line that is not a user."""
 
 import io
-import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
+from segments.definition.text import strip_blanks, unseen_in
 from segments.exceptions import SegmentDefinitionError, translated
-from segments.sql import names
+from segments.sql import keys, names
 from segments.sql.owned import STATIC_MEMBER
 from segments.sql.session import fetch_all
 from segments.sql.statements import compose, sql_text
@@ -23,10 +22,35 @@ MAX_SHOWN = 20
 BATCH = 10_000
 """How many ids Python holds at a time."""
 
-BIGINT = range(-(2**63), 2**63)
-
 StaticIds = str | Iterable[Any]
 """Text with one id a line, or an iterable of ids or users."""
+
+
+def checked(ids: Any, slug: str) -> StaticIds:
+    """Return what was assigned as static ids; bytes as text, and an iterator as a tuple.
+
+    Other entries of an iterable are checked when they are saved.
+
+    Raises:
+        TypeError: when it cannot be a list of ids or users.
+        SegmentDefinitionError: when it is bytes, but not text in UTF-8.
+    """
+    if isinstance(ids, bytes | bytearray | memoryview):
+        try:
+            return bytes(ids).decode()
+        except UnicodeDecodeError as error:
+            raise SegmentDefinitionError(
+                f"the static ids are not text in UTF-8: {error.reason} at byte {error.start}",
+                slug=slug,
+                field="static_ids",
+            ) from error
+    if isinstance(ids, models.QuerySet):
+        keys.user_keys(ids)
+    elif isinstance(ids, models.Model) or not isinstance(ids, Iterable):
+        raise TypeError(
+            f"static_ids takes text, or an iterable of ids or users, not {keys.in_words(ids)}"
+        )
+    return tuple(ids) if isinstance(ids, Iterator) else ids
 
 
 def replace(connection: BaseDatabaseWrapper, slug: str, segment: int, ids: StaticIds) -> None:
@@ -34,6 +58,7 @@ def replace(connection: BaseDatabaseWrapper, slug: str, segment: int, ids: Stati
 
     Raises:
         SegmentDefinitionError: with every line that is not the id of a user.
+        TypeError: for an instance of another model.
     """
     static = sql.Identifier(STATIC_MEMBER)
     with translated(SegmentDefinitionError, slug, field="static_ids"):
@@ -62,7 +87,7 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
         with connection.cursor() as cursor, cursor.copy(sql_text("copy_incoming_ids")) as copy:
             for line, raw in batch:
                 try:
-                    copy.write_row((line, parse_key(raw, key_type)))
+                    copy.write_row((line, _key(raw)))
                 except ValueError as error:
                     invalid += 1
                     if len(bad) < MAX_SHOWN:
@@ -71,7 +96,7 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
     unknown = fetch_all(connection, compose("select_unknown_ids", **users), limit=MAX_SHOWN)
     total = invalid + (unknown[0][2] if unknown else 0)
     if total:
-        bad += [(line, f"no user has the id {key}") for line, key, _ in unknown]
+        bad += [(line, f"no user has the id {key}{_unseen(key)}") for line, key, _ in unknown]
         raise _refusal(slug, total, sorted(bad)[:MAX_SHOWN])
 
 
@@ -89,34 +114,46 @@ def _refusal(slug: str, total: int, bad: list[tuple[int, str]]) -> SegmentDefini
 
 
 def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
-    """Yield each id with its line number, from 1. Skip blank lines."""
+    """Yield each entry with its line number, from 1. Skip blank lines and blank entries."""
+    source: Iterable[Any] = ids
     if isinstance(ids, str):
-        for line, entry in enumerate(io.StringIO(ids, newline=None), 1):
-            if entry.strip():
-                yield line, entry.strip()
-    else:
-        source = ids.iterator() if isinstance(ids, models.QuerySet) else ids
-        for line, value in enumerate(source, 1):
-            key = value.pk if isinstance(value, models.Model) else value
-            yield line, key.strip() if isinstance(key, str) else key
+        source = io.StringIO(ids, newline=None)
+    elif isinstance(ids, models.QuerySet):
+        source = map(_only_value, keys.user_keys(ids).iterator(BATCH))
+    for line, value in enumerate(source, 1):
+        entry = value.decode(errors="replace") if isinstance(value, bytes) else value
+        entry = strip_blanks(entry) if isinstance(entry, str) else entry
+        if entry != "":
+            yield line, entry
 
 
-def parse_key(raw: Any, key_type: str) -> Any:
+def _only_value(row: Any) -> Any:
+    """Return the value of a row with one column, as `values()` and `values_list()` return it."""
+    if isinstance(row, dict):
+        (row,) = row.values()
+    return row[0] if isinstance(row, tuple) else row
+
+
+def _key(entry: Any) -> Any:
     """Return the key of a user that an entry means.
 
     Raises:
-        ValueError: when it cannot be one, with the reason.
+        ValueError: when it means none, with the reason.
+        TypeError: when it is an instance of another model.
     """
-    label = repr(raw) if not isinstance(raw, str) else f'"{raw[:80]}"'
-    if raw is None or isinstance(raw, bool):
-        raise ValueError(f"{label} is not a user id")
-    if key_type == "bigint":
-        if not re.fullmatch(r"[+-]?[0-9]{1,19}", str(raw)) or int(raw) not in BIGINT:
-            raise ValueError(f"{label} is not a whole number of at most 64 bits")
-        return int(raw)
-    if "\0" in str(raw):
-        raise ValueError("it contains a NUL character")
     try:
-        return names.user_key_field().to_python(raw)
-    except ValidationError as error:
-        raise ValueError(" ".join(error.messages)) from error
+        key = keys.cast_key(entry) if isinstance(entry, str | int) else keys.user_key(entry)
+    except TypeError as error:
+        if isinstance(entry, models.Model):
+            raise
+        raise ValueError(str(error)) from error
+    except ValueError as error:
+        raise ValueError(f"{error}{_unseen(entry)}") from error
+    if key is None:
+        raise ValueError(f"{keys.in_words(entry)} is not a user with an id")
+    return key
+
+
+def _unseen(entry: Any) -> str:
+    unseen = unseen_in(entry) if isinstance(entry, str) else ""
+    return f" (it contains {unseen})" if unseen else ""

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from segments import conf
 from segments.exceptions import SegmentExecutionError, translated
 from segments.refreshing.schedule import due_times
-from segments.rows import Status, segment_rows
+from segments.rows import Status, segment_rows, with_slugs
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -70,7 +70,7 @@ def list_segments(slugs: Collection[str] = ()) -> list[ListedSegment]:
     """
     rows = segment_rows(conf.exec_connection()).order_by("slug").annotate(now=Now())
     if slugs:
-        rows = rows.filter(slug__in=slugs)
+        rows = with_slugs(rows, slugs)
     with translated(SegmentExecutionError):
         segments = list(rows)
     due_of = {row.pk: due for row, due in due_times(row for row in segments if row.is_active)}

@@ -11,6 +11,8 @@ import psycopg
 from django.core.management.base import BaseCommand, CommandError
 
 from segments.exceptions import SegmentError, from_driver
+from segments.rows import no_segment
+from segments.sql.names import view_name
 
 
 class Result(Protocol):
@@ -99,10 +101,14 @@ class ReportingCommand(BaseCommand):
 
 
 def check_slugs(slugs: Iterable[str], existing: Iterable[str]) -> None:
-    """Raise CommandError for slugs that no segment has."""
-    unknown = sorted(set(slugs) - set(existing))
+    """Raise CommandError for slugs that are not among the existing ones, naming the nearest.
+
+    Hyphens and underscores count as the same.
+    """
+    views = set(map(view_name, existing))
+    unknown = sorted({slug for slug in slugs if view_name(slug) not in views})
     if unknown:
-        raise CommandError(f"There is no segment with the slug {', '.join(unknown)}.")
+        raise CommandError("\n".join(map(no_segment, unknown)))
 
 
 def json_line(values: dict[str, Any]) -> str:

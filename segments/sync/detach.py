@@ -18,7 +18,7 @@ from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import shared, views
 from segments.pgviews.comments import comment_view
-from segments.rows import segment_rows
+from segments.rows import no_segment, segment_rows
 from segments.sql import names, session
 from segments.sql.session import fetch_all, fetch_value, run_ddl
 
@@ -55,14 +55,17 @@ def detach(slugs: Iterable[str] | None = None, manual: bool = True) -> Iterator[
     alias = conf.exec_connection()
     with session.transaction(alias, "", task="detach") as connection:
         states, reads = views.states(connection), _dependencies(connection)
-        if not states:
-            return
-        shared.ensure_shared(connection)
+        if states:
+            shared.ensure_shared(connection)
     keys = dict(segment_rows(alias).values_list("slug", "pk"))
     slug_of = {names.view_name(slug): slug for slug in keys}
+    chosen = None if slugs is None else {names.view_name(slug): slug for slug in slugs}
+    for name, slug in (chosen or {}).items():
+        if name not in states and name not in slug_of:
+            yield StepResult(slug, error=SegmentError(no_segment(slug)))
     for name in states:
         slug = slug_of.get(name, name)
-        if slugs is not None and slug not in slugs:
+        if chosen is not None and name not in chosen:
             continue
         try:
             with session.transaction(alias, slug) as opened:

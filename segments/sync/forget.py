@@ -8,7 +8,6 @@ from django.contrib.auth import get_user_model
 from django.db import connections, models, transaction
 
 from segments import conf
-from segments.definition import static_ids
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import views
 from segments.pgviews.models import segment_view
@@ -24,7 +23,7 @@ from segments.rows import (
     wait_for,
     write_alias,
 )
-from segments.sql import names
+from segments.sql import keys
 from segments.sync.detach import StepResult
 from segments.sync.repair import orphans
 
@@ -43,8 +42,7 @@ def parse_keys(texts: Iterable[str]) -> list[Any]:
     Raises:
         ValueError: naming the text that cannot be a key.
     """
-    key_type = names.key_type(connections[conf.exec_connection()])
-    return [static_ids.parse_key(text, key_type) for text in texts]
+    return [keys.cast_key(text) for text in texts]
 
 
 def existing(keys: list[Any]) -> list[Any]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth import get_user_model
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
 from segments.definition import static_ids
 from segments.definition.compile import compile_segment
 from segments.definition.kinds import StaticList, kind_of
+from segments.definition.text import clean_sql, unseen_in_quotes
+from segments.membership import shown_users
 from segments.pgviews import views
 from segments.rows import segment_rows, slugs_by_view
 from segments.sql import names, session
@@ -108,7 +109,7 @@ def preview(segment: "Segment", limit: int = 10) -> Preview:
         warnings.append(
             f"Its cost of {price.cost:,.0f} is above SEGMENTS_MAX_COST, which is {max_cost:,.0f}."
         )
-    users = get_user_model()._default_manager.order_by("pk")
+    users = shown_users().order_by("pk")
     read_slugs = [slug for name, slug in slugs_by_view().items() if name in read_views]
     return Preview(
         members_count=evaluation.count if evaluation else price.rows,
@@ -147,7 +148,12 @@ def _time_for(segment: "Segment") -> timedelta:
 def _warnings(
     connection: BaseDatabaseWrapper, segment: "Segment", select: str, view: str
 ) -> Iterator[str]:
-    text = segment.definition
+    text = clean_sql(segment.slug, segment.definition)
+    for index, characters in unseen_in_quotes(text):
+        yield (
+            f"The text in quotes in line {text.count(chr(10), 0, index) + 1} has characters that "
+            f"nobody sees: {characters}."
+        )
     for word, index in trial.frozen_words(connection, text or select):
         line = f" in line {text.count(chr(10), 0, index) + 1}" if text else ""
         replacement = REPLACEMENTS[word.lower()]

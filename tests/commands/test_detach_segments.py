@@ -41,3 +41,18 @@ def test_detach__goes_on_without_a_segment_that_is_held(users, make, session, se
     assert str(done.error) == "Could not detach: vip"
     assert query(READS_USERS, "segments_live.vip") != [(0,)]
     assert Segment.objects.count() == 2
+
+
+def test_detach__takes_a_slug_with_underscores_or_hyphens(users, make, query):
+    make("win-back")
+    assert run("detach_segments", "win_back") == "win-back: detached\n"
+    assert query(READS_USERS, "segments_live.win_back") == [(0,)]
+
+
+def test_detach__of_an_unknown_slug_is_reported(users, make):
+    done = attempt("detach_segments", "vip")
+    assert 'There is no segment with the slug "vip".' in done.err
+    make()
+    done = attempt("detach_segments", "vpi", "vip")
+    assert 'There is no segment with the slug "vpi". Did you mean "vip"?' in done.err
+    assert (done.out, str(done.error)) == ("vip: detached\n", "Could not detach: vpi")

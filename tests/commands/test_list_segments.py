@@ -135,8 +135,18 @@ def test_table__has_colours_on_a_terminal_only(zoo, columns):
 def test_list__is_limited_to_slugs(zoo):
     assert [line.split()[0] for line in table("spenders", "pilot")[1:]] == ["pilot", "spenders"]
     done = attempt("list_segments", "spenders", "lost", "gone")
-    assert str(done.error) == "There is no segment with the slug gone, lost."
+    assert str(done.error).splitlines() == [
+        'There is no segment with the slug "gone".',
+        'There is no segment with the slug "lost".',
+    ]
     assert done.out == ""
+
+
+def test_list__takes_a_slug_with_underscores_or_hyphens(users, make):
+    make("win-back")
+    make("big_spenders")
+    rows = table("win_back", "big-spenders")[1:]
+    assert [line.split()[0] for line in rows] == ["big_spenders", "win-back"]
 
 
 def test_list__without_segments_says_so(db):

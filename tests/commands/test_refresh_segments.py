@@ -73,8 +73,20 @@ def test_refresh__prints_notes_below_their_segment(failing, make):
 def test_refresh__of_an_unknown_slug_refreshes_none(users, make):
     make()
     done = attempt("refresh_segments", "vip", "lost", "gone")
-    assert str(done.error) == "There is no segment with the slug gone, lost."
+    assert str(done.error).splitlines() == [
+        'There is no segment with the slug "gone".',
+        'There is no segment with the slug "lost".',
+    ]
     assert Segment.objects.get().refreshes.count() == 1
+
+
+def test_refresh__takes_a_slug_with_underscores_or_hyphens(users, make):
+    make("win-back")
+    make("big_spenders")
+    assert len(run("refresh_segments", "win_back", "big-spenders").splitlines()) == 2
+    done = attempt("refresh_segments", "win-bak")
+    message = 'There is no segment with the slug "win-bak". Did you mean "win-back"?'
+    assert str(done.error) == message
 
 
 def test_refresh__without_segments_says_so(db):

@@ -1,12 +1,31 @@
 """Static ids: the forms that a list may have, and an error for each bad entry."""
 
+from io import BytesIO
+
 import pytest
+from django.contrib.auth.models import AnonymousUser, Group
 from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils.functional import SimpleLazyObject
 
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Segment, StaticMember
+from tests.shop.models import Order
 
 pytestmark = pytest.mark.django_db
+
+
+BOM, ZERO, NO_BREAK = "\ufeff", "\u200b", "\u00a0"
+
+
+def lines(users):
+    """Return text with the key of each user on a line of its own."""
+    return "".join(f"{user.pk}\n" for user in users)
+
+
+def of(model, users):
+    """Return a queryset of the rows of these users."""
+    return model.objects.filter(pk__in=[user.pk for user in users])
 
 
 def listed(segment):
@@ -30,7 +49,35 @@ FORMS = {
         .objects.filter(pk__in=[user.pk for user in users])
         .values_list("pk", flat=True)
     ),
+    "queryset of rows": lambda users: of(type(users[0]), users).values_list("pk"),
+    "queryset of dictionaries": lambda users: of(type(users[0]), users).values("id"),
+    "queryset that prefetches": lambda users: of(type(users[0]), users).prefetch_related("groups"),
+    "lazy users": lambda users: [SimpleLazyObject(lambda user=user: user) for user in users],
+    "bytes": lambda users: lines(users).encode(),
+    "bytes with a byte order mark": lambda users: lines(users).encode("utf-8-sig"),
+    "bytearray": lambda users: bytearray(lines(users).encode()),
+    "memoryview": lambda users: memoryview(lines(users).encode()),
+    "lines of bytes": lambda users: lines(users).encode("utf-8-sig").splitlines(),
+    "binary file": lambda users: BytesIO(lines(users).encode()),
+    "upload": lambda users: SimpleUploadedFile("ids.txt", lines(users).encode("utf-8-sig")),
+    "byte order mark": lambda users: BOM + lines(users),
+    "zero-width": lambda users: "".join(f"{ZERO}{user.pk}{ZERO}{BOM}\n" for user in users),
+    "no-break": lambda users: "".join(f"{NO_BREAK}{user.pk}{NO_BREAK}\r\n" for user in users),
+    "blank lines": lambda users: f"{NO_BREAK}\n{ZERO}\n" + lines(users),
+    "blank entries": lambda users: [
+        "",
+        " ",
+        NO_BREAK,
+        BOM,
+        b"",
+        "\n",
+        *map(str, listed_pks(users)),
+    ],
 }
+
+
+def listed_pks(users):
+    return [user.pk for user in users]
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -82,10 +129,67 @@ def test_bad_line__is_reported_with_its_number(entry, users, make, names):
     assert not StaticMember.objects.exists()
 
 
-@pytest.mark.parametrize("entry", [None, True, 1.5, b"1", ["1"]])
+@pytest.mark.parametrize("entry", [None, True, 1.5, b"\xff", ["1"], AnonymousUser()])
 def test_bad_entry__of_an_iterable_is_reported(entry, users, make):
     with pytest.raises(SegmentDefinitionError, match="line 2: .* is no"):
         make(static_ids=[users[0].pk, entry])
+
+
+def test_bad_line__names_what_nobody_sees(users, make):
+    with pytest.raises(SegmentDefinitionError) as caught:
+        make(static_ids=f"{users[0].pk}\n1{ZERO}7\n1{NO_BREAK}{ZERO}7")
+    first, second = str(caught.value).split("\n")[1:3]
+    assert first.startswith("  line 2: ")
+    assert first.endswith("(it contains U+200B)")
+    assert second.endswith("(it contains U+00A0, U+200B)")
+
+
+def test_bytes__that_are_no_text_are_refused():
+    for ids in ("48\n".encode("utf-16"), b"48\n\xff"):
+        with pytest.raises(SegmentDefinitionError, match="are not text in UTF-8") as caught:
+            Segment(slug="vip", static_ids=ids)
+        assert (caught.value.slug, caught.value.field) == ("vip", "static_ids")
+
+
+def test_codes_of_bytes__make_nobody_a_member(django_user_model, make):
+    model = django_user_model
+    coded = [model(pk=pk, username=f"coded{pk}") for pk in (10, 48, 52, 56)]
+    model.objects.bulk_create(coded)
+    for ids in (b"48\n", [b"48"], bytearray(b"48"), memoryview(b"48\n")):
+        segment = make(static_ids=ids)
+        assert set(segment.member_ids()) == {48}
+        segment.delete()
+
+
+OTHERS = {
+    "queryset": lambda order: Order.objects.filter(pk=order.pk),
+    "queryset of keys": lambda order: Order.objects.values_list("pk", flat=True),
+    "instances": lambda order: [order],
+    "instance": lambda order: order,
+    "no relation": lambda order: Group.objects.all(),
+    "number": lambda order: order.pk,
+    "manager": lambda order: Order.objects,
+}
+
+
+@pytest.mark.parametrize("others", OTHERS.values(), ids=OTHERS)
+def test_another_model__is_refused_with_a_type_error(others, users, orders, make, names):
+    before = names()
+    with pytest.raises(TypeError, match="is not a user|static_ids takes text, or an iterable"):
+        make(static_ids=others(orders[0]))
+    assert names() == before
+    assert not StaticMember.objects.exists()
+
+
+def test_another_model__is_told_its_relation(users, orders, make):
+    with pytest.raises(TypeError) as caught:
+        make(static_ids=Order.objects.filter(amount__gt=200))
+    advice = str(caught.value).partition("; end it with ")[2]
+    assert advice == '.values_list("user_id", flat=True)'
+    segment = make(
+        static_ids=Order.objects.filter(amount__gt=200).values_list("user_id", flat=True)
+    )
+    assert set(segment.member_ids()) == {users[n].pk for n in range(5, 10)}
 
 
 def test_bad_lines__are_all_counted_and_reported_in_order(users, make):

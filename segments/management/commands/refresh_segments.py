@@ -16,6 +16,7 @@ from segments.models import Segment, Status
 from segments.refreshing import history, many, schedule
 from segments.refreshing.order import dependents
 from segments.refreshing.watch import watch as watching
+from segments.rows import with_slugs
 
 
 def number(text: str) -> int:
@@ -116,7 +117,7 @@ class Command(ReportingCommand):
     def _segments(self, slugs: list[str]) -> list[Segment]:
         if not slugs:
             return list(Segment.objects.filter(is_active=True))
-        segments = list(Segment.objects.filter(slug__in=slugs))
+        segments = list(with_slugs(Segment.objects.all(), slugs))
         check_slugs(slugs, (segment.slug for segment in segments))
         return segments
 

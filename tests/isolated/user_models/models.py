@@ -51,6 +51,19 @@ class OddUser(User):
         db_table = "Odd Users; --"
 
 
+class ShownManager(UserManager):
+    def get_queryset(self):
+        return super().get_queryset().filter(deleted=False)
+
+
+class SoftUser(User):
+    id = models.BigAutoField(primary_key=True)
+    deleted = models.BooleanField(default=False)
+
+    objects = ShownManager()
+    all_objects = UserManager()
+
+
 class Person(models.Model):
     name = models.CharField(max_length=30)
 

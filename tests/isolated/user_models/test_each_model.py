@@ -12,7 +12,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "model", ["IntegerUser", "BigUser", "UUIDUser", "TextUser", "OddUser", "ChildUser"]
+    "model",
+    ["IntegerUser", "BigUser", "UUIDUser", "TextUser", "OddUser", "SoftUser", "ChildUser"],
 )
 def test_user_model__of_every_kind_works(model):
     run_suite(

@@ -2,19 +2,25 @@
 
 from io import StringIO
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
 from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection
+from django.utils.functional import SimpleLazyObject
 
 from segments import sync
+from segments.checks import check_project
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Membership, Segment
 from segments.pgviews import models as view_models
 from segments.sql import names
-from tests.isolated.user_models.models import Note
+from segments.users import is_member
+from tests.isolated.user_models.models import Note, Person
 
 pytestmark = pytest.mark.django_db
 
@@ -81,6 +87,93 @@ def test_static_ids__are_keys_of_users(users):
     assert set(segment.member_ids()) == {users[1].pk, users[2].pk}
     with pytest.raises(SegmentDefinitionError, match="line 1: "):
         create("strangers", static_ids=["not a key of anybody"])
+
+
+def test_key__of_a_user_means_the_same_in_every_form(users):
+    segment = create("listed", static_ids=users[:2])
+    for user, expected in ((users[0], True), (users[4], False)):
+        lazy = SimpleLazyObject(lambda: user)  # noqa: B023
+        for form in (user, user.pk, str(user.pk), lazy, User(pk=user.pk), User(pk=str(user.pk))):
+            assert segment.has_member(form) is segment.has_member_live(form) is expected
+            assert is_member(form, "listed") is expected
+            assert segment.has_members([form]) == ({user.pk} if expected else set())
+            assert list(Segment.objects.for_user(form)) == [segment] * expected
+    for visitor in (AnonymousUser(), SimpleLazyObject(AnonymousUser), None):
+        assert is_member(visitor, "listed") is False
+        assert not Segment.objects.for_user(visitor).exists()
+    whole, uuid = [17], [UUID(int=17)]
+    accepted = {"TextUser": whole + uuid, "UUIDUser": uuid}.get(User.__name__, whole)
+    for key in (*whole, *uuid, 1.5, True, b"17"):
+        if key in accepted and key is not True:
+            assert segment.has_member(key) is False
+        else:
+            with pytest.raises(TypeError, match="is not a user"):
+                segment.has_member(key)
+    if User.__name__ != "TextUser":
+        with pytest.raises(ValueError, match="is not a"):
+            segment.has_member("nobody")
+
+
+def test_key__of_a_related_model_is_refused_unless_shared(users):
+    note = Note.objects.create(author=users[0])
+    segment = create("listed", static_ids=users)
+    with pytest.raises(TypeError, match='user_models.Note is not a user .*; take its "author_id"'):
+        segment.has_member(note)
+    with pytest.raises(TypeError, match=r'end it with .values_list\("author_id", flat=True\)'):
+        segment.has_members(Note.objects.all())
+    assert segment.has_members(Note.objects.values("author")) == {users[0].pk}
+    assert segment.has_member(segment.view.objects.first())
+    if User.__name__ == "ChildUser":
+        person = Person.objects.get(pk=users[0].pk)
+        assert segment.has_member(person)
+        assert segment.has_members(Person.objects.filter(pk=person.pk)) == {users[0].pk}
+        assert not segment.has_member(Person.objects.create(name="nobody"))
+
+
+@pytest.mark.skipif(User.__name__ != "SoftUser", reason="hides users who are softly deleted")
+def test_hidden_user__is_in_checks_and_sql_but_in_no_list(users, settings):
+    User.all_objects.filter(pk=users[0].pk).update(deleted=True)
+    users[0].refresh_from_db()
+    for segment in (
+        create("everyone", definition=f"SELECT {KEY} FROM {TABLE}"),
+        create("listed", static_ids=users),
+    ):
+        for fresh in (False, True):
+            if fresh:  # Never populated, so it answers from the live view.
+                Segment.objects.filter(pk=segment.pk).update(refreshed_at=None)
+                segment.refresh_from_db()
+            others = {user.pk for user in users[1:]}
+            assert segment.has_member(users[0])
+            assert segment.has_member_live(users[0])
+            assert is_member(users[0], segment.slug)
+            assert segment.has_members(users) == segment.has_members(User.all_objects.all())
+            assert segment.has_members(users) == others | {users[0].pk}
+            assert segment.has_members(User.objects.all()) == others
+            settings.SEGMENTS_USER_MANAGER = None
+            assert {user.pk for user in segment.members} == others
+            assert {user.pk for user in segment.members_live} == others
+            assert set(segment.member_ids()) == others
+            assert len(segment) == segment.count_members() == segment.members.count() == 4
+            assert users[0] not in segment.preview().sample
+            for name in ("all_objects", "_base_manager"):
+                settings.SEGMENTS_USER_MANAGER = name
+                assert set(segment.members) == set(segment.members_live) == set(users)
+                assert set(segment.member_ids()) == {user.pk for user in users}
+                assert len(segment) == segment.members_count == 5
+                assert users[0] in segment.preview().sample
+        assert segment.pk in users[0].segment_ids
+
+
+def test_user_manager__that_is_not_there_is_an_error(users, settings):
+    segment = create("listed", static_ids=users)
+    for name in ("nowhere", "pk", 17):
+        settings.SEGMENTS_USER_MANAGER = name
+        (error,) = [e for e in check_project() if e.id == "segments.E007"]
+        assert f'SEGMENTS_USER_MANAGER is "{name}"' in error.msg
+        assert "it has: objects" in error.msg
+        with pytest.raises(ImproperlyConfigured, match="has no such manager"):
+            len(segment)
+        assert segment.has_member(users[0])
 
 
 def test_manager_method__of_users_and_of_another_model(users):

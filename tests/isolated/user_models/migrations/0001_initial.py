@@ -30,6 +30,23 @@ class Migration(migrations.Migration):
             bases=(models.Model, segments.models.SegmentMixin),
         ),
         migrations.CreateModel(
+            name="SoftUser",
+            fields=[
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                (
+                    "last_login",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last login"),
+                ),
+                ("username", models.CharField(max_length=30, unique=True)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("deleted", models.BooleanField(default=False)),
+            ],
+            options={
+                "abstract": False,
+            },
+            bases=(models.Model, segments.models.SegmentMixin),
+        ),
+        migrations.CreateModel(
             name="Person",
             fields=[
                 (
