@@ -192,6 +192,7 @@ def _check_settings() -> list[CheckMessage]:
     for read in (
         conf.schema,
         conf.reader_roles,
+        conf.time_zone,
         conf.refresh_every,
         conf.skip_lag,
         conf.history,

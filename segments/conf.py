@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -28,9 +29,9 @@ def exec_role() -> str | None:
     return None if role is None else str(role)
 
 
-def is_restricted() -> bool:
-    """Whether definitions are evaluated with the privileges of another role."""
-    return exec_role() is not None or exec_connection() != DEFAULT_DB_ALIAS
+def time_zone() -> str:
+    """The time zone in which definitions are evaluated; by default that of `TIME_ZONE`."""
+    return _checked_time_zone(_get("SEGMENTS_TIME_ZONE", None) or _get("TIME_ZONE", None) or "UTC")
 
 
 def schema() -> str:
@@ -159,6 +160,16 @@ def _checked_schema(name: object) -> str:
             "lower-case letters, digits and underscores."
         )
     return name
+
+
+@lru_cache
+def _checked_time_zone(name: object) -> str:
+    try:
+        return ZoneInfo(name).key  # type: ignore[arg-type]
+    except (OSError, TypeError, ValueError, ZoneInfoNotFoundError) as error:
+        raise ImproperlyConfigured(
+            f'SEGMENTS_TIME_ZONE is {name!r}. It must name a time zone, such as "Europe/Berlin".'
+        ) from error
 
 
 def _duration(name: str, value: object) -> timedelta:

@@ -10,7 +10,7 @@ from psycopg import sql
 from segments import conf
 from segments.definition.select import Compiled
 from segments.exceptions import SegmentDefinitionError
-from segments.sql.session import fetch_all, run_ddl
+from segments.sql.session import fetch_all, pinned, run_ddl
 
 HARMLESS = (
     "random", "random_normal", "array_sample", "array_shuffle", "gen_random_uuid", "uuidv4",
@@ -24,16 +24,20 @@ def create_checked_view(
 ) -> None:
     """Create a view of a definition with the statement of this name, which evaluates nothing.
 
-    If the definition is more than a list of ids, this costs one more round trip.
+    If the definition is more than a list of ids, this costs one more round trip. Names and
+    literals are read under the settings of all definitions.
 
     Raises:
         SegmentDefinitionError: when the definition does more than read. The caller must roll back.
     """
-    run_ddl(connection, name, view=view, definition=compiled.as_sql())
     definition = compiled.definition
-    if definition.text is None:
-        return
-    calls = fetch_all(connection, "select_calls", view=view.as_string(), harmless=list(HARMLESS))
+    with pinned(connection):
+        run_ddl(connection, name, view=view, definition=compiled.as_sql())
+        if definition.text is None:
+            return
+        calls = fetch_all(
+            connection, "select_calls", view=view.as_string(), harmless=list(HARMLESS)
+        )
     if calls:
         reason, hint = _explain(*calls[0])
         raise SegmentDefinitionError(

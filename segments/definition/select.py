@@ -14,7 +14,7 @@ from psycopg.errors import error_from_result
 from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import names
 from segments.sql.owned import STATIC_MEMBER
-from segments.sql.session import as_owner, fetch_value
+from segments.sql.session import as_owner, fetch_value, pinned
 from segments.sql.statements import compose
 
 PLACEHOLDER = "\0"
@@ -79,7 +79,7 @@ def compile_definition(
 ) -> Compiled:
     """Compile a definition, static ids, or the union of both. Executes nothing of the definition.
 
-    Must be called in a transaction. Costs two or three round trips. Takes AccessShare on the
+    Must be called in a transaction. Costs four or five round trips. Takes AccessShare on the
     tables that the definition names, until the end of the transaction.
 
     Args:
@@ -88,6 +88,13 @@ def compile_definition(
     Raises:
         SegmentDefinitionError: with the reason and its position.
     """
+    with pinned(connection):
+        return _compile(connection, definition, known_fingerprint)
+
+
+def _compile(
+    connection: BaseDatabaseWrapper, definition: Definition, known_fingerprint: str | None
+) -> Compiled:
     selects, offset = [], 0
     if definition.text is not None:
         wrapped, offset = _wrapped(connection, definition, definition.text)
