@@ -18,7 +18,7 @@ from tests.own_server import connected
 FIVE = f"SELECT id FROM {USERS} WHERE username BETWEEN 'u0' AND 'u4'"
 
 pytestmark = [
-    pytest.mark.django_db(transaction=True),
+    pytest.mark.django_db(transaction=True, databases=["default", "exec"]),
     pytest.mark.usefixtures("clean_views"),
 ]
 
