@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 from importlib.util import find_spec
 from inspect import isfunction, unwrap
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -38,9 +39,9 @@ def exec_role() -> str | None:
     return None if role is None else _text("SEGMENTS_EXEC_ROLE", role)
 
 
-def is_restricted() -> bool:
-    """Whether definitions are evaluated with the privileges of another role."""
-    return exec_role() is not None or exec_connection() != DEFAULT_DB_ALIAS
+def time_zone() -> str:
+    """The time zone in which definitions are evaluated; by default that of `TIME_ZONE`."""
+    return _checked_time_zone(_get("SEGMENTS_TIME_ZONE", None) or _get("TIME_ZONE", None) or "UTC")
 
 
 def schema() -> str:
@@ -215,6 +216,16 @@ def _switch(name: str, value: object) -> bool:
     if value not in (True, False):
         raise ImproperlyConfigured(f"{name} must be True or False, not {value!r}.")
     return bool(value)
+
+
+@lru_cache
+def _checked_time_zone(name: object) -> str:
+    try:
+        return ZoneInfo(name).key  # type: ignore[arg-type]
+    except (OSError, TypeError, ValueError, ZoneInfoNotFoundError) as error:
+        raise ImproperlyConfigured(
+            f'SEGMENTS_TIME_ZONE is {name!r}. It must name a time zone, such as "Europe/Berlin".'
+        ) from error
 
 
 def _duration(name: str, value: object) -> timedelta:

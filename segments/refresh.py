@@ -203,7 +203,7 @@ def recompute(
         concurrently = concurrently and current.whole
         read_digest = digest(connection, row.slug)
         before = counters(connection, row.slug)
-        with session.as_owner(connection):
+        with session.pinned(connection, evaluate=True), session.as_owner(connection):
             row.view.refresh(concurrently=concurrently)
         after = counters(connection, row.slug)
         entered, left = reconcile(connection, row.slug, row.pk)

@@ -185,6 +185,9 @@ def test_application__besides_a_login_of_its_own_is_looked_at(login, query):
         ("SEGMENTS_REFRESH_ASYNC", None),
         ("SEGMENTS_WORK_MEM", "64 megabytes"),
         ("SEGMENTS_WORK_MEM", True),
+        ("SEGMENTS_TIME_ZONE", "Berlin"),
+        ("SEGMENTS_TIME_ZONE", "Europe"),
+        ("SEGMENTS_TIME_ZONE", 2),
     ],
 )
 def test_setting__that_is_wrong(name, value, settings):

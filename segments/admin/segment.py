@@ -1,12 +1,15 @@
 """Segments in the admin: the list, the form with its preview, and the refresh action."""
 
+from contextlib import ExitStack
+from functools import wraps
 from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import NestedObjects
-from django.db import router
+from django.db import connections, router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -19,6 +22,8 @@ from segments.definition.kinds import DEFINING_FIELDS
 from segments.exceptions import SegmentError
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember, Status
 from segments.refreshing import history, many, order, schedule
+from segments.rows import write_alias
+from segments.sql import session
 from segments.validation.preview import EMPTY_WARNING
 
 PREVIEW = "_preview"
@@ -33,6 +38,23 @@ class SegmentCollector(NestedObjects):
         rows = super().related_objects(related_model, related_fields, objs)
         own = issubclass(related_model, Membership | StaticMember | SegmentRefresh)
         return rows.none() if own else rows
+
+
+def _read_committed(view: Any) -> Any:
+    """Return a page whose transactions are READ COMMITTED, whatever `DATABASES` says."""
+
+    @wraps(view)
+    def page(*args: Any, **kwargs: Any) -> Any:
+        # On an alias of their own, definitions have transactions of their own, except in a
+        # transaction of the request.
+        evaluating = connections[conf.exec_connection()]
+        aliases = {write_alias()} | ({evaluating.alias} if evaluating.in_atomic_block else set())
+        with ExitStack() as stack:
+            for alias in aliases:
+                stack.enter_context(session.read_committed(alias))
+            return view(*args, **kwargs)
+
+    return page
 
 
 @admin.register(Segment)
@@ -68,6 +90,13 @@ class SegmentAdmin(MembersPage):
 
     class Media:
         css = {"all": ("segments/admin.css",)}  # noqa: RUF012
+
+    def get_urls(self) -> list[URLPattern]:
+        """Run each page in transactions that segments can be saved and refreshed in."""
+        patterns = super().get_urls()
+        for pattern in patterns:
+            pattern.callback = _read_committed(pattern.callback)
+        return patterns
 
     def has_refresh_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may refresh segments."""

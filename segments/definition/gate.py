@@ -14,7 +14,7 @@ from segments import conf
 from segments.definition.select import Compiled, Definition
 from segments.exceptions import SegmentDefinitionError
 from segments.sql.owned import STATIC_MEMBER, package_relations
-from segments.sql.session import fetch_all, run_ddl
+from segments.sql.session import fetch_all, pinned, run_ddl
 
 HARMLESS = (
     "random", "random_normal", "array_sample", "array_shuffle", "gen_random_uuid", "uuidv4",
@@ -28,22 +28,24 @@ def create_checked_view(
 ) -> None:
     """Create a view of a definition with the statement of this name, which evaluates nothing.
 
-    If the definition is more than a list of ids, this costs one more round trip.
+    If the definition is more than a list of ids, this costs one more round trip. Names and
+    literals are read under the settings of all definitions.
 
     Raises:
         SegmentDefinitionError: when the definition does more than read. The caller must roll back.
     """
-    run_ddl(connection, name, view=view, definition=compiled.as_sql())
     definition = compiled.definition
-    if definition.text is None:
-        return
-    offences = fetch_all(
-        connection,
-        "select_offences",
-        view=view.as_string(),
-        harmless=list(HARMLESS),
-        package=package_relations(conf.schema()),
-    )
+    with pinned(connection):
+        run_ddl(connection, name, view=view, definition=compiled.as_sql())
+        if definition.text is None:
+            return
+        offences = fetch_all(
+            connection,
+            "select_offences",
+            view=view.as_string(),
+            harmless=list(HARMLESS),
+            package=package_relations(conf.schema()),
+        )
     for what, name in offences:
         if what != "reads":
             raise _refused(definition, what, name)

@@ -1,14 +1,19 @@
 """Compile a manager method: call it, and turn its queryset into SQL."""
 
 import inspect
+from contextvars import Context
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.manager import BaseManager
+from django.utils import timezone, translation
 from psycopg import sql
 
+from segments import conf
 from segments.exceptions import SegmentDefinitionError
 from segments.sql import names
 from segments.sql.statements import compose
@@ -34,11 +39,24 @@ class ManagerMethod:
         """Call the method and return its query, with and without its parameters.
 
         The method runs, but its query does not. The driver merges the parameters into the text.
+        Both happen in the time zone of segments, in the default language, and in a context of
+        their own, so nothing depends on the request that asks for it.
 
         Raises:
             SegmentDefinitionError: when there is no such method, it needs arguments, it raises,
                 or it returns anything but a queryset of users.
         """
+        opened = connections.all(initialized_only=True)
+        return Context().run(self._compile, alias, opened)
+
+    def _compile(self, alias: str, opened: "list[BaseDatabaseWrapper]") -> tuple[str, str]:
+        for connection in opened:  # In a thread with an event loop, they belong to the context.
+            connections[connection.alias] = connection
+        language = settings.LANGUAGE_CODE
+        with timezone.override(conf.time_zone()), translation.override(language):
+            return self._query(alias)
+
+    def _query(self, alias: str) -> tuple[str, str]:
         queryset = self._ids(self._call(alias).using(alias))
         try:
             stable_text, params = queryset.query.get_compiler(using=alias).as_sql()

@@ -16,7 +16,7 @@ from segments.definition.semicolon import without_semicolon
 from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import names
 from segments.sql.owned import STATIC_MEMBER
-from segments.sql.session import as_owner, fetch_value
+from segments.sql.session import as_owner, fetch_value, pinned
 from segments.sql.statements import compose
 
 PLACEHOLDER = "\0"
@@ -74,7 +74,7 @@ def compile_definition(
 ) -> Compiled:
     """Compile a definition, static ids, or the union of both. Executes nothing of the definition.
 
-    Must be called in a transaction. Costs two or three round trips. Takes AccessShare on the
+    Must be called in a transaction. Costs four or five round trips. Takes AccessShare on the
     tables that the definition names, until the end of the transaction.
 
     Args:
@@ -83,6 +83,13 @@ def compile_definition(
     Raises:
         SegmentDefinitionError: with the reason and its position.
     """
+    with pinned(connection):
+        return _compile(connection, definition, known_fingerprint)
+
+
+def _compile(
+    connection: BaseDatabaseWrapper, definition: Definition, known_fingerprint: str | None
+) -> Compiled:
     selects, offset, ids_from = [], 0, ""
     if definition.text is not None:
         wrapped, offset, ids_from = _wrapped(connection, definition, definition.text)

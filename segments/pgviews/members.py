@@ -21,14 +21,14 @@ def is_live_member(alias: str, slug: str, key: Any) -> bool:
         function=live_function("is_member"),
         key_type=sql.SQL(names.key_type(connection)),
     )
-    return bool(fetch_value(connection, query, slug=slug, key=key))
+    return bool(fetch_value(connection, query, slug=slug, key=key, time_zone=conf.time_zone()))
 
 
 def live_query(slug: str) -> str:
     """Return a SELECT of the ids of the live members.
 
-    It reads the live view, so that Postgres can plan it as part of a larger query. If definitions
-    are evaluated with the privileges of another role, it calls a function that has them.
+    It calls a function, since a view takes on the settings of the session that reads it. So
+    Postgres computes all members before it goes on with the query that this is part of.
     """
     return cast(str, compose("select_live_members", live=_live(slug)).as_string())
 
@@ -47,8 +47,10 @@ def members_among(alias: str, slug: str, keys: Iterable[object], live: bool = Fa
 
 
 def _live(slug: str) -> sql.Composable:
-    if not conf.is_restricted():
-        return names.live_view(slug)
-    function = live_function("members")
-    call: sql.Composed = compose("call_live_members", function=function, slug=sql.Literal(slug))
+    call: sql.Composed = compose(
+        "call_live_members",
+        function=live_function("members"),
+        slug=sql.Literal(slug),
+        time_zone=sql.Literal(conf.time_zone()),
+    )
     return call

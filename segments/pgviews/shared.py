@@ -12,7 +12,13 @@ from segments.definition.kinds import KINDS, QUERY_KINDS
 from segments.pgviews import readers
 from segments.pgviews.comments import comment_columns, comment_text, comment_view, key_comment
 from segments.sql import names, owned
-from segments.sql.session import fetch_all, fetch_value, lock_shared, run_ddl
+from segments.sql.session import (
+    PINNED_SETTINGS,
+    fetch_all,
+    fetch_value,
+    lock_shared,
+    run_ddl,
+)
 from segments.sql.statements import compose, sql_text
 
 DECLARATION = re.compile(r"CREATE OR REPLACE FUNCTION \{function\} (\(.*?\))\s+RETURNS", re.DOTALL)
@@ -37,8 +43,10 @@ def ensure_shared(connection: BaseDatabaseWrapper) -> None:
     for name, signature in owned.RETIRED_FUNCTIONS:
         former = {"function": function(name), "arguments": sql.SQL(signature)}
         run_ddl(connection, "drop_function", **former)
+    former = fetch_value(connection, "reset_settings", names=[*PINNED_SETTINGS])
     for name, parts in _statements(connection):
         run_ddl(connection, name, **parts)
+    fetch_value(connection, "restore_settings", former=former)
     for identifier, arguments in functions(connection):
         run_ddl(connection, "grant_execute", function=identifier, arguments=arguments)
     for view in owned.VIEWS:
@@ -155,6 +163,12 @@ def _statements(connection: BaseDatabaseWrapper) -> list[tuple[str, dict[str, sq
         "due": due_expression(),
         "reads": sql.SQL(sql_text("reads_of_segment")).format(live=sql.SQL("live_view")),
         "read_digest": function("read_digest"),
+        "time_zone": sql.Literal(conf.time_zone()),
+        "settings": sql.SQL(" ").join(
+            compose("keep_setting", name=sql.Identifier(name))
+            for name in _settings(connection)
+            if name != "search_path"
+        ),
     }
     return [
         *((view.statement, parts | {"view": shared_view(view.name)}) for view in owned.VIEWS),
@@ -193,6 +207,12 @@ def _path(connection: BaseDatabaseWrapper, table: sql.Identifier) -> sql.Composa
     return setting
 
 
+def _settings(connection: BaseDatabaseWrapper) -> dict[str, str]:
+    """Return the settings that the shared functions keep, with their values for this role."""
+    return dict(fetch_all(connection, "select_settings", names=[*PINNED_SETTINGS]))
+
+
 def _fingerprint(connection: BaseDatabaseWrapper) -> str:
-    texts = (compose(name, **parts).as_string() for name, parts in _statements(connection))
+    texts = [compose(name, **parts).as_string() for name, parts in _statements(connection)]
+    texts += [f"{name} = {value}" for name, value in _settings(connection).items()]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]

@@ -16,7 +16,7 @@ SELECT {function}(%s, %s::{key_type})
 
 -- name: probe_live
 -- Runs for has_member_live. Takes AccessShare on the live view and on the tables that it reads.
-SELECT {function}(%(slug)s, %(key)s::{key_type})
+SELECT {function}(%(slug)s, %(key)s::{key_type}, %(time_zone)s)
 
 
 -- name: select_live_members
@@ -25,9 +25,9 @@ SELECT live.user_id FROM {live} AS live (user_id)
 
 
 -- name: call_live_members
--- Part of queries for the live members, if definitions are evaluated with the privileges of
--- another role: a function that has them.
-{function}({slug})
+-- Part of queries for the live members: a function that has the privileges of the views' owner,
+-- and the settings of all refreshes.
+{function}({slug}, {time_zone})
 
 
 -- name: select_members_among

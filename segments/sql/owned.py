@@ -89,8 +89,12 @@ FUNCTIONS = (
     SharedFunction("detached", "replace_detached_function"),
     SharedFunction("is_user", "replace_is_user_function", keyed=True),
     SharedFunction("is_member", "replace_is_member_function"),
+    SharedFunction("is_member", "replace_is_member_in_zone_function", live=True, keyed=True),
+    SharedFunction("members", "replace_members_in_zone_function", live=True, keyed=True),
     SharedFunction("is_member", "replace_is_live_member_function", live=True, keyed=True),
     SharedFunction("members", "replace_live_members_function", live=True, keyed=True),
+    SharedFunction("settings", "replace_settings_function", live=True),
+    SharedFunction("refresh", "replace_refresh_function", live=True),
     SharedFunction("read_digest", "replace_read_digest_function"),
     SharedFunction("unchanged_until", "replace_unchanged_until_function"),
 )

@@ -20,6 +20,28 @@ from segments.exceptions import (
 )
 from segments.sql.statements import compose, sql_text
 
+PINNED_SETTINGS = (
+    "DateStyle",
+    "IntervalStyle",
+    "array_nulls",
+    "bytea_output",
+    "default_text_search_config",
+    "extra_float_digits",
+    "gin_fuzzy_search_limit",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "quote_all_identifiers",
+    "row_security",
+    "search_path",
+    "standard_conforming_strings",
+    "timezone_abbreviations",
+    "transform_null_equals",
+    "xmlbinary",
+    "xmloption",
+)
+"""The settings that change what a query means or returns, besides the time zone."""
+
 LIMITS = ("statement_timeout", "lock_timeout", "work_mem", "application_name", "propagation")
 """What `set_limits` returns after the isolation level, and `restore_limits` takes."""
 
@@ -110,8 +132,28 @@ def _set_limits(
 
 
 @contextmanager
+def read_committed(alias: str) -> Iterator[None]:
+    """Begin the transactions of the block as READ COMMITTED, since segments need that.
+
+    If the caller has opened one, as `ATOMIC_REQUESTS` does, it becomes READ COMMITTED as well,
+    unless a statement was run in it: from then on, Postgres no longer allows that.
+    """
+    connection = connections[alias]
+    if connection.vendor != "postgresql":
+        yield
+    elif not connection.in_atomic_block and connection.get_autocommit():
+        with _read_committed(connection):
+            yield
+    else:
+        raw: Any = connection.connection
+        if raw and raw.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            fetch_all(connection, "set_read_committed")
+        yield
+
+
+@contextmanager
 def _read_committed(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Begin the next transaction as READ COMMITTED, whatever the connection's default is."""
+    """Begin transactions as READ COMMITTED, whatever the connection's default is."""
     connection.ensure_connection()
     raw: Any = connection.connection
     before = raw.isolation_level
@@ -172,6 +214,25 @@ def run_ddl(connection: BaseDatabaseWrapper, name: str, /, **parts: sql.Composab
     raw: Any = connection.connection
     with as_owner(connection):
         psycopg.Cursor(raw).execute(compose(name, **parts), binary=True)
+
+
+@contextmanager
+def pinned(connection: BaseDatabaseWrapper, *, evaluate: bool = False) -> Iterator[None]:
+    """Fix all settings that change what a definition means or returns, for the block.
+
+    Wrap in this whatever parses or evaluates a definition, and nothing else. Code of the project
+    must not run in it, and no times may be read: Django takes it for granted that the session has
+    its own time zone. After an error the settings stay until the caller rolls back.
+
+    Args:
+        evaluate: Whether the definition is evaluated. Functions that it calls then find only the
+            names of Postgres; those of the definition were looked up when it was parsed.
+    """
+    ((former, _),) = fetch_all(
+        connection, "pin_settings", time_zone=conf.time_zone(), evaluate=evaluate
+    )
+    yield
+    fetch_all(connection, "restore_settings", former=former)
 
 
 @contextmanager

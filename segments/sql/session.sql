@@ -31,6 +31,67 @@ SELECT
     pg_catalog.set_config('citus.enable_ddl_propagation', %(propagation)s, true)
 
 
+-- name: set_read_committed
+-- Runs at the start of a transaction that somebody else has begun, before any other statement in
+-- it. Locks nothing.
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED
+
+
+-- name: pin_settings
+-- Runs before Postgres parses or evaluates a definition, so that it means the same in every
+-- session. Locks nothing. Returns the former values. The settings are those of the function
+-- `settings`, with the time zone of this process. Definitions find names where the function does,
+-- and temporary objects of the session last; what runs in an evaluation finds only those of
+-- Postgres, as in a REFRESH since PostgreSQL 17.
+WITH stored AS MATERIALIZED (
+    SELECT
+        split_part(entry, '=', 1) AS name,
+        substr(entry, strpos(entry, '=') + 1) AS value
+    FROM pg_catalog.pg_proc AS p
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+    CROSS JOIN unnest(p.proconfig) AS entry
+    WHERE n.nspname = %(live_schema)s AND p.proname = 'settings'
+),
+pin AS MATERIALIZED (
+    SELECT name, pg_catalog.current_setting(name) AS former, value
+    FROM (
+        SELECT 'TimeZone' AS name, %(time_zone)s AS value
+        UNION ALL
+        SELECT 'search_path', 'pg_catalog, pg_temp' WHERE %(evaluate)s
+        UNION ALL
+        SELECT name, CASE
+            WHEN name <> 'search_path' OR strpos(value, 'pg_temp') > 0 THEN value
+            WHEN value IN ('', '""') THEN 'pg_temp'
+            ELSE value || ', pg_temp'
+        END
+        FROM stored
+        WHERE name <> 'TimeZone' AND NOT (name = 'search_path' AND %(evaluate)s)
+    ) AS wanted
+)
+SELECT
+    pg_catalog.json_object_agg(name, former)::text AS former,
+    count(pg_catalog.set_config(name, value, true)) AS number
+FROM pin
+
+
+-- name: restore_settings
+-- Runs after pin_settings, once Postgres has parsed or evaluated a definition, and after
+-- reset_settings. Locks nothing.
+SELECT count(pg_catalog.set_config(key, value, true)) AS number
+FROM pg_catalog.json_each_text(%(former)s::json)
+
+
+-- name: select_settings
+-- Runs when the shared functions are created or compared with what they should be. Locks nothing.
+-- Returns the settings that a new session of this role has, and where this session looks up names.
+SELECT
+    name,
+    CASE name WHEN 'search_path' THEN setting ELSE reset_val END AS setting
+FROM pg_catalog.pg_settings
+WHERE name = ANY(%(names)s)
+ORDER BY name
+
+
 -- name: select_role
 -- Runs before set_role. Locks nothing. Returns the role whose privileges this transaction has;
 -- `none` means those of the session's own role.

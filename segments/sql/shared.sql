@@ -231,19 +231,86 @@ END
 $body$
 
 
+-- name: reset_settings
+-- Runs right before the functions are created that keep the settings of this moment. Locks
+-- nothing. Sets what a new session of this role has, but for the search_path, and returns the
+-- former values.
+WITH changed AS MATERIALIZED (
+    SELECT name, setting, reset_val
+    FROM pg_catalog.pg_settings
+    WHERE name = ANY(%(names)s) AND name <> 'search_path' AND setting <> reset_val
+)
+SELECT
+    pg_catalog.json_object_agg(name, setting)::text AS former,
+    count(pg_catalog.set_config(name, reset_val, true)) AS number
+FROM changed
+
+
+-- name: keep_setting
+-- Part of the functions under whose settings definitions are parsed or evaluated.
+SET {name} FROM CURRENT
+
+
+-- name: replace_settings_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns the settings under which
+-- definitions are parsed, and so are what pin_settings reads. They are evaluated under the same,
+-- except that there functions find only the names of Postgres.
+CREATE OR REPLACE FUNCTION {function} () RETURNS TABLE (name text, setting text)
+LANGUAGE sql STABLE {settings} SET TimeZone = {time_zone} SET search_path FROM CURRENT AS $body$
+SELECT kept.name, pg_catalog.current_setting(kept.name)
+FROM pg_catalog.pg_proc AS p
+JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+CROSS JOIN LATERAL (SELECT pg_catalog.split_part(entry, '=', 1) AS name FROM unnest(p.proconfig) AS entry) AS kept
+WHERE n.nspname = {live_schema} AND p.proname = 'settings'
+ORDER BY kept.name
+$body$
+
+
+-- name: replace_refresh_function
+-- Runs at sync and when the schema is created. Locks nothing. Refreshes the members of a segment
+-- under the settings of all refreshes, for schedulers in the database and for people who would
+-- write REFRESH. The caller must be allowed to refresh the view. It updates neither the index of
+-- memberships nor the history; the next refresh by this package does.
+CREATE OR REPLACE FUNCTION {function} (slug text) RETURNS void
+LANGUAGE plpgsql VOLATILE {settings} SET TimeZone = {time_zone} SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    EXECUTE pg_catalog.format('REFRESH MATERIALIZED VIEW CONCURRENTLY %I.%I', {schema}, replace(slug, '-', '_'));
+END
+$body$
+
+
 -- name: replace_is_live_member_function
 -- Runs at sync and when the schema is created. Locks nothing. Returns whether a user is currently
--- in a segment.
---
--- The definition is evaluated with the privileges of the views' owner, which it cannot give up in
--- here. The error at the end of the block undoes the settings that it changes. The key has one
--- type only: a cast from another type, which may be the caller's own, would run with those
--- privileges as well.
+-- in a segment, in the time zone of this package.
 CREATE OR REPLACE FUNCTION {function} (slug text, id {key_type}) RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $body$
+LANGUAGE sql STABLE AS $body$
+SELECT {function}($1, $2, {time_zone})
+$body$
+
+
+-- name: replace_live_members_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns the users who are currently
+-- in a segment, in the time zone of this package.
+CREATE OR REPLACE FUNCTION {function} (slug text) RETURNS SETOF {key_type}
+LANGUAGE sql STABLE AS $body$
+SELECT members FROM {function}($1, {time_zone}) AS members
+$body$
+
+
+-- name: replace_is_member_in_zone_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns whether a user is currently
+-- in a segment, if its definition is evaluated in a time zone.
+--
+-- The definition is evaluated under the settings of all refreshes, whatever those of the session
+-- are, and with the privileges of the views' owner, which it cannot give up in here. The error at
+-- the end of the block undoes the settings that it changes. The key has one type only: a cast from
+-- another type, which may be the caller's own, would run with those privileges as well.
+CREATE OR REPLACE FUNCTION {function} (slug text, id {key_type}, time_zone text) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER {settings} SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     answer boolean;
 BEGIN
+    PERFORM pg_catalog.set_config('TimeZone', time_zone, true);
     EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM %I.%I WHERE user_id = $1)', {live_schema}, replace(slug, '-', '_'))
     INTO answer USING id;
     RAISE SQLSTATE 'SG000';
@@ -253,12 +320,14 @@ END
 $body$
 
 
--- name: replace_live_members_function
+-- name: replace_members_in_zone_function
 -- Runs at sync and when the schema is created. Locks nothing. Returns the users who are currently
--- in a segment, with the same precautions as replace_is_live_member_function.
-CREATE OR REPLACE FUNCTION {function} (slug text) RETURNS SETOF {key_type}
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $body$
+-- in a segment, if its definition is evaluated in a time zone, with the same precautions as
+-- replace_is_member_in_zone_function.
+CREATE OR REPLACE FUNCTION {function} (slug text, time_zone text) RETURNS SETOF {key_type}
+LANGUAGE plpgsql STABLE SECURITY DEFINER {settings} SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
+    PERFORM pg_catalog.set_config('TimeZone', time_zone, true);
     RETURN QUERY EXECUTE pg_catalog.format('SELECT user_id FROM %I.%I', {live_schema}, replace(slug, '-', '_'));
     RAISE SQLSTATE 'SG000';
 EXCEPTION WHEN SQLSTATE 'SG000' THEN

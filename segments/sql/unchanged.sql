@@ -159,8 +159,9 @@ SELECT {unchanged_until}(
 --
 -- The digest also changes after a TRUNCATE or a rewrite (another relfilenode), after a crash or a
 -- reset of the statistics (another stats_reset), when a view is replaced or a table altered
--- (another version of its row in the catalog), and when others have recreated the members (another
--- OID). Writes that this session has yet to report are included.
+-- (another version of its row in the catalog), when others have recreated the members (another
+-- OID), and when the settings change under which definitions are evaluated. Writes that this
+-- session has yet to report are included.
 --
 -- If only the key of users is read, an update within a page (HOT) does not count, since it changes
 -- no indexed column. This rule is off where transactions may be prepared: there, it counts as HOT
@@ -229,7 +230,13 @@ BEGIN
                 extract(epoch FROM w.stats_reset),
                 pg_catalog.current_setting('track_counts'),
                 pg_catalog.to_regclass('pg_catalog.pg_dist_partition')::oid,
-                (SELECT pg_catalog.string_agg(s::text, ' ' ORDER BY s::text) FROM pg_catalog.pg_db_role_setting AS s)
+                (SELECT pg_catalog.string_agg(s::text, ' ' ORDER BY s::text) FROM pg_catalog.pg_db_role_setting AS s),
+                (
+                    SELECT p.proconfig::text
+                    FROM pg_catalog.pg_proc AS p
+                    JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+                    WHERE n.nspname = {live_schema} AND p.proname = 'settings'
+                )
             )
             FROM pg_catalog.pg_database AS d
             CROSS JOIN pg_catalog.pg_stat_wal AS w

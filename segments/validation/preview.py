@@ -97,7 +97,8 @@ def preview(segment: "Segment", limit: int = 10) -> Preview:
         price = trial.price(connection, slug, compiled)
         read_views = views.reads(connection).get(view, set())
         columns = trial.columns_read(connection, view)
-        warnings = list(_warnings(connection, segment, compiled.select, view))
+        with session.pinned(connection):
+            warnings = list(_warnings(connection, segment, compiled.select, view))
         evaluation = trial.evaluate(connection, slug, compiled, time, limit)
     if evaluation is None:
         seconds = f"{time.total_seconds():g} s"

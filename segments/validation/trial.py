@@ -23,7 +23,14 @@ from segments.definition.gate import create_checked_view
 from segments.definition.select import Compiled, describe
 from segments.pgviews.shared import ensure_shared_exists
 from segments.sql import names
-from segments.sql.session import as_owner, fetch_all, fetch_value, milliseconds, run_ddl
+from segments.sql.session import (
+    as_owner,
+    fetch_all,
+    fetch_value,
+    milliseconds,
+    pinned,
+    run_ddl,
+)
 from segments.sql.statements import compose
 
 TIME_WORD = re.compile(r"\b(now|today|yesterday|tomorrow)\b(?!\s*\()", re.IGNORECASE)
@@ -74,7 +81,7 @@ def populate(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> 
     name = _name(connection, slug, "populated trial")
     view = _in_live_schema(name)
     create_checked_view(connection, "create_trial_view", view, compiled)
-    run_ddl(connection, "populate_trial_view", view=view)
+    _evaluate(connection, view)
     return name
 
 
@@ -93,7 +100,7 @@ def price(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> Pri
         view = _in_live_schema(_name(connection, slug, "plan"))
         call = compose("call_planner", function=planner)
         run_ddl(connection, "create_trial_view", view=view, definition=call)
-        run_ddl(connection, "populate_trial_view", view=view)
+        _evaluate(connection, view)
         with as_owner(connection):
             (plan,) = json.loads(fetch_value(connection, compose("select_plan", view=view)))
         transaction.set_rollback(True, using=connection.alias)
@@ -176,6 +183,12 @@ def frozen_words(connection: BaseDatabaseWrapper, query: str) -> Iterator[tuple[
             yield word[0], word.start()
         except (psycopg.Error, ValueError):  # It is a name, or text that is not a time.
             continue
+
+
+def _evaluate(connection: BaseDatabaseWrapper, view: sql.Identifier) -> None:
+    """Populate a materialized view under the settings of all refreshes."""
+    with pinned(connection, evaluate=True):
+        run_ddl(connection, "populate_trial_view", view=view)
 
 
 def _name(connection: BaseDatabaseWrapper, slug: str, purpose: str) -> str:

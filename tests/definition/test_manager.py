@@ -1,9 +1,17 @@
 """Manager methods: which querysets select users, and the errors of others."""
 
+import asyncio
+from contextvars import ContextVar
+from datetime import UTC, date, datetime
+
 import pytest
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
-from django.db import connection, models
+from django.db import connection, connections, models
+from django.db.models import CharField, Q, Value
+from django.db.models.functions import TruncDate
+from django.utils import timezone, translation
+from django.utils.translation import gettext, gettext_lazy
 
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Segment
@@ -268,3 +276,89 @@ def test_model__that_is_not_installed_is_an_error(make):
 def test_model__may_be_that_of_an_app_beside(make):
     with pytest.raises(SegmentDefinitionError, match="Offer, which has no relations"):
         make(manager_method="all", model=content_type(Offer))
+
+
+@pytest.fixture
+def late_orders(orders):
+    """Let half of the orders be placed when it is another day in Chicago than in UTC."""
+    late = [order.pk for order in orders[:5]]
+    Order.objects.filter(pk__in=late).update(placed_at=datetime(2026, 1, 2, 3, tzinfo=UTC))
+    Order.objects.exclude(pk__in=late).update(placed_at=datetime(2026, 1, 2, 18, tzinfo=UTC))
+    return [order.user_id for order in orders[:5]]
+
+
+LOOKUPS = {
+    "date": lambda orders: orders.filter(placed_at__date=date(2026, 1, 1)),
+    "day": lambda orders: orders.filter(placed_at__day=1),
+    "hour": lambda orders: orders.filter(placed_at__hour=21),
+    "truncated": lambda orders: orders.annotate(day=TruncDate("placed_at")).filter(
+        day="2026-01-01"
+    ),
+    "in Python": lambda orders: orders.filter(
+        placed_at__lt=timezone.make_aware(datetime.fromisoformat("2026-01-02"))
+    ),
+    "with a word": lambda orders: orders.filter(
+        Q(placed_at__day=1) & Q(user__username__contains="u" if gettext("Yes") == "Yes" else "x")
+    ),
+    "with a lazy word": lambda orders: orders.annotate(
+        word=Value(gettext_lazy("Yes"), CharField())
+    ).filter(word="Yes", placed_at__day=1),
+}
+
+
+@pytest.mark.parametrize("function", LOOKUPS.values(), ids=LOOKUPS)
+def test_request__has_no_influence_on_a_method(function, method, late_orders, settings):
+    settings.USE_I18N = True
+    segment = method(function)
+    assert set(segment.member_ids()) == set(late_orders)
+    with timezone.override("Asia/Tokyo"), translation.override("de"):
+        segment.refresh(force=True)
+        assert set(segment.member_ids()) == set(late_orders)
+        assert segment.preview().members_count == len(late_orders)
+        assert segment.members_live.count() == len(late_orders)
+        assert timezone.get_current_timezone_name() == "Asia/Tokyo"
+        assert translation.get_language() == "de"
+
+
+def test_method__runs_in_the_zone_of_the_setting(method, late_orders, settings):
+    segment = method(lambda orders: orders.filter(placed_at__date=date(2026, 1, 1)))
+    settings.SEGMENTS_TIME_ZONE = "UTC"
+    assert segment.refresh(force=True).members_count == 0
+    settings.SEGMENTS_TIME_ZONE = "America/New_York"
+    assert segment.refresh(force=True).members_count == len(late_orders)
+
+
+def test_method__sees_no_variables_of_a_request(method, orders):
+    tenant = ContextVar("tenant", default="nobody")
+    segment = method(lambda orders: orders.all() if tenant.get() == "nobody" else orders.none())
+    tenant.set("somebody")
+    assert segment.refresh(force=True).members_count == len(orders)
+    assert tenant.get() == "somebody"
+
+
+def test_method__that_queries_uses_the_same_connection(method, orders):
+    def largest(orders):
+        (found,) = orders.order_by("-amount").values_list("pk", flat=True)[:1]
+        return orders.filter(pk=found)
+
+    before = connections.all(initialized_only=True)
+    assert set(method(largest).member_ids()) == {orders[9].user_id}
+    assert connections.all(initialized_only=True) == before
+
+
+def test_method__runs_in_a_thread_with_an_event_loop(method, orders, monkeypatch):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    opened = connection.connection
+
+    def first(orders):
+        assert connection.connection is not None
+        return orders.filter(pk__in=[orders.earliest("pk").pk])
+
+    async def work():
+        connections["default"] = wrapper  # As a shell with an event loop would have it.
+        count = method(first).members_count
+        assert connection.connection is opened
+        return count
+
+    wrapper = connections["default"]
+    assert asyncio.run(work()) == 1
