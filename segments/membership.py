@@ -10,9 +10,10 @@ from django.db.models.expressions import RawSQL
 
 from segments.exceptions import SegmentExecutionError, from_driver, translated
 from segments.pgviews import probe
-from segments.pgviews.members import is_live_member, live_query, members_among
+from segments.pgviews.members import check, is_live_member, live_query, members_among
 from segments.pgviews.models import SegmentView, segment_view
-from segments.sql import session
+from segments.rows import segment_rows
+from segments.sql import names, session
 
 
 def user_key(user: Any) -> Any:
@@ -28,7 +29,9 @@ def existing_keys(**lookups: Any) -> "models.QuerySet[Any, Any]":
 class MembersMixin(models.Model):
     """The methods of `Segment` that ask about its members.
 
-    Reads follow the database routers, which may send them to a streaming replica.
+    Reads follow the database routers, which may send them to a streaming replica. If the segment
+    was renamed since it was loaded, `has_member` goes by its current slug, and the others raise an
+    error. No method answers for another segment that has the slug now.
     """
 
     slug: Any
@@ -51,12 +54,12 @@ class MembersMixin(models.Model):
         """
         if self.refreshed_at is None:
             return self.members_live
-        return _users().filter(pk__in=self.view.objects.values("user_id"))
+        return _users().filter(pk__in=self._rows().values("user_id"))
 
     @property
     def members_live(self) -> "models.QuerySet[Any]":
         """The users who are currently in the segment. Each query evaluates the definition."""
-        query = live_query(self.slug)
+        query = live_query(self.pk, self.slug)
         return _users().filter(pk__in=RawSQL(query, ()))  # noqa: S611  # The SQL is ours.
 
     def count_members(self) -> int:
@@ -82,17 +85,25 @@ class MembersMixin(models.Model):
                 users who were deleted since the refresh, even in SQL.
 
         Raises:
-            SegmentExecutionError: when the database does not answer.
+            SegmentExecutionError: when the database does not answer, or the segment was deleted.
         """
         key = user_key(user)
         if key is None:
             return False
         if self.refreshed_at is None:
             return self.has_member_live(key)
+        alias = self._read_from
         try:
-            return probe.is_member(self._read_from, self.slug, key)
+            answer = probe.is_member(alias, self.pk, self.slug, key)
+            if answer is None:  # The segment was renamed since it was loaded.
+                answer = probe.is_member(alias, self.pk, self._current_slug(alias), key)
         except django.db.Error as error:
             raise from_driver(error, SegmentExecutionError, self.slug) from error
+        if answer is None:
+            raise SegmentExecutionError(
+                "it was renamed since this transaction began", slug=self.slug
+            )
+        return answer
 
     def has_member_live(self, user: Any) -> bool:
         """Return whether the user is currently in the segment.
@@ -105,7 +116,7 @@ class MembersMixin(models.Model):
             return False
         alias = self._read_from
         with session.transaction(alias, self.slug, read_only=True, timeout=self.timeout):
-            return is_live_member(alias, self.slug, key)
+            return is_live_member(alias, self.pk, self.slug, key)
 
     def has_members(self, users: Iterable[Any]) -> set[Any]:
         """Return the primary keys of the users who are in the segment. One query.
@@ -120,14 +131,29 @@ class MembersMixin(models.Model):
                 return set(self._ids().filter(pk__in=users))
         keys = [key for key in map(user_key, users) if key is not None]
         with translated(SegmentExecutionError, self.slug):
-            return members_among(self._read_from, self.slug, keys, self.refreshed_at is None)
+            return members_among(
+                self._read_from, self.pk, self.slug, keys, self.refreshed_at is None
+            )
 
     def _ids(self) -> "models.QuerySet[Any, Any]":
         """Return the keys of the members, without users deleted since the refresh."""
         if self.refreshed_at is None:
             return self.members_live.using(self._read_from).values_list("pk", flat=True)
-        rows = self.view.objects.using(self._read_from).filter(user_id__in=existing_keys())
+        rows = self._rows().using(self._read_from).filter(user_id__in=existing_keys())
         return rows.values_list("user_id", flat=True)
+
+    def _rows(self) -> "models.QuerySet[Any, Any]":
+        """Return the rows of the view, or an error if it is another segment's by now."""
+        condition = check(self.pk, names.members_view(self.slug)).as_string()
+        checked = RawSQL(condition, (), models.BooleanField())  # noqa: S611  # The SQL is ours.
+        return self.view.objects.filter(checked)
+
+    def _current_slug(self, alias: str) -> str:
+        rows = segment_rows(alias).filter(pk=self.pk)
+        slug = rows.order_by().values_list("slug", flat=True).first()
+        if slug is None:
+            raise SegmentExecutionError("it has been deleted", slug=self.slug)
+        return slug
 
     @property
     def _read_from(self) -> str:
