@@ -18,6 +18,7 @@ from segments import conf
 from segments.definition.gate import create_checked_view
 from segments.definition.select import Compiled
 from segments.sql import names
+from segments.sql.owned import STATIC_MEMBER
 from segments.sql.session import fetch_all, fetch_value
 
 
@@ -79,6 +80,8 @@ def _words(bound: Any, named: Any, labels: bool) -> str:
     """
     old_shape, old_labels, old_objects, old_sql = bound
     new_shape, new_labels, new_objects, _ = named
+    if _has_list(old_objects) != _has_list(new_objects):
+        return ""  # The list of ids was emptied, or is new, which the next refresh takes over.
     if (old_shape, old_objects) == (new_shape, new_objects) and (
         not labels or old_labels == new_labels
     ):
@@ -91,3 +94,7 @@ def _words(bound: Any, named: Any, labels: bool) -> str:
             f"and the view reads {removed or 'the rest'}"
         )
     return f"its text means something else by now; the view still reads:\n{old_sql.strip()}"
+
+
+def _has_list(objects: list[str]) -> bool:
+    return any(STATIC_MEMBER in name for name in objects)
