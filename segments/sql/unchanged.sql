@@ -279,9 +279,9 @@ BEGIN
             SELECT 'label', oid, enumlabel FROM pg_catalog.pg_enum
             WHERE EXISTS (SELECT FROM reference WHERE refclassid = 'pg_catalog.pg_type'::regclass)
             UNION ALL
-            SELECT 'function', 0, pg_catalog.concat_ws(
-                ' ', count(*), sum(pg_catalog.hashtextextended(xmin::text || ctid::text, oid::bigint))
-            )
+            SELECT 'function', 0, pg_catalog.concat_ws(' ', count(*), pg_catalog.bit_xor(pg_catalog.hashtidextended(
+                ctid, pg_catalog.hashnameextended(proname, oid::bigint + pronamespace::bigint + pronargdefaults)
+            )))
             FROM pg_catalog.pg_proc
             WHERE oid >= 16384 AND pronamespace NOT IN (SELECT oid FROM temporary)
             UNION ALL
