@@ -13,9 +13,10 @@ from django.db.models.manager import BaseManager
 from segments import conf
 from segments.exceptions import SegmentExecutionError, from_driver, translated
 from segments.pgviews import probe
-from segments.pgviews.members import is_live_member, live_query, members_among
+from segments.pgviews.members import check, is_live_member, live_query, members_among
 from segments.pgviews.models import SegmentView, segment_view
-from segments.sql import session
+from segments.rows import segment_rows
+from segments.sql import names, session
 from segments.sql.keys import in_words, user_key, user_keys
 
 NOT_MANY = (str, bytes, bytearray, memoryview, models.Model)
@@ -52,7 +53,9 @@ def shown_users() -> "models.Manager[Any]":
 class MembersMixin(models.Model):
     """The methods of `Segment` that ask about its members.
 
-    Reads follow the database routers, which may send them to a streaming replica.
+    Reads follow the database routers, which may send them to a streaming replica. If the segment
+    was renamed since it was loaded, `has_member` goes by its current slug, and the others raise an
+    error. No method answers for another segment that has the slug now.
     """
 
     slug: Any
@@ -76,7 +79,7 @@ class MembersMixin(models.Model):
         """
         if self.refreshed_at is None:
             return self.members_live
-        return shown_users().filter(pk__in=self.view.objects.values("user_id"))
+        return shown_users().filter(pk__in=self._rows().values("user_id"))
 
     @property
     def members_live(self) -> "models.QuerySet[Any]":
@@ -106,7 +109,7 @@ class MembersMixin(models.Model):
                 segment, nor are users who were deleted since the refresh, even in SQL.
 
         Raises:
-            SegmentExecutionError: when the database does not answer.
+            SegmentExecutionError: when the database does not answer, or the segment was deleted.
             TypeError, ValueError: when it is neither; see `segments.sql.keys.user_key`.
         """
         key = user_key(user)
@@ -114,10 +117,18 @@ class MembersMixin(models.Model):
             return False
         if self.refreshed_at is None:
             return self.has_member_live(key)
+        alias = self._read_from
         try:
-            return probe.is_member(self._read_from, self.slug, key)
+            answer = probe.is_member(alias, self.pk, self.slug, key)
+            if answer is None:  # The segment was renamed since it was loaded.
+                answer = probe.is_member(alias, self.pk, self._current_slug(alias), key)
         except django.db.Error as error:
             raise from_driver(error, SegmentExecutionError, self.slug) from error
+        if answer is None:
+            raise SegmentExecutionError(
+                "it was renamed since this transaction began", slug=self.slug
+            )
+        return answer
 
     def has_member_live(self, user: Any) -> bool:
         """Return whether the user is currently in the segment.
@@ -130,7 +141,7 @@ class MembersMixin(models.Model):
             return False
         alias = self._read_from
         with session.transaction(alias, self.slug, read_only=True, timeout=self.timeout):
-            return is_live_member(alias, self.slug, key)
+            return is_live_member(alias, self.pk, self.slug, key)
 
     def has_members(self, users: Iterable[Any]) -> set[Any]:
         """Return the primary keys of the users who are in the segment. One query.
@@ -151,18 +162,33 @@ class MembersMixin(models.Model):
             raise TypeError(f"has_members takes users or their keys, not {in_words(users)}")
         keys = [key for key in map(user_key, users) if key is not None]
         with translated(SegmentExecutionError, self.slug):
-            return members_among(self._read_from, self.slug, keys, self.refreshed_at is None)
+            return members_among(
+                self._read_from, self.pk, self.slug, keys, self.refreshed_at is None
+            )
 
     def _live(self, users: "models.Manager[Any]") -> "models.QuerySet[Any]":
-        query = live_query(self.slug)
+        query = live_query(self.pk, self.slug)
         return users.filter(pk__in=RawSQL(query, ()))  # noqa: S611  # The SQL is ours.
 
     def _ids(self, users: "models.Manager[Any]") -> "models.QuerySet[Any, Any]":
         """Return the keys of the members that are among the users of a manager."""
         if self.refreshed_at is None:
             return self._live(users).using(self._read_from).values_list("pk", flat=True)
-        rows = self.view.objects.using(self._read_from).filter(user_id__in=users.values("pk"))
+        rows = self._rows().using(self._read_from).filter(user_id__in=users.values("pk"))
         return rows.values_list("user_id", flat=True)
+
+    def _rows(self) -> "models.QuerySet[Any, Any]":
+        """Return the rows of the view, or an error if it is another segment's by now."""
+        condition = check(self.pk, names.members_view(self.slug)).as_string()
+        checked = RawSQL(condition, (), models.BooleanField())  # noqa: S611  # The SQL is ours.
+        return self.view.objects.filter(checked)
+
+    def _current_slug(self, alias: str) -> str:
+        rows = segment_rows(alias).filter(pk=self.pk)
+        slug = rows.order_by().values_list("slug", flat=True).first()
+        if slug is None:
+            raise SegmentExecutionError("it has been deleted", slug=self.slug)
+        return slug
 
     @property
     def _read_from(self) -> str:

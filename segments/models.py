@@ -208,6 +208,10 @@ class Segment(MembersMixin, DefinitionMixin):
             self.pk = key  # Django has reset it, but the row still exists.
             raise
 
+    def rename(self, slug: str, *, rewrite: bool = False) -> None:
+        """Save another slug; see `segments.saving.rename`."""
+        saving.rename(self, slug, rewrite)
+
     def preview(self, limit: int = 10) -> Preview:
         """Return a preview of the segment, saved or not; see `segments.validation.preview`."""
         return preview(self, limit)

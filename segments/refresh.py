@@ -1,9 +1,10 @@
 """Refresh: recompute members in one transaction, or keep the last good ones.
 
 A refresh sets the timeouts, takes the segment's lock, and compiles the definition. If nothing was
-written since the last refresh, that is all. Otherwise it replaces the live view if its SQL has
-changed, runs REFRESH MATERIALIZED VIEW CONCURRENTLY, and reconciles the membership index. In the
-end it stores history and state. Readers see the former members until the commit, and never wait.
+written or renamed since the last refresh, that is all. Otherwise it replaces the live view if its
+SQL has changed or names other objects by now, runs REFRESH MATERIALIZED VIEW CONCURRENTLY, and
+reconciles the membership index. In the end it stores history and state. Readers see the former
+members until the commit, and never wait.
 """
 
 import logging
@@ -35,6 +36,7 @@ from segments.refreshing.reconcile import count_members, counters, reconcile
 from segments.refreshing.unchanged import digest, unchanged_until
 from segments.rows import Status, copy_state, reload_state, try_locked_row
 from segments.sql import session
+from segments.validation.checks import check_circle
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -155,6 +157,8 @@ def _refresh_locked(
         result = RefreshResult(Status.UNCHANGED, row.members_count, slug=row.slug)
         return record(connection, row, stopwatch, result, until=until)
     current = views.ensure(connection, row.label, compiled, current)
+    if current.rebound:
+        check_circle(connection, row.slug, current.name)
     return recompute(connection, row, current, stopwatch, options.concurrently)
 
 

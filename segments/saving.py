@@ -13,17 +13,16 @@ from functools import partial
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
-from django.db import OperationalError, connections
+from django.db import OperationalError, models, router
 from django.db import transaction as django_transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from segments import conf
+from segments import conf, renaming
 from segments.definition import static_ids
 from segments.definition.compile import compile_segment
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.definition.select import check_text
 from segments.exceptions import (
-    SegmentDefinitionError,
     SegmentError,
     SegmentExecutionError,
     SegmentLockedError,
@@ -52,6 +51,7 @@ from segments.validation.checks import (
     check_clash,
     check_cost,
     check_defined,
+    check_free,
     check_timeout,
     differ,
     try_definition,
@@ -88,8 +88,12 @@ class Change:
 
 
 @contextmanager
-def saved(segment: "Segment", using: str) -> Iterator[None]:
-    """Save static ids and change views after the row, which is saved in the block."""
+def saved(segment: "Segment", using: str, rewrite: bool = False) -> Iterator[None]:
+    """Save static ids and change views after the row, which is saved in the block.
+
+    Args:
+        rewrite: As for `rename`.
+    """
     names.check_slug(segment.slug)
     check_text(segment.slug, segment.definition)
     together = using == conf.exec_connection()
@@ -105,7 +109,7 @@ def saved(segment: "Segment", using: str) -> Iterator[None]:
         check_defined(segment, before, using)
         check_timeout(segment, before)
         if not together:
-            _check_free(segment)
+            check_free(segment)
         # A refresh may have stored its state since this instance was loaded. None can from now on.
         copy_state(before, segment)
         with _row_locks(segment.slug):
@@ -114,6 +118,8 @@ def saved(segment: "Segment", using: str) -> Iterator[None]:
         if ids is not None:
             static_ids.replace(connection, segment.slug, segment.pk, ids)
         row = segment_rows(using).get(pk=segment.pk)
+        readers = renaming.check_rename(before, row, using, rewrite)
+        renaming.rewrite_texts(readers, using)
         redefined = differ(before, row, DEFINING_FIELDS)
         change = Change(
             created=before is None,
@@ -125,10 +131,34 @@ def saved(segment: "Segment", using: str) -> Iterator[None]:
         )
         if together:
             _apply_views(connection, row, change)
+            renaming.follow(connection, readers)
         else:
             apply = partial(_apply_views_on_commit, segment, row.slug, change)
             django_transaction.on_commit(apply, using=using)
+            follow = partial(renaming.follow_on_commit, readers)
+            django_transaction.on_commit(follow, using=using)
         copy_state(segment_rows(using).get(pk=segment.pk), segment)
+
+
+def rename(segment: "Segment", slug: str, rewrite: bool = False) -> None:
+    """Save another slug, and nothing else of the instance.
+
+    Views that read the segment follow. Definitions name it, so the rename is refused if any does.
+
+    Args:
+        rewrite: Rewrite these definitions instead, in the same transaction. Their members stay.
+
+    Raises:
+        SegmentDefinitionError: when the slug is not valid, or naming the segments that read it.
+        SegmentLockedError: when another session locks it, or one of these, for too long.
+    """
+    using = router.db_for_write(type(segment), instance=segment)
+    row = segment_rows(using).get(pk=segment.pk)
+    row.slug = slug
+    with saved(row, using, rewrite):
+        models.Model.save(row, using=using, update_fields=["slug", "updated_at"])
+    segment.slug, segment.updated_at = row.slug, row.updated_at
+    copy_state(row, segment)
 
 
 @contextmanager
@@ -258,24 +288,3 @@ def _row_locks(slug: str) -> Iterator[None]:
         yield
     except OperationalError as error:
         raise from_driver(error, SegmentExecutionError, slug) from error
-
-
-def _check_free(segment: "Segment") -> None:
-    """Refuse a slug whose view already exists, if views change only after the commit.
-
-    Until then, or for good if that fails, the segment would have the members of another one.
-    """
-    alias, name = conf.exec_connection(), names.view_name(segment.slug)
-    committed = segment_rows(alias).filter(pk=segment.pk).values_list("slug", flat=True).first()
-    if committed is not None and name == names.view_name(committed):
-        return
-    with translated(SegmentExecutionError, segment.slug):
-        exists = views.state(connections[alias], segment.slug).ours
-    if exists:
-        raise SegmentDefinitionError(
-            f"the view {name} of another segment still exists",
-            slug=segment.slug,
-            field="slug",
-            hint="If that segment was deleted or renamed in this transaction, commit first. "
-            "Otherwise run: manage.py sync_segments --prune",
-        )

@@ -7,37 +7,59 @@ from django.db import connections
 from psycopg import sql
 
 from segments import conf
-from segments.pgviews.shared import live_function
+from segments.pgviews.shared import function, live_function
 from segments.sql import names
 from segments.sql.session import fetch_all, fetch_value
 from segments.sql.statements import compose
 
 
-def is_live_member(alias: str, slug: str, key: Any) -> bool:
+def is_live_member(alias: str, segment: Any, slug: str, key: Any) -> bool:
     """Return whether the key is currently in the segment. Evaluates the definition for it."""
     connection = connections[alias]
     query = compose(
         "probe_live",
         function=live_function("is_member"),
         key_type=sql.SQL(names.key_type(connection)),
+        check=check(segment, names.live_view(slug)),
     )
     return bool(fetch_value(connection, query, slug=slug, key=key, time_zone=conf.time_zone()))
 
 
-def live_query(slug: str) -> str:
+def check(segment: Any, view: sql.Identifier) -> sql.Composed:
+    """Return a condition that raises an error if a view is not that of the segment by now.
+
+    Args:
+        segment: The key of the segment.
+    """
+    key = sql.Literal(segment)
+    condition: sql.Composed = compose(
+        "check_segment",
+        is_segment=function("is_segment"),
+        key=key,
+        view=sql.Literal(view.as_string()),
+    )
+    return condition
+
+
+def live_query(segment: Any, slug: str) -> str:
     """Return a SELECT of the ids of the live members.
 
     It calls a function, since a view takes on the settings of the session that reads it. So
     Postgres computes all members before it goes on with the query that this is part of.
     """
-    return cast(str, compose("select_live_members", live=_live(slug)).as_string())
+    condition = check(segment, names.live_view(slug))
+    query = compose("select_live_members", live=_live(slug), check=condition)
+    return cast(str, query.as_string())
 
 
-def members_among(alias: str, slug: str, keys: Iterable[object], live: bool = False) -> set[Any]:
+def members_among(
+    alias: str, segment: Any, slug: str, keys: Iterable[object], live: bool = False
+) -> set[Any]:
     """Return the keys that are in the segment's view. One query."""
     connection = connections[alias]
     query = compose(
         "select_members_among",
+        check=check(segment, names.live_view(slug) if live else names.members_view(slug)),
         members=_live(slug) if live else names.members_view(slug),
         key_type=sql.SQL(names.key_type(connection)),
         users=names.user_table(),

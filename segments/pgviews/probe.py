@@ -14,13 +14,43 @@ from psycopg import sql
 
 from segments import conf
 from segments.sql import names
+from segments.sql.owned import SEGMENT
 from segments.sql.statements import compose
 
+MAX_VIEWS = 16_384
 
-def is_member(alias: str, slug: str, key: object) -> bool:
-    """Return whether the key is in the segment's view and belongs to a user. One query."""
-    cursor = _execute(alias, _probe(conf.schema(), slug), (key,))
-    return bool(cursor.rowcount)
+VIEWS: dict[tuple[str, str, Any], int] = {}
+"""The OID of the view that answered a probe, by its alias, its text and the key of the segment.
+
+A view keeps its OID when it is renamed, and its segment.
+"""
+
+
+def is_member(alias: str, segment: Any, slug: str, key: object) -> bool | None:
+    """Return whether the key is in the segment's view and belongs to a user.
+
+    Returns None if the segment has another slug by now. One query, unless another view answers
+    than before.
+
+    Args:
+        segment: The key of the segment.
+    """
+    query = _probe(conf.schema(), slug)
+    known = VIEWS.get((alias, query, segment))
+    if known is not None:
+        cursor = _execute(alias, query, (key,))
+        if cursor.pgresult.ftable(0) == known:
+            return bool(cursor.rowcount)
+    cursor = _execute(alias, _probe_own(conf.schema(), slug), (key, segment))
+    row = cursor.fetchone()
+    view = cursor.pgresult.ftable(0)
+    if row is None or row[2] != view:
+        return None
+    if len(VIEWS) >= MAX_VIEWS:
+        VIEWS.clear()
+    VIEWS[alias, query, segment] = view
+    answer: bool = row[1]
+    return answer
 
 
 def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
@@ -67,6 +97,20 @@ def _probe(schema: str, slug: str) -> str:
     view = sql.Identifier(schema, names.view_name(slug))
     is_user = sql.Identifier(schema, "is_user")
     return cast(str, compose("probe_member", view=view, is_user=is_user).as_string())
+
+
+@lru_cache(maxsize=4096)
+def _probe_own(schema: str, slug: str) -> str:
+    name = names.view_name(slug)
+    query = compose(
+        "probe_own_member",
+        view=sql.Identifier(schema, name),
+        is_user=sql.Identifier(schema, "is_user"),
+        segment=sql.Identifier(SEGMENT),
+        name=sql.Literal(name),
+        schema=sql.Literal(sql.Identifier(schema).as_string()),
+    )
+    return cast(str, query.as_string())
 
 
 @lru_cache(maxsize=16)

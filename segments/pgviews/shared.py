@@ -153,6 +153,7 @@ def _statements(connection: BaseDatabaseWrapper) -> list[tuple[str, dict[str, sq
         "membership": sql.Identifier(owned.MEMBERSHIP),
         "segment": sql.Identifier(owned.SEGMENT),
         "refresh": sql.Identifier(owned.REFRESH),
+        "segments": _located(connection, sql.Identifier(owned.SEGMENT)),
         "schema": sql.Literal(conf.schema()),
         "live_schema": sql.Literal(conf.live_schema()),
         "key_type": key_type,

@@ -12,6 +12,7 @@ from segments import conf
 from segments.definition.gate import create_checked_view
 from segments.definition.select import Compiled, describe
 from segments.exceptions import SegmentExecutionError
+from segments.pgviews.binding import difference
 from segments.pgviews.comments import SIGNATURE, Label, comment_live, comment_members
 from segments.pgviews.readers import grant, ungranted
 from segments.pgviews.shared import ensure_shared_exists
@@ -31,7 +32,7 @@ class State:
     Attributes:
         name: The name of both views.
         live: Whether the live view exists.
-        members_oid: The OID of the materialized view, or None.
+        live_oid, members_oid: The OIDs of the live view and of the materialized view, or None.
         populated: Whether the materialized view was ever refreshed.
         indexed: Whether it has the unique index that a concurrent refresh needs.
         commented: Whether it has its comment.
@@ -44,11 +45,14 @@ class State:
         reads: What a detached view used to read.
         package_reads: The tables and shared views of this package that the live view reads, each
             as often as its query names it.
+        rebound: Whether `ensure` has replaced a live view although its SQL is the same, because a
+            new view of it reads something else by now.
         repairs: What `ensure` has restored on populated views, in words.
     """
 
     name: str
     live: bool = False
+    live_oid: int | None = None
     members_oid: int | None = None
     populated: bool = False
     indexed: bool = False
@@ -61,6 +65,7 @@ class State:
     detached_manually: bool = False
     reads: Any = None
     package_reads: tuple[str, ...] = ()
+    rebound: bool = False
     repairs: tuple[str, ...] = ()
 
     @property
@@ -87,10 +92,11 @@ def ensure(
 ) -> State:
     """Create or change the views of a segment, so that they match its label and definition.
 
-    If the definition has changed, only the live view is replaced: the members keep their OID,
-    rows, GRANTs, comment and all views that read them. If the type of the user key has changed,
-    both views are recreated; Postgres refuses while anything else reads them. The caller holds the
-    segment's lock. Takes AccessExclusive on the live view if it is replaced.
+    If the definition has changed, or names other objects by now, only the live view is replaced:
+    the members keep their OID, rows, GRANTs, comment and all views that read them. If the type of
+    the user key has changed, both views are recreated; Postgres refuses while anything else reads
+    them. The caller holds the segment's lock. Takes AccessExclusive on the live view if it is
+    replaced.
 
     Returns:
         The state before, with the repairs; an empty state if the views were recreated.
@@ -108,7 +114,11 @@ def ensure(
         )
     view, live = names.members_view(label.slug), names.live_view(label.slug)
     repairs = []
-    if not current.live or current.fingerprint != compiled.fingerprint:
+    redefined = not current.live or current.fingerprint != compiled.fingerprint
+    changed = None if redefined else difference(connection, label.slug, compiled)
+    if changed and changed.words:
+        repairs.append(changed.words)
+    if redefined or changed:
         if current.members_oid is not None and not current.detached:
             # A manual REFRESH locks the members before the live view, so do the same here. For a
             # detached segment, it fails before it could wait for a lock.
@@ -124,7 +134,8 @@ def ensure(
         comment_members(connection, label)
         repairs.append("its comment was missing")
     repairs += [f"role {role} could not read it" for role in grant(connection, view)]
-    return replace(current, repairs=tuple(repairs)) if current.populated else current
+    repaired = tuple(repairs) if current.populated else ()
+    return replace(current, rebound=changed is not None, repairs=repaired)
 
 
 def is_current(
@@ -213,6 +224,7 @@ def _state(
     return State(
         name=name,
         live=live is not None,
+        live_oid=live,
         members_oid=members_oid,
         populated=populated,
         indexed=indexed,

@@ -4,8 +4,31 @@
 -- name: probe_member
 -- Runs for has_member. Takes AccessShare on the view and, if the user is in it, on the table of
 -- users: one probe of a unique index each. It is a bare SELECT because an EXISTS around it takes
--- longer to plan than to run.
-SELECT 1 FROM {view} WHERE user_id = %s AND {is_user}(user_id)
+-- longer to plan than to run. The description of its column names the view that answers.
+SELECT user_id FROM {view} WHERE user_id = %s AND {is_user}(user_id)
+
+
+-- name: probe_own_member
+-- Runs for the first has_member of a segment in a process, and if another view answers than before.
+-- Takes the same locks as probe_member, and AccessShare on the table of segments. Returns no row if
+-- the segment has another name. Otherwise, it returns whether the user is a member, and the view of
+-- that name. In a transaction with a snapshot, that may be another view than the one that answers.
+SELECT
+    m.user_id,
+    {is_user}(m.user_id),
+    (
+        SELECT c.oid FROM pg_catalog.pg_class AS c
+        WHERE c.relname = {name} AND c.relnamespace = to_regnamespace({schema})
+    )
+FROM {segment} AS s
+LEFT JOIN {view} AS m ON m.user_id = %s
+WHERE s.id = %s AND replace(s.slug, '-', '_') = {name}
+
+
+-- name: check_segment
+-- Part of queries for members: a condition that is true, or an error if the view belongs to another
+-- segment by now.
+{is_segment}({key}, {view}::regclass)
 
 
 -- name: probe_slug
@@ -16,12 +39,12 @@ SELECT {function}(%s, %s::{key_type})
 
 -- name: probe_live
 -- Runs for has_member_live. Takes AccessShare on the live view and on the tables that it reads.
-SELECT {function}(%(slug)s, %(key)s::{key_type}, %(time_zone)s)
+SELECT {function}(%(slug)s, %(key)s::{key_type}, %(time_zone)s) WHERE {check}
 
 
 -- name: select_live_members
 -- Part of queries for the live members of a segment.
-SELECT live.user_id FROM {live} AS live (user_id)
+SELECT live.user_id FROM {live} AS live (user_id) WHERE {check}
 
 
 -- name: call_live_members
@@ -34,4 +57,4 @@ SELECT live.user_id FROM {live} AS live (user_id)
 -- Runs for has_members. Takes AccessShare on the view and on the table of users. Leaves out users
 -- who were deleted since the refresh.
 SELECT members.user_id FROM {members} AS members (user_id)
-WHERE members.user_id = ANY(%(keys)s::{key_type}[]) AND members.user_id IN (SELECT {key} FROM {users})
+WHERE {check} AND members.user_id = ANY(%(keys)s::{key_type}[]) AND members.user_id IN (SELECT {key} FROM {users})

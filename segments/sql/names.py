@@ -56,6 +56,15 @@ def live_view(slug: str) -> sql.Identifier:
     return sql.Identifier(conf.live_schema(), view_name(slug))
 
 
+def trial_name(connection: BaseDatabaseWrapper, slug: str, purpose: str) -> str:
+    """Return a name for a view that is rolled back, which nothing else can have.
+
+    No slug contains a space, and no other session has this process id.
+    """
+    raw: Any = connection.connection
+    return f"{view_name(slug)[:40]} {purpose} {raw.info.backend_pid}"
+
+
 def table(model: type[models.Model]) -> sql.Identifier:
     """Return the model's table; `db_table` may hold `"schema"."table"`, quoted like that."""
     return sql.Identifier(*model._meta.db_table.strip('"').split('"."'))

@@ -80,6 +80,23 @@ WHERE c.ends
 ORDER BY 1, 2
 
 
+-- name: select_direct_readers
+-- Runs before a segment is renamed. Locks nothing. Returns the live views that read one of its
+-- views directly, so that their definitions name it.
+WITH
+-- part: view_reads
+SELECT DISTINCT c.relname::text
+FROM view_reads AS r
+JOIN pg_catalog.pg_class AS c ON c.oid = r.view AND c.relnamespace = to_regnamespace(%(live_schema)s)
+WHERE r.relation = ANY(%(oids)s::oid[])
+
+
+-- name: select_quoted_name
+-- Runs when a definition is rewritten. Locks nothing. Returns a name as it is written in SQL, in
+-- quotes if it needs them.
+SELECT pg_catalog.quote_ident(%(name)s)
+
+
 -- name: select_using
 -- Runs for find_segments. Locks nothing. Returns the views that read a table, or one of its
 -- columns, and the views that read those, through any chain of views.
@@ -138,6 +155,83 @@ JOIN view_reads AS r ON r.view = v.oid
 LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.relation AND a.attnum = r.number
 WHERE v.relkind = 'v' AND v.relnamespace = to_regnamespace(%(live_schema)s)
 GROUP BY v.relname
+
+
+-- name: bound_rule
+-- Part of the statements that compare what two views are bound to: their queries as Postgres stores
+-- them, without what may differ between two views of one text that read the same. These are the
+-- view itself (up to PostgreSQL 15), positions in the text, the names of a table's columns when the
+-- view was created, and words such as 'yesterday', which Postgres has replaced with a time.
+bound_rule (oid, view, tree) AS (
+    SELECT w.oid, w.ev_class, pg_catalog.regexp_replace(
+        pg_catalog.regexp_replace(
+            pg_catalog.regexp_replace(
+                pg_catalog.replace(w.ev_action::text, ':relid ' || w.ev_class || ' ', ':relid 0 '),
+                ' :(?:\w*location|stmt_len) -?\d+', '', 'g'
+            ),
+            ':eref \{ALIAS :aliasname \S+ :colnames \((?:[^)\\]|\\.)*\)\} :rtekind 0 ', '', 'g'
+        ),
+        '(:consttype (?:1082|1083|1114|1115|1182|1183|1184|1185|1266|1270|39(?:08|09|10|11|12|13)) [^[{}]*)\[[^]]*\]', '\1', 'g'
+    )
+    FROM pg_catalog.pg_rewrite AS w
+    WHERE w.ev_class IN (%(live)s::regclass, %(trial)s::regclass)
+)
+
+
+-- name: select_same_binding
+-- Runs before members are recomputed, and for sync_segments --check. Locks nothing. Returns whether
+-- two views are bound to the same objects in the same way. Mostly, their queries do not differ at
+-- all, which is faster to find out.
+WITH
+-- part: bound_rule
+SELECT count(DISTINCT ev_action::text) = 1 OR (SELECT count(DISTINCT tree) = 1 FROM bound_rule)
+FROM pg_catalog.pg_rewrite
+WHERE ev_class IN (%(live)s::regclass, %(trial)s::regclass)
+
+
+-- name: select_binding
+-- Runs before and after a definition is rewritten. Locks nothing. Returns a digest of what a view is
+-- bound to.
+WITH
+-- part: bound_rule
+SELECT pg_catalog.md5(tree) FROM bound_rule
+
+
+-- name: select_bindings
+-- Runs when two views of one text are not bound in the same way. Locks nothing. Returns for each,
+-- the live view first: what it refers to in the order of its query, the labels of enums in it, what it
+-- reads in words (a relation only if it reads no column of it), and its SQL with the current names.
+WITH
+-- part: bound_rule
+SELECT
+    (
+        SELECT pg_catalog.string_agg(captures[1], ' ' ORDER BY place)
+        FROM pg_catalog.regexp_matches(
+            tree, ':(?:relid|varno|varattno|varlevelsup|[a-z]*funcid|opno|aggfnoid|winfnoid) (-?\d+)', 'g'
+        ) WITH ORDINALITY AS m (captures, place)
+    ) AS shape,
+    ARRAY(
+        SELECT DISTINCT captures[1] || ' ' || captures[2]
+        FROM pg_catalog.regexp_matches(tree, ':consttype (\d+) [^[{}]*:constvalue \d+ \[ ([^]]*)\]', 'g') AS m (captures)
+        JOIN pg_catalog.pg_type AS t ON t.oid = captures[1]::oid
+        LEFT JOIN pg_catalog.pg_type AS element ON element.oid = t.typelem
+        WHERE t.typtype = 'e' OR element.typtype = 'e'
+        ORDER BY 1
+    ) AS labels,
+    ARRAY(
+        SELECT DISTINCT pg_catalog.pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid)
+        FROM pg_catalog.pg_depend AS d
+        WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = bound_rule.oid AND d.refobjid <> bound_rule.view
+            AND (d.refobjsubid <> 0 OR NOT EXISTS (
+                SELECT FROM pg_catalog.pg_depend AS c
+                WHERE c.classid = d.classid AND c.objid = d.objid AND c.refclassid = d.refclassid
+                    AND c.refobjid = d.refobjid AND c.refobjsubid <> 0
+            ))
+        ORDER BY 1
+    ) AS objects,
+    pg_catalog.pg_get_viewdef(view, true) AS definition
+FROM bound_rule
+ORDER BY view <> %(live)s::regclass
 
 
 -- name: select_definition

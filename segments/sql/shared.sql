@@ -205,6 +205,25 @@ END
 $body$
 
 
+-- name: replace_is_segment_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns true if a view is that of a
+-- segment, and raises an error otherwise. A query for members calls it once. It has to be safe in
+-- parallel queries, and it sees the snapshot of its query.
+CREATE OR REPLACE FUNCTION {function} (id bigint, view regclass) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = '' AS $body$
+BEGIN
+    PERFORM FROM {segments} AS s
+    JOIN pg_catalog.pg_class AS c ON c.relname = replace(s.slug, '-', '_')
+    WHERE s.id = $1 AND c.oid = $2;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the segment with the key % was renamed or deleted since it was loaded', $1
+        USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Load it again.';
+    END IF;
+    RETURN true;
+END
+$body$
+
+
 -- name: replace_is_member_function
 -- Runs at sync and when the schema is created. Locks nothing. Returns whether a user was in a
 -- segment at its last refresh; NULL if no segment of that slug is populated. It is a function

@@ -81,6 +81,14 @@ SELECT
         SELECT FROM pg_catalog.pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS setting
         WHERE setting LIKE 'track_counts=%%'
     )
+    -- Objects of the project may take the names of those of Postgres.
+    OR (
+        SELECT schema <> 'pg_catalog'
+        FROM unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS path (schema, place)
+        WHERE schema !~ '^pg_temp_'
+        ORDER BY place
+        LIMIT 1
+    )
     OR EXISTS (
         SELECT FROM function
         CROSS JOIN LATERAL (
@@ -137,19 +145,24 @@ SELECT
 
 -- name: select_read_digest
 -- Runs right before a REFRESH. Locks nothing. Returns a digest of what a segment reads, and the
--- moment of the server's clock just before it.
+-- moment of the server's clock just before it. The digest ends with one of the search_path, which
+-- functions with a path of their own do not see.
 SELECT
     pg_catalog.clock_timestamp() AS moment,
-    {read_digest}(%(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s) AS digest
+    pg_catalog.left({read_digest}(%(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s), 24)
+        || pg_catalog.left(pg_catalog.md5(pg_catalog.current_setting('search_path')), 8) AS digest
 
 
 -- name: select_unchanged
 -- Runs before a refresh. Locks nothing. Returns the moment until which nothing that a segment
--- reads was written; NULL if that is unknown.
-SELECT {unchanged_until}(
-    %(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s,
-    %(digest)s, %(since)s, %(lag)s, %(own_pids)s::integer[]
-)
+-- reads was written; NULL if that is unknown, or if the last refresh had another search_path.
+SELECT CASE
+    WHEN pg_catalog.right(%(digest)s, 8) = pg_catalog.left(pg_catalog.md5(pg_catalog.current_setting('search_path')), 8)
+        THEN {unchanged_until}(
+            %(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s,
+            pg_catalog.left(%(digest)s, 24), %(since)s, %(lag)s, %(own_pids)s::integer[]
+        )
+END
 
 
 -- name: replace_read_digest_function
@@ -162,6 +175,12 @@ SELECT {unchanged_until}(
 -- (another version of its row in the catalog), when others have recreated the members (another
 -- OID), and when the settings change under which definitions are evaluated. Writes that this
 -- session has yet to report are included.
+--
+-- The live view is bound to objects, and its text to their names, so the digest also changes when
+-- the text may mean something else: when anything that the view reads, or a column of it, has
+-- another name or schema; when another relation has the same name, in any schema; when the labels
+-- of an enum change, if the view uses a type of the project; and when a function, an operator or a
+-- cast of the project is created or changed, since it may be called instead of one of Postgres.
 --
 -- If only the key of users is read, an update within a page (HOT) does not count, since it changes
 -- no indexed column. This rule is off where transactions may be prepared: there, it counts as HOT
@@ -189,6 +208,25 @@ BEGIN
                     SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid = users_table AND attname = key_column
                 )
             ) AS key_only
+        ),
+        reference AS (
+            SELECT DISTINCT d.refclassid, d.refobjid
+            FROM pg_catalog.pg_rewrite AS w
+            JOIN pg_catalog.pg_depend AS d
+                ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid AND d.refobjid <> w.ev_class
+            WHERE w.ev_class = live_view
+        ),
+        source AS (
+            SELECT c.oid, c.relname
+            FROM reference
+            CROSS JOIN LATERAL (
+                SELECT oid, relname FROM pg_catalog.pg_class WHERE oid = reference.refobjid OFFSET 0
+            ) AS c
+            WHERE reference.refclassid = 'pg_catalog.pg_class'::regclass
+        ),
+        temporary AS (
+            SELECT oid FROM pg_catalog.pg_namespace
+            WHERE nspname ~ '^pg_(toast_)?temp_' AND oid <> pg_catalog.pg_my_temp_schema()
         ),
         part (kind, oid, words) AS (
             SELECT 'members', members_view::oid, ''
@@ -222,6 +260,36 @@ BEGIN
             CROSS JOIN user_reads
             WHERE relation.kind <> 'v'
             UNION ALL
+            SELECT 'name', refobjid, refclassid || ' ' || (pg_catalog.pg_identify_object(refclassid, refobjid, 0)).identity
+            FROM reference
+            UNION ALL
+            SELECT 'columns', source.oid, (
+                SELECT pg_catalog.string_agg(attname, ' ' ORDER BY attnum)
+                FROM pg_catalog.pg_attribute WHERE attrelid = source.oid AND attnum > 0
+            )
+            FROM source
+            UNION ALL
+            SELECT 'namesake', c.oid, pg_catalog.concat_ws(' ', c.relname, n.nspname, n.xmin, n.ctid)
+            FROM (SELECT DISTINCT relname FROM source) AS s
+            CROSS JOIN LATERAL (
+                SELECT oid, relname, relnamespace FROM pg_catalog.pg_class WHERE relname = s.relname OFFSET 0
+            ) AS c
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE n.oid NOT IN (SELECT oid FROM temporary)
+            UNION ALL
+            SELECT 'label', oid, enumlabel FROM pg_catalog.pg_enum
+            WHERE EXISTS (SELECT FROM reference WHERE refclassid = 'pg_catalog.pg_type'::regclass)
+            UNION ALL
+            SELECT 'function', 0, pg_catalog.concat_ws(' ', count(*), pg_catalog.bit_xor(pg_catalog.hashtidextended(
+                ctid, pg_catalog.hashnameextended(proname, oid::bigint + pronamespace::bigint + pronargdefaults)
+            )))
+            FROM pg_catalog.pg_proc
+            WHERE oid >= 16384 AND pronamespace NOT IN (SELECT oid FROM temporary)
+            UNION ALL
+            SELECT 'operator', oid, pg_catalog.concat_ws(' ', xmin, ctid) FROM pg_catalog.pg_operator WHERE oid >= 16384
+            UNION ALL
+            SELECT 'cast', oid, pg_catalog.concat_ws(' ', xmin, ctid) FROM pg_catalog.pg_cast WHERE oid >= 16384
+            UNION ALL
             SELECT 'server', d.oid, pg_catalog.concat_ws(
                 ' ',
                 extract(epoch FROM pg_catalog.pg_postmaster_start_time()),
@@ -242,9 +310,9 @@ BEGIN
             CROSS JOIN pg_catalog.pg_stat_wal AS w
             WHERE d.datname = pg_catalog.current_database()
         )
-        SELECT left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+        SELECT pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
             pg_catalog.string_agg(kind || ' ' || oid || ' ' || words, ',' ORDER BY kind, oid, words), 'UTF8'
-        )), 'hex'), 32)
+        )), 'hex'), 24)
         FROM part
     );
 END

@@ -17,6 +17,7 @@ from segments.exceptions import (
     translated,
 )
 from segments.pgviews import readers, shared, views
+from segments.pgviews.binding import difference
 from segments.refresh import refresh
 from segments.rows import (
     STATE,
@@ -32,6 +33,7 @@ from segments.rows import (
 )
 from segments.sql import names, session
 from segments.sync.detach import StepResult, changes, current_sql
+from segments.validation.checks import check_circle
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -178,8 +180,14 @@ def _defined(
     key_type = names.key_type(connection)
     if current.key_type != key_type:
         yield f"the views have ids of type {current.key_type}, but ids of users are {key_type}"
-    elif not current.detached and current.stable_fingerprint != compiled.stable_fingerprint:
+    elif current.detached:
+        return
+    elif current.stable_fingerprint != compiled.stable_fingerprint:
         yield "the live view has another definition"
+    else:
+        changed = difference(connection, compiled.definition.slug, compiled)
+        if changed and changed.words:
+            yield changed.words
 
 
 def _repair(segment: "Segment", current: views.State) -> StepResult:
@@ -203,6 +211,8 @@ def _repair(segment: "Segment", current: views.State) -> StepResult:
             redefined = [*_defined(connection, compiled, current)] if current.live else []
             what += redefined
             ensured = views.ensure(connection, row.label, compiled, current)
+            if ensured.rebound:
+                check_circle(connection, row.slug, ensured.name)
             if ensured.members_oid is None:
                 copy_state(None, row)
                 store(row, **{name: getattr(row, name) for name in STATE})

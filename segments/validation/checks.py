@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
@@ -11,9 +12,15 @@ from segments.definition import static_ids
 from segments.definition.compile import compile_segment
 from segments.definition.kinds import DEFINING_FIELDS, StaticList, kind_of
 from segments.definition.select import Compiled
-from segments.exceptions import SegmentCostError, SegmentDefinitionError
+from segments.exceptions import (
+    SegmentCostError,
+    SegmentDefinitionError,
+    SegmentExecutionError,
+    translated,
+)
 from segments.pgviews import views
 from segments.pgviews.shared import ensure_shared_exists
+from segments.renaming import check_rename
 from segments.rows import segment_rows, slug_of_view, static_member_rows
 from segments.sql import names, session
 from segments.validation import trial
@@ -32,6 +39,8 @@ def validate(segment: "Segment") -> None:
     before = segment_rows(alias).filter(pk=segment.pk).first()
     check_defined(segment, before, alias)
     check_timeout(segment, before)
+    if before and not slug_of_view(alias, names.view_name(segment.slug), segment.pk):
+        check_rename(before, segment, alias)
     try_definition(segment, before)
 
 
@@ -70,6 +79,27 @@ def check_clash(segment: "Segment", using: str) -> None:
             f'the segment "{other}" already has the view {name}',
             slug=segment.slug,
             field="slug",
+        )
+
+
+def check_free(segment: "Segment") -> None:
+    """Refuse a slug whose view already exists, if views change only after the commit.
+
+    Until then, or for good if that fails, the segment would have the members of another one.
+    """
+    alias, name = conf.exec_connection(), names.view_name(segment.slug)
+    committed = segment_rows(alias).filter(pk=segment.pk).values_list("slug", flat=True).first()
+    if committed is not None and name == names.view_name(committed):
+        return
+    with translated(SegmentExecutionError, segment.slug):
+        exists = views.state(connections[alias], segment.slug).ours
+    if exists:
+        raise SegmentDefinitionError(
+            f"the view {name} of another segment still exists",
+            slug=segment.slug,
+            field="slug",
+            hint="If that segment was deleted or renamed in this transaction, commit first. "
+            "Otherwise run: manage.py sync_segments --prune",
         )
 
 

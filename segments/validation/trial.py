@@ -71,14 +71,14 @@ class Evaluation:
 def create(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> str:
     """Create a plain view of a definition, evaluating nothing; return the view's name."""
     ensure_shared_exists(connection)
-    name = _name(connection, slug, "trial")
+    name = names.trial_name(connection, slug, "trial")
     create_checked_view(connection, "replace_live_view", _in_live_schema(name), compiled)
     return name
 
 
 def populate(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> str:
     """Evaluate a definition into a materialized view; return the view's name."""
-    name = _name(connection, slug, "populated trial")
+    name = names.trial_name(connection, slug, "populated trial")
     view = _in_live_schema(name)
     create_checked_view(connection, "create_trial_view", view, compiled)
     _evaluate(connection, view)
@@ -94,10 +94,10 @@ def price(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> Pri
     """
     with transaction.atomic(using=connection.alias):
         trial = _in_live_schema(create(connection, slug, compiled))
-        planner = _in_live_schema(_name(connection, slug, "planner"))
+        planner = _in_live_schema(names.trial_name(connection, slug, "planner"))
         explain = sql.Literal(compose("explain_view", view=trial).as_string())
         run_ddl(connection, "create_planner", function=planner, explain=explain)
-        view = _in_live_schema(_name(connection, slug, "plan"))
+        view = _in_live_schema(names.trial_name(connection, slug, "plan"))
         call = compose("call_planner", function=planner)
         run_ddl(connection, "create_trial_view", view=view, definition=call)
         _evaluate(connection, view)
@@ -189,15 +189,6 @@ def _evaluate(connection: BaseDatabaseWrapper, view: sql.Identifier) -> None:
     """Populate a materialized view under the settings of all refreshes."""
     with pinned(connection, evaluate=True):
         run_ddl(connection, "populate_trial_view", view=view)
-
-
-def _name(connection: BaseDatabaseWrapper, slug: str, purpose: str) -> str:
-    """Return a name that nothing else can have.
-
-    No slug contains a space, and no other session has this process id.
-    """
-    raw: Any = connection.connection
-    return f"{names.view_name(slug)[:40]} {purpose} {raw.info.backend_pid}"
 
 
 def _in_live_schema(name: str) -> sql.Identifier:

@@ -251,3 +251,13 @@ def test_delete__of_what_is_protected_is_refused(users, make, browse, monkeypatc
     assert "would require deleting the following protected related objects" in page
     browse("admin:segments_segment_delete", segment.pk, post="yes")
     assert len(Segment.objects.get()) == 11
+
+
+def test_change__of_a_slug_that_others_read_names_them(users, make, browse):
+    segment = make()
+    make("loyal", definition="SELECT user_id FROM segments.vip")
+    page = change(browse, segment, slug="gold", definition=segment.definition)
+    start = page.index('field-slug"') if 'field-slug"' in page else page.index("field-slug")
+    message = "it cannot be renamed, because definitions read segments.vip: loyal"
+    assert message in page[start - 500 : start + 3000]
+    assert Segment.objects.filter(slug="vip").exists()
