@@ -26,15 +26,8 @@ from segments.rows import Status as Status
 from segments.sql import names
 from segments.users import SegmentMixin as SegmentMixin
 from segments.validation.checks import validate
+from segments.validation.checks import validate_slug as validate_slug
 from segments.validation.preview import Preview, preview
-
-
-def validate_slug(value: str) -> None:
-    """Raise ValidationError unless the value can be the slug of a segment."""
-    try:
-        names.check_slug(value)
-    except SegmentDefinitionError as error:
-        raise ValidationError(error.message) from error
 
 
 class Segment(MembersMixin, DefinitionMixin):

@@ -47,7 +47,7 @@ class ManagerMethod:
                 or it returns anything but a queryset of users.
         """
         opened = connections.all(initialized_only=True)
-        return Context().run(self._compile, alias, opened)
+        return Context().run(self._compile, alias, list(opened))
 
     def _compile(self, alias: str, opened: "list[BaseDatabaseWrapper]") -> tuple[str, str]:
         for connection in opened:  # In a thread with an event loop, they belong to the context.

@@ -12,7 +12,7 @@ from psycopg import pq, sql
 from psycopg.errors import error_from_result
 
 from segments.definition.origins import Column, id_column
-from segments.definition.semicolon import without_semicolon
+from segments.definition.text import without_semicolon
 from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import names
 from segments.sql.owned import STATIC_MEMBER

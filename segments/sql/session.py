@@ -21,25 +21,11 @@ from segments.exceptions import (
 from segments.sql.statements import compose, sql_text
 
 PINNED_SETTINGS = (
-    "DateStyle",
-    "IntervalStyle",
-    "array_nulls",
-    "bytea_output",
-    "default_text_search_config",
-    "extra_float_digits",
-    "gin_fuzzy_search_limit",
-    "lc_monetary",
-    "lc_numeric",
-    "lc_time",
-    "quote_all_identifiers",
-    "row_security",
-    "search_path",
-    "standard_conforming_strings",
-    "timezone_abbreviations",
-    "transform_null_equals",
-    "xmlbinary",
-    "xmloption",
-)
+    "DateStyle", "IntervalStyle", "array_nulls", "bytea_output", "default_text_search_config",
+    "extra_float_digits", "gin_fuzzy_search_limit", "lc_monetary", "lc_numeric", "lc_time",
+    "quote_all_identifiers", "row_security", "search_path", "standard_conforming_strings",
+    "timezone_abbreviations", "transform_null_equals", "xmlbinary", "xmloption",
+)  # fmt: skip
 """The settings that change what a query means or returns, besides the time zone."""
 
 LIMITS = ("statement_timeout", "lock_timeout", "work_mem", "application_name", "propagation")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -68,6 +69,14 @@ def try_definition(segment: "Segment", before: "Segment | None") -> None:
             check_cost(connection, segment, compiled)
         view = trial.populate(connection, segment.slug, compiled)
         check_circle(connection, segment.slug, view)
+
+
+def validate_slug(value: str) -> None:
+    """Raise ValidationError unless the value can be the slug of a segment."""
+    try:
+        names.check_slug(value)
+    except SegmentDefinitionError as error:
+        raise ValidationError(error.message) from error
 
 
 def check_clash(segment: "Segment", using: str) -> None:
