@@ -203,8 +203,17 @@ def lock_shared(connection: BaseDatabaseWrapper) -> None:
 
 
 def begin_schema_change(connection: BaseDatabaseWrapper) -> None:
-    """Make the refreshes of other sessions stand aside until this session ends the change."""
+    """Make the refreshes of other sessions stand aside until this session ends the change.
+
+    Waits up to lock_timeout for another schema change, and for all transactions of other sessions
+    that may have attached a segment, such as running refreshes.
+    """
     fetch_value(connection, "lock_schema_change", key=_schema_change_key())
+
+
+def holds_schema_change(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether this session has begun a schema change and not ended it."""
+    return bool(fetch_value(connection, "select_held_schema_change", key=_schema_change_key()))
 
 
 def end_schema_change(connection: BaseDatabaseWrapper) -> None:
@@ -215,10 +224,41 @@ def end_schema_change(connection: BaseDatabaseWrapper) -> None:
 def is_schema_changing(connection: BaseDatabaseWrapper) -> bool:
     """Return whether another session changes the schema.
 
-    Ask this while holding the segment's lock: a schema change that starts later waits for that
-    lock before it detaches the segment.
+    If none does, none begins before the end of this transaction.
     """
     return bool(fetch_value(connection, "select_schema_change", key=_schema_change_key()))
+
+
+def blockers(
+    connection: BaseDatabaseWrapper,
+    segment: int | None = None,
+    views: tuple[sql.Identifier, sql.Identifier] | None = None,
+    *,
+    cancel: bool = False,
+) -> list[tuple[int, str, str, str]]:
+    """Return the sessions that hold a lock which a schema change waits for.
+
+    Args:
+        connection: The connection that waited.
+        segment, views: The key of the segment, and its live view and its members, if it waited to
+            detach these. Otherwise it waited to begin.
+        cancel: Whether to cancel those that are refreshes.
+
+    Returns:
+        Of each session its process id, its application, when its transaction began, and its kind:
+        `migration`, `refresh` or `transaction`.
+    """
+    live, members = (view.as_string() for view in views) if views else (None, None)
+    rows = fetch_all(
+        connection,
+        "select_blockers",
+        schema_change=None if views else _schema_change_key(),
+        segment=None if segment is None else _lock_key(segment),
+        live=live,
+        members=members,
+        cancel=cancel,
+    )
+    return [(pid, application, since, kind) for pid, application, since, kind, _ in rows]
 
 
 def milliseconds(value: timedelta) -> str:
