@@ -1,7 +1,7 @@
 """The door to Postgres: the transaction in which a segment is worked on, and how to ask in it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -183,7 +183,7 @@ def as_owner(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 def lock(connection: BaseDatabaseWrapper, segment: int) -> None:
     """Take the segment's lock until the end of the transaction, waiting up to lock_timeout."""
-    fetch_value(connection, "lock_segment", key=_lock_key(segment))
+    fetch_value(connection, "lock_segment", key=lock_key(segment))
 
 
 def try_lock(connection: BaseDatabaseWrapper, segment: int) -> tuple[bool, bool]:
@@ -192,7 +192,7 @@ def try_lock(connection: BaseDatabaseWrapper, segment: int) -> tuple[bool, bool]
     Returns:
         Whether it was taken, and `is_schema_changing`.
     """
-    keys = {"key": _lock_key(segment), "schema_change": _schema_change_key()}
+    keys = {"key": lock_key(segment), "schema_change": schema_change_key()}
     ((taken, changing),) = fetch_all(connection, "try_lock_segment", **keys)
     return taken, changing
 
@@ -208,17 +208,26 @@ def begin_schema_change(connection: BaseDatabaseWrapper) -> None:
     Waits up to lock_timeout for another schema change, and for all transactions of other sessions
     that may have attached a segment, such as running refreshes.
     """
-    fetch_value(connection, "lock_schema_change", key=_schema_change_key())
+    fetch_value(connection, "lock_schema_change", key=schema_change_key())
 
 
 def holds_schema_change(connection: BaseDatabaseWrapper) -> bool:
     """Return whether this session has begun a schema change and not ended it."""
-    return bool(fetch_value(connection, "select_held_schema_change", key=_schema_change_key()))
+    return bool(fetch_value(connection, "select_held_schema_change", key=schema_change_key()))
 
 
 def end_schema_change(connection: BaseDatabaseWrapper) -> None:
     """Let refreshes go on, if this session has stopped them."""
-    fetch_value(connection, "unlock_schema_change", key=_schema_change_key())
+    fetch_value(connection, "unlock_schema_change", key=schema_change_key())
+
+
+def release_schema_change(raw: "psycopg.Connection[Any]") -> None:
+    """End the schema change of a connection that Django has given back to a pool.
+
+    Does nothing if its session has ended, which released the lock.
+    """
+    with suppress(psycopg.Error), raw.transaction():
+        psycopg.Cursor(raw).execute(sql_text("unlock_schema_change"), {"key": schema_change_key()})
 
 
 def is_schema_changing(connection: BaseDatabaseWrapper) -> bool:
@@ -226,39 +235,7 @@ def is_schema_changing(connection: BaseDatabaseWrapper) -> bool:
 
     If none does, none begins before the end of this transaction.
     """
-    return bool(fetch_value(connection, "select_schema_change", key=_schema_change_key()))
-
-
-def blockers(
-    connection: BaseDatabaseWrapper,
-    segment: int | None = None,
-    views: tuple[sql.Identifier, sql.Identifier] | None = None,
-    *,
-    cancel: bool = False,
-) -> list[tuple[int, str, str, str]]:
-    """Return the sessions that hold a lock which a schema change waits for.
-
-    Args:
-        connection: The connection that waited.
-        segment, views: The key of the segment, and its live view and its members, if it waited to
-            detach these. Otherwise it waited to begin.
-        cancel: Whether to cancel those that are refreshes.
-
-    Returns:
-        Of each session its process id, its application, when its transaction began, and its kind:
-        `migration`, `refresh` or `transaction`.
-    """
-    live, members = (view.as_string() for view in views) if views else (None, None)
-    rows = fetch_all(
-        connection,
-        "select_blockers",
-        schema_change=None if views else _schema_change_key(),
-        segment=None if segment is None else _lock_key(segment),
-        live=live,
-        members=members,
-        cancel=cancel,
-    )
-    return [(pid, application, since, kind) for pid, application, since, kind, _ in rows]
+    return bool(fetch_value(connection, "select_schema_change", key=schema_change_key()))
 
 
 def milliseconds(value: timedelta) -> str:
@@ -266,9 +243,11 @@ def milliseconds(value: timedelta) -> str:
     return str(-(-value // timedelta(milliseconds=1)))
 
 
-def _schema_change_key() -> str:
+def schema_change_key() -> str:
+    """Return what the advisory lock of a schema change is the hash of."""
     return f"{conf.schema()}:schema change"
 
 
-def _lock_key(segment: int) -> str:
+def lock_key(segment: int) -> str:
+    """Return what a segment's advisory lock is the hash of."""
     return f"{conf.schema()}:{segment}"

@@ -14,6 +14,7 @@ from typing import Any
 from segments import conf
 from segments.exceptions import SegmentExecutionError, SegmentLockedError
 from segments.sql import names, session
+from segments.sql.session import fetch_all
 from segments.sync.detach import LiveView
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def begin(alias: str, stdout: Any) -> None:
         with session.transaction(alias, "migrate", lock_timeout=lock_timeout) as connection:
             session.begin_schema_change(connection)
 
-    _wait(work, partial(_blockers, alias), stdout)
+    _wait(work, partial(_blockers, alias, None), stdout)
 
 
 def detach_patiently(view: LiveView, stdout: Any) -> None:
@@ -74,8 +75,7 @@ def detach_patiently(view: LiveView, stdout: Any) -> None:
     Raises:
         SegmentLockedError: when another session does not let go.
     """
-    pair = names.live_view(view.slug), names.members_view(view.slug)
-    blockers = partial(_blockers, conf.exec_connection(), view.slug, view.key, pair)
+    blockers = partial(_blockers, conf.exec_connection(), view)
     _wait(partial(view.detach, False), blockers, stdout)
 
 
@@ -106,21 +106,35 @@ def _wait(
     raise _still_locked(blockers(), "") from locked
 
 
-def _blockers(alias: str, slug: str = "", *segment: Any, cancel: bool = False) -> list[Blocker]:
-    """Return the sessions that hold the lock; cancel those that are refreshes, if asked to.
+def _blockers(alias: str, view: LiveView | None, cancel: bool = False) -> list[Blocker]:
+    """Return the sessions that hold a lock which a schema change waits for.
+
+    Args:
+        alias: The alias that waits.
+        view: The live view to detach; None if the schema change has not begun.
+        cancel: Whether to cancel those that are refreshes.
 
     Raises:
-        SegmentLockedError: when one may not be cancelled.
+        SegmentLockedError: when a refresh may not be cancelled.
     """
+    slug = view.slug if view else "migrate"
+    params = {
+        "schema_change": None if view else session.schema_change_key(),
+        "segment": session.lock_key(view.key) if view and view.key is not None else None,
+        "live": names.live_view(slug).as_string() if view else None,
+        "members": names.members_view(slug).as_string() if view else None,
+        "cancel": cancel,
+    }
     try:
-        with session.transaction(alias, slug or "migrate", read_only=True) as connection:
-            rows = session.blockers(connection, *segment, cancel=cancel)
+        with session.transaction(alias, slug, read_only=True) as connection:
+            rows = fetch_all(connection, "select_blockers", **params)
     except SegmentExecutionError as error:
         if not cancel:
             raise
-        running = _blockers(alias, slug, *segment)
-        raise _still_locked(running, f": {error.message}") from error
-    return [Blocker(*row, slug) for row in rows]
+        raise _still_locked(_blockers(alias, view), f": {error.message}") from error
+    return [
+        Blocker(pid, application, since, kind, slug) for pid, application, since, kind, _ in rows
+    ]
 
 
 def _still_locked(blockers: list[Blocker], why: str) -> SegmentLockedError:

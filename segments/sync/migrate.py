@@ -127,6 +127,7 @@ class Guard:
         @wraps(method)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             with ExitStack() as stack:
+                stack.callback(self.release_former)
                 for alias in self.aliases:
                     stack.enter_context(connections[alias].execute_wrapper(self))
                 return method(*args, **kwargs)
@@ -164,12 +165,18 @@ class Guard:
         with translated(SegmentExecutionError):
             return session.holds_schema_change(holder) and not attached(executor)
 
+    def release_former(self) -> None:
+        """Release the lock of a connection that was closed, but that a pool has kept open."""
+        if self.session is not None and self.is_reopened():
+            session.release_schema_change(self.session)
+
     def detach_all(self) -> None:
         """Take the lock of the schema change, and detach all live views.
 
         Raises:
             SegmentError: when another session does not let go.
         """
+        self.release_former()
         begin(self.holder, self.stdout)
         self.session = connections[self.holder].connection
         with translated(SegmentExecutionError):

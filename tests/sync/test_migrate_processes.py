@@ -73,17 +73,18 @@ def start(evolve):
 
 
 @pytest.fixture
-def refreshing(long, start, query):
+def refreshing(long, start, session):
     """Refresh the segment in another process, and wait until its statement runs."""
+    watcher = session()
 
-    def run(code="call_command('refresh_segments', 'long', force=True)"):
-        process = start(code)
-        until(lambda: query(REFRESHES) or process.poll() is not None)
+    def run():
+        process = start("call_command('refresh_segments', 'long', force=True)")
+        until(lambda: watcher.execute(REFRESHES).fetchall() or process.poll() is not None)
         assert process.poll() is None, process.communicate()[0]
         return process
 
     yield run
-    query(TERMINATE)
+    watcher.execute(TERMINATE)
 
 
 def read_until(process, words):
@@ -292,6 +293,27 @@ def test_closed_connection__is_noticed_by_the_next_statement(long, start, evolve
     evolve(CALL, REMOVE, atomic=False)
     assert "gold: skipped, it is detached" in outputs[0]
     long()
+
+
+def test_closed_connection__that_a_pool_keeps(long, start, evolve, monkeypatch):
+    """Its session goes on, and still has the lock."""
+    outputs, pool = [], []
+
+    def give_back():
+        pool.append(connection.connection)
+        connection.connection = None
+        process = start("call_command('refresh_segments', 'gold', force=True)")
+        outputs.append(process.communicate()[0])
+
+    monkeypatch.setattr(evolving, "during", give_back)
+    out = evolve(CALL, REMOVE, CALL, atomic=False)
+    assert "Waiting" not in out
+    assert [each.closed for each in pool] == [False, False]
+    assert all("gold: skipped, it is detached" in output for output in outputs)
+    assert set(attached(connection)) == {"other"}
+    long()
+    for each in pool:
+        each.close()
 
 
 HOLD = 'migrations.RunSQL("SELECT pg_advisory_lock(7)"),'
