@@ -258,7 +258,7 @@ def test_closed_connection__and_a_refresh_attaches(closer, long, start, evolve, 
 
     monkeypatch.setattr(evolving, "during", lose)
     out = evolve(CALL, REMOVE, atomic=False)
-    assert outputs == ["gold: 5 members, 0 entered, 0 left\n"]
+    assert "gold: 5 members, +0 -0" in outputs[0]
     assert "Waiting" not in out
     long()
 
@@ -402,8 +402,8 @@ def test_stopped__when_a_transaction_has_refreshed_and_goes_on(long, evolve, sta
     with pytest.raises(CommandError, match="^No migration was run: a transaction .process"):
         evolve(REMOVE)
     assert set(attached(connection)) == LIVE
-    process.stdin.close()
-    assert process.wait() == 0
+    process.communicate()
+    assert process.returncode == 0
     evolve()
     long()
 
@@ -442,8 +442,8 @@ def test_segment__that_another_process_creates_meanwhile(
     evolve.write(REMOVE)
     migrate = start("call_command('migrate', 'stock')")
     read_until(migrate, "Waiting for a transaction (process ")
-    process.stdin.close()
-    assert process.wait() == 0
+    process.communicate()
+    assert process.returncode == 0
     created = until(lambda: relation("segments.new"))
     assert 'Warning: segment "new": column "level" does not exist' in migrate.communicate()[0]
     assert migrate.returncode == 0
