@@ -405,6 +405,28 @@ def test_segment__may_be_saved_and_refreshed_in_a_migration(plans, evolve, monke
     assert attached()
 
 
+def refresh_gold():
+    assert Segment.objects.get(slug="gold").refresh(force=True).status == "refreshed"
+
+
+def save_gold():
+    gold = Segment.objects.get(slug="gold")
+    gold.definition += " AND score < 99"
+    gold.save()
+
+
+@pytest.mark.roles
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "steps"])
+@pytest.mark.parametrize("function", [refresh_gold, save_gold])
+def test_segment__that_a_migration_attaches_is_kept(
+    function, atomic, witness, evolve, monkeypatch
+):
+    monkeypatch.setattr(evolving, "during", function)
+    out = evolve(CALL, "migrations.RemoveField('plan', 'level'),", atomic=atomic)
+    assert 'Warning: segment "gold": column "level" does not exist' in out
+    witness()
+
+
 @pytest.mark.roles
 @pytest.mark.django_db(transaction=True, databases=["default", "exec"])
 def test_exec_connection__is_that_which_detaches_and_attaches(exec_alias, witness, evolve):
