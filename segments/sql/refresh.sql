@@ -4,15 +4,11 @@
 -- name: try_lock_segment
 -- Runs before a refresh. Takes the segment's lock until the end of the transaction, unless another
 -- session holds it; never waits. Returns whether it was taken and, asked after that, whether
--- another session is changing the schema: if the second lock can be taken, no session is, and the
--- lock is released at once.
+-- another session is changing the schema; see select_schema_change.
 SELECT
     pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(%(key)s, 0)) AS locked,
-    CASE
-        WHEN pg_catalog.pg_try_advisory_lock_shared(pg_catalog.hashtextextended(%(schema_change)s, 0))
-            THEN NOT pg_catalog.pg_advisory_unlock_shared(pg_catalog.hashtextextended(%(schema_change)s, 0))
-        ELSE true
-    END AS changing
+    NOT pg_catalog.pg_try_advisory_xact_lock_shared(pg_catalog.hashtextextended(%(schema_change)s, 0))
+        AS changing
 
 
 -- name: count_members

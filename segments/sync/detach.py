@@ -8,6 +8,7 @@ attaches the view again.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from django.db import connections
@@ -18,7 +19,7 @@ from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import shared, views
 from segments.pgviews.comments import comment_view
-from segments.rows import no_segment, segment_rows
+from segments.rows import no_segment, segment_rows, slugs_by_view
 from segments.sql import names, session
 from segments.sql.session import fetch_all, fetch_value, run_ddl
 
@@ -41,6 +42,35 @@ class StepResult:
         return bool(self.what) or self.error is not None
 
 
+@dataclass(frozen=True)
+class LiveView:
+    """A live view to detach.
+
+    Attributes:
+        slug: The segment, or the name of an orphan.
+        key: The key of the segment; None for an orphan.
+        reads: The tables and columns that it reads.
+    """
+
+    slug: str
+    key: int | None
+    reads: Any
+
+    def detach(self, manual: bool, lock_timeout: timedelta | None = None) -> bool:
+        """Detach it in a transaction; return whether there was anything to do.
+
+        Args:
+            manual: As for the function `detach`.
+            lock_timeout: How long to wait for each lock. None means the setting's value.
+        """
+        alias = conf.exec_connection()
+        with session.transaction(alias, self.slug, lock_timeout=lock_timeout) as connection:
+            if self.key is not None:
+                session.lock(connection, self.key)
+            current = views.state(connection, self.slug)
+            return detach_view(connection, self.slug, current, self.reads, manual)
+
+
 def detach(slugs: Iterable[str] | None = None, manual: bool = True) -> Iterator[StepResult]:
     """Detach live views from their tables, each in its own transaction.
 
@@ -53,31 +83,44 @@ def detach(slugs: Iterable[str] | None = None, manual: bool = True) -> Iterator[
             attaches them.
     """
     alias = conf.exec_connection()
-    with session.transaction(alias, "", task="detach") as connection:
-        states, reads = views.states(connection), _dependencies(connection)
-        if states:
-            shared.ensure_shared(connection)
-    keys = dict(segment_rows(alias).values_list("slug", "pk"))
-    slug_of = {names.view_name(slug): slug for slug in keys}
+    with translated(SegmentExecutionError):
+        states = views.states(connections[alias])
+        existing = states.keys() | slugs_by_view(alias).keys()
     chosen = None if slugs is None else {names.view_name(slug): slug for slug in slugs}
     for name, slug in (chosen or {}).items():
-        if name not in states and name not in slug_of:
+        if name not in existing:
             yield StepResult(slug, error=SegmentError(no_segment(slug)))
-    for name in states:
-        slug = slug_of.get(name, name)
-        if chosen is not None and name not in chosen:
+    for view in live_views(states):
+        if chosen is not None and names.view_name(view.slug) not in chosen:
             continue
         try:
-            with session.transaction(alias, slug) as opened:
-                if slug in keys:
-                    session.lock(opened, keys[slug])
-                current = views.state(opened, slug)
-                detached = detach_view(opened, slug, current, reads.get(name, []), manual)
+            detached = view.detach(manual)
         except SegmentError as error:
-            yield StepResult(slug, ["not detached"], error)
+            yield StepResult(view.slug, ["not detached"], error)
             continue
         if detached:
-            yield StepResult(slug, ["detached"])
+            yield StepResult(view.slug, ["detached"])
+
+
+def attached(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the names of the live views of this package that read anything."""
+    states = views.states(connection).values()
+    return [each.name for each in states if each.live and each.ours and not each.detached]
+
+
+def live_views(view_names: Iterable[str]) -> list[LiveView]:
+    """Return the live views of these names, which can be detached from then on."""
+    view_names = list(view_names)
+    if not view_names:
+        return []
+    alias = conf.exec_connection()
+    with session.transaction(alias, "", task="detach") as connection:
+        reads = _dependencies(connection)
+        shared.ensure_shared_exists(connection)
+        keys = dict(segment_rows(alias).values_list("slug", "pk"))
+    slug_of = {names.view_name(slug): slug for slug in keys}
+    slugs = [(name, slug_of.get(name, name)) for name in view_names]
+    return [LiveView(slug, keys.get(slug), reads.get(name, [])) for name, slug in slugs]
 
 
 def detach_view(

@@ -1,120 +1,28 @@
 """Schema changes: migrations of tables that segments read."""
 
 import os
+import re
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 from io import StringIO
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection, connections
+from psycopg import sql
 
 from segments import conf, sync
 from segments.exceptions import SegmentExecutionError, SegmentLockedError
 from segments.models import Segment, Status
-from tests.processes import ROOT, run_suite
+from segments.sync.migrate import _may_change_schema
+from tests.processes import run_suite
+from tests.sync import evolving
+from tests.sync.evolving import CALL
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("clean_views"),
 ]
-
-MIGRATION = """
-from django.db import migrations, models
-
-
-def call(apps, schema_editor):
-    from tests.sync import test_migrate
-
-    test_migrate.DURING()
-
-
-class Migration(migrations.Migration):
-    atomic = {atomic}
-    dependencies = [("stock", "0001_initial")]
-    operations = [
-{operations}
-    ]
-"""
-
-DURING = print
-"""The function that a migration with RunPython(call) calls; tests set it."""
-
-CALL = "migrations.RunPython(call, migrations.RunPython.noop),"
-
-
-@pytest.fixture
-def evolve(tmp_path, settings, monkeypatch):
-    """Write a second migration of the app stock and run it; undo it at the end."""
-    package = f"evolved_{os.getpid()}_{tmp_path.name}"
-    folder = tmp_path / package
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    initial = (ROOT / "tests/stock/migrations/0001_initial.py").read_text()
-    (folder / "0001_initial.py").write_text(initial)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    settings.MIGRATION_MODULES = {"stock": package}
-
-    def write(*operations, atomic=True):
-        text = textwrap.indent("\n".join(operations), " " * 8)
-        (folder / "0002_evolved.py").write_text(MIGRATION.format(operations=text, atomic=atomic))
-
-    def run(*operations, atomic=True, **options):
-        write(*operations, atomic=atomic)
-        out = StringIO()
-        call_command("migrate", "stock", stdout=out, **options)
-        return out.getvalue()
-
-    run.write, run.package, run.path = write, package, str(tmp_path)
-    yield run
-    # Recreates the table after any migration.
-    list(sync.detach())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DROP TABLE IF EXISTS stock_plan, stock_visit, stock_tariff, stock_renamed;"
-            "DELETE FROM django_migrations WHERE app = 'stock'"
-        )
-    settings.MIGRATION_MODULES = {}
-    call_command("migrate", "stock", verbosity=0)
-
-
-@pytest.fixture
-def plans(users, query):
-    """Gold for u0 to u4, and a score of 0 to 9."""
-    for n, user in enumerate(users):
-        level = "gold" if n < 5 else "basic"
-        query(
-            "INSERT INTO stock_plan (user_id, level, score) VALUES (%s, %s, %s)",
-            user.pk, level, n,
-        )  # fmt: skip
-        query("INSERT INTO stock_visit (user_id) VALUES (%s)", user.pk)
-
-
-@pytest.fixture
-def witness(plans, make, query, dba, relation, session):
-    """A segment with a BI view and a GRANT; returns a function that asserts both."""
-    make("gold", definition="SELECT user_id FROM stock_plan WHERE level = 'gold' AND score >= 0")
-    make("other", definition="SELECT user_id FROM segments.gold")
-    name = f"bi_witness_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-    dba(f"CREATE ROLE {name}")
-    dba(f"GRANT USAGE ON SCHEMA segments TO {name}")
-    dba(f"GRANT CREATE, USAGE ON SCHEMA public TO {name}")
-    dba(f"GRANT SELECT ON segments.gold TO {name}")
-    dba("CREATE VIEW bi AS SELECT count(*) AS n FROM segments.gold")
-    dba(f"ALTER VIEW bi OWNER TO {name}; GRANT SELECT ON bi TO PUBLIC")
-    before = [relation(each) for each in ("segments.gold", "segments.other", "bi")]
-    live = relation("segments_live.gold")[0]
-
-    def stayed(members=5):
-        assert [relation(each) for each in ("segments.gold", "segments.other", "bi")] == before
-        assert relation("segments_live.gold")[0] == live
-        assert query("SELECT n FROM bi") == [(members,)]
-
-    yield stayed
-    dba(f"DROP VIEW bi; DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 def attached():
@@ -231,7 +139,7 @@ def during(monkeypatch, function):
         thread.start()
         thread.join(timeout=30)
 
-    monkeypatch.setattr(sys.modules[__name__], "DURING", call)
+    monkeypatch.setattr(evolving, "during", call)
     return seen
 
 
@@ -287,29 +195,13 @@ def test_during__a_manual_refresh_fails_and_keeps_the_rows(witness, evolve, monk
     witness()
 
 
-def other_process(evolve, code):
-    """Run Python code in a child process, on the database and the migrations of the test."""
-    setup = (
-        "import django; django.setup();"
-        "from django.conf import settings; from django.db import connections;"
-        f"settings.MIGRATION_MODULES = {{'stock': '{evolve.package}'}};"
-        f"connections['default'].settings_dict['NAME'] = '{connection.settings_dict['NAME']}';"
-        "from django.core.management import call_command;"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", setup + code],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{evolve.path}"},
-    )  # fmt: skip
-
-
 @pytest.mark.slow
 def test_running_refresh__is_waited_for(witness, evolve, make):
     make("slow", definition="SELECT user_id FROM stock_plan WHERE score >= 0")
     Segment.objects.filter(slug="slow").update(
         definition="SELECT user_id FROM stock_plan CROSS JOIN pg_sleep(1.5)"
     )
-    process = other_process(evolve, "call_command('refresh_segments', 'slow')")
+    process = evolving.start(evolve, "call_command('refresh_segments', 'slow')")
     with connection.cursor() as cursor:
         while process.poll() is None:
             cursor.execute(
@@ -320,21 +212,52 @@ def test_running_refresh__is_waited_for(witness, evolve, make):
                 break
     out = evolve(HARMLESS["alter type"])
     assert "slow: 10 members" in process.communicate()[0]
+    assert re.search(r"Waiting for the refresh of slow \(process \d+, since \d{4}-", out)
+    assert "Cancelled" not in out
     assert "Warning" not in out
     witness()
     assert attached()
 
 
-def test_running_refresh__that_takes_too_long_is_reported(witness, evolve, session, settings):
+def test_lock_of_a_segment__that_is_not_released_stops(witness, evolve, session, settings):
     settings.SEGMENTS_LOCK_TIMEOUT = 0.2
     other = session()
     key = Segment.objects.get(slug="gold").pk
     with other.transaction():
         other.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"segments:{key}"])
-        out = evolve("migrations.AddField('plan', 'note', models.TextField(default='')),")
-    assert 'Warning: segment "gold": canceling statement due to lock timeout' in out
+        with pytest.raises(CommandError, match="^No migration was run: a transaction .process"):
+            evolve(HARMLESS["add"])
     witness()
     assert attached()
+    assert "Warning" not in evolve()
+    witness()
+    assert attached()
+
+
+ROWS = [
+    "SELECT 1", "select a from b;", " INSERT INTO a VALUES (1)", "WITH a AS (SELECT 1) TABLE a",
+    "UPDATE a SET b = 1", "DELETE FROM a", 'SAVEPOINT "a"', "ROLLBACK TO SAVEPOINT a",
+    sql.SQL("SELECT {}").format(sql.Literal("ALTER TABLE a")),
+]  # fmt: skip
+
+DDL = [
+    "ALTER TABLE a DROP b", " drop TABLE a", "-- a\nDROP TABLE a", "DO $$BEGIN END$$", "CALL a()",
+    "SELECT 1; DROP TABLE a", "UPDATE a SET b = 1; ALTER TABLE a DROP b", "SELECTION", "EXECUTE a",
+    "SET search_path = a", b"SELECT 1", sql.SQL("DROP TABLE {}").format(sql.Identifier("a")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", ROWS + DDL, ids=str)
+def test_guard__asks_before_all_but_rows(statement):
+    assert _may_change_schema(statement) == (statement in DDL)
+
+
+@pytest.mark.roles
+def test_failing_migration__leaves_no_wrapper(witness, evolve):
+    with pytest.raises(Exception, match="division by zero"):
+        evolve("migrations.RunSQL('SELECT 1 / 0'),")
+    assert not any(each.execute_wrappers for each in connections.all())
+    list(sync.sync())
 
 
 @pytest.mark.roles
@@ -362,7 +285,7 @@ def test_killed_migration__is_repaired_without_a_person(healer, witness, evolve,
         "),",
         atomic=False,
     )
-    process = other_process(evolve, "call_command('migrate', 'stock')")
+    process = evolving.start(evolve, "call_command('migrate', 'stock')")
     try:
         while "HERE" not in (line := process.stdout.readline()):
             assert line, "the migration ended before it was killed"
@@ -475,8 +398,6 @@ def test_find_segments__names_what_reads_a_table_or_a_column(witness, query):
         assert run(what) == ["segment gold", "segment other", *bi]
     assert run("stock_plan.id") == ["No segment reads stock_plan.id."]
     assert run("stock_visit") == ["No segment reads stock_visit."]
-    from django.core.management import CommandError
-
     with pytest.raises(CommandError, match="no table or column nowhere.at.all"):
         run("nowhere.at.all")
 
@@ -489,10 +410,32 @@ def test_segment__may_be_saved_and_refreshed_in_a_migration(plans, evolve, monke
         )
         assert segment.refresh(force=True).status == "refreshed"
 
-    monkeypatch.setattr(sys.modules[__name__], "DURING", work)
+    monkeypatch.setattr(evolving, "during", work)
     evolve(CALL, atomic=False)
     assert len(Segment.objects.get()) == 10
     assert attached()
+
+
+def refresh_gold():
+    assert Segment.objects.get(slug="gold").refresh(force=True).status == "refreshed"
+
+
+def save_gold():
+    gold = Segment.objects.get(slug="gold")
+    gold.definition += " AND score < 99"
+    gold.save()
+
+
+@pytest.mark.roles
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "steps"])
+@pytest.mark.parametrize("function", [refresh_gold, save_gold])
+def test_segment__that_a_migration_attaches_is_kept(
+    function, atomic, witness, evolve, monkeypatch
+):
+    monkeypatch.setattr(evolving, "during", function)
+    out = evolve(CALL, "migrations.RemoveField('plan', 'level'),", atomic=atomic)
+    assert 'Warning: segment "gold": column "level" does not exist' in out
+    witness()
 
 
 @pytest.mark.roles
@@ -512,6 +455,19 @@ def test_exec_connection__without_its_role_is_reported(exec_alias, evolve, monke
     assert out.count("Warning: connection") == 2
     assert 'role "no such role" does not exist' in out
     monkeypatch.undo()
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "exec"])
+def test_exec_connection__without_its_role_stops(exec_alias, witness, evolve, monkeypatch):
+    """Otherwise a migration could drop the views that are attached."""
+    connections["exec"].close()
+    monkeypatch.setitem(connections["exec"].settings_dict, "USER", "no such role")
+    with pytest.raises(CommandError, match='^No migration was run: .*role "no such role"'):
+        evolve("migrations.RemoveField('plan', 'level'),")
+    monkeypatch.undo()
+    connections["exec"].close()
+    witness()
+    assert attached()
 
 
 def test_serialisation__by_a_test_runner_restores_segments(users, make):
@@ -567,7 +523,7 @@ def test_migrate__of_another_alias_of_the_database_does_the_same(witness, evolve
     def refresh():
         results.append(Segment.objects.get(slug="gold").refresh().status)
 
-    monkeypatch.setattr(sys.modules[__name__], "DURING", refresh)
+    monkeypatch.setattr(evolving, "during", refresh)
     evolve(
         "migrations.AlterField('plan', 'level', models.CharField(max_length=200)),",
         CALL,
