@@ -18,6 +18,13 @@ HARMLESS = (
 )  # fmt: skip
 """The volatile functions of Postgres without side effects: randomness, the clock and sleep."""
 
+UNSTOPPABLE = (
+    "path_distance", "path_inter", "poly_contain", "poly_contained", "poly_distance",
+    "poly_overlap", "poly_same",
+)  # fmt: skip
+"""Functions of Postgres, by their C names, that compare all parts of one value with all parts of
+another and never look for a timeout or a cancellation in the meantime."""
+
 
 def create_checked_view(
     connection: BaseDatabaseWrapper, name: str, view: sql.Identifier, compiled: Compiled
@@ -33,7 +40,13 @@ def create_checked_view(
     definition = compiled.definition
     if definition.text is None:
         return
-    calls = fetch_all(connection, "select_calls", view=view.as_string(), harmless=list(HARMLESS))
+    calls = fetch_all(
+        connection,
+        "select_calls",
+        view=view.as_string(),
+        harmless=list(HARMLESS),
+        unstoppable=list(UNSTOPPABLE),
+    )
     if calls:
         reason, hint = _explain(*calls[0])
         raise SegmentDefinitionError(
@@ -56,6 +69,12 @@ def _explain(what: str, name: str) -> tuple[str, str]:
             return (
                 f"calls {name}(), which hides what it reads",
                 "Read the same tables in the definition itself.",
+            )
+        case "runs on":
+            return (
+                f"calls {name}(), which no timeout stops",
+                "Compare points with a path or a polygon, or bounding boxes, instead of two paths "
+                "or two polygons.",
             )
     return (
         f"calls {name}(), which may have side effects",

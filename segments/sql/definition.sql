@@ -62,7 +62,7 @@ SELECT pg_catalog.format_type(%(oid)s, NULL)
 
 -- name: select_calls
 -- Runs after a view of a definition was created, before anything of it is evaluated. Locks
--- nothing. Returns what the view's query does besides reading. It looks at the query as Postgres
+-- nothing. Returns what the view's query does besides reading, or what cannot be stopped. It looks at the query as Postgres
 -- stores it, which contains every function and operator written in the definition, and none of
 -- those in the views that it reads. Spaces in names are escaped there, so no name can match the
 -- patterns.
@@ -91,6 +91,11 @@ FROM function
 JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
 WHERE p.oid < 16384
     AND (p.provolatile = 'v' AND p.proname <> ALL (%(harmless)s) OR p.proname LIKE '%%\_to\_xml%%')
+UNION ALL
+SELECT 'runs on', p.proname
+FROM function
+JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
+WHERE p.oid < 16384 AND p.prosrc = ANY (%(unstoppable)s)
 ORDER BY 1, 2
 
 
