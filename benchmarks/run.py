@@ -8,6 +8,7 @@ from benchmarks import (
     database,
     membership,
     readers,
+    reconciling,
     refresh,
     report,
     runs,
@@ -30,6 +31,7 @@ def run(users: int) -> None:
                 *segment_ids.compare(progress),
                 *schema_change.compare(progress),
                 *runs.compare(progress),
+                *reconciling.compare(progress, users),
             ]
     report.print_tables(out, comparisons)
 

@@ -52,8 +52,9 @@ class RefreshOptions:
         concurrently: Whether readers can go on. If not, all rows are rewritten, and readers wait.
         force: Whether to recompute the members even if nothing was written.
         lag: How old the proof that nothing was written may be; see `unchanged.unchanged_until`.
-        own_pids: The process ids of sessions that the proof can ignore.
-        reported_at: When these sessions reported their writes; None means just now.
+        own_pids: The process ids of sessions that the proof can ignore, as long as they are held.
+        caller: The process id of the session that asks for refreshes in others, which has
+            reported its writes. The proof can ignore it as long as it runs nothing else.
         scheduled: Whether to skip the segment if another session has refreshed it meanwhile.
     """
 
@@ -61,7 +62,7 @@ class RefreshOptions:
     force: bool = False
     lag: timedelta = timedelta()
     own_pids: Collection[int] = ()
-    reported_at: datetime | None = None
+    caller: int | None = None
     scheduled: bool = False
 
 
@@ -179,10 +180,15 @@ def _unchanged_until(
         and views.is_current(connection, row.label, compiled, current)
     ):
         return None
-    until = unchanged_until(
-        connection, row.slug, row.read_digest, row.refreshed_at, options.lag, options.own_pids
+    return unchanged_until(
+        connection,
+        row.slug,
+        row.read_digest,
+        row.refreshed_at,
+        options.lag,
+        options.own_pids,
+        options.caller,
     )
-    return until and min(until, options.reported_at or until)
 
 
 def recompute(

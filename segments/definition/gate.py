@@ -22,6 +22,13 @@ HARMLESS = (
 )  # fmt: skip
 """The volatile functions of Postgres without side effects: randomness, the clock and sleep."""
 
+UNSTOPPABLE = (
+    "path_distance", "path_inter", "poly_contain", "poly_contained", "poly_distance",
+    "poly_overlap", "poly_same",
+)  # fmt: skip
+"""Functions of Postgres, by their C names, that compare all parts of one value with all parts of
+another and never look for a timeout or a cancellation in the meantime."""
+
 
 def create_checked_view(
     connection: BaseDatabaseWrapper, name: str, view: sql.Identifier, compiled: Compiled
@@ -44,6 +51,7 @@ def create_checked_view(
             "select_offences",
             view=view.as_string(),
             harmless=list(HARMLESS),
+            unstoppable=list(UNSTOPPABLE),
             package=package_relations(conf.schema()),
         )
     for what, name in offences:
@@ -100,6 +108,12 @@ def _explain(what: str, name: str) -> tuple[str, str]:
             return (
                 f"calls {name}(), which hides what it reads",
                 "Read the same tables in the definition itself.",
+            )
+        case "runs on":
+            return (
+                f"calls {name}(), which no timeout stops",
+                "Compare points with a path or a polygon, or bounding boxes, instead of two paths "
+                "or two polygons.",
             )
     return (
         f"calls {name}(), which may have side effects",

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from django.db import connections
 from django.db.models.functions import Now
 
 from segments import conf
 from segments.exceptions import SegmentExecutionError, translated
 from segments.refreshing.schedule import due_times
 from segments.rows import Status, segment_rows, with_slugs
+from segments.sql import session
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -42,6 +44,9 @@ class ListedSegment:
         last_error: Why the last refresh failed; None if it did not.
         due: When the next refresh is due; None without an interval, or if not active.
         due_in: The time until then; negative if the segment is overdue.
+        overrun: How long a statement of its refresh has been running, if that is longer than its
+            timeout; otherwise None.
+        overrun_pid: The process id of the session that runs it.
     """
 
     slug: str
@@ -57,6 +62,8 @@ class ListedSegment:
     refresh_every: timedelta | None
     due: datetime | None
     due_in: timedelta | None
+    overrun: timedelta | None
+    overrun_pid: int | None
 
     def is_older(self, limit: timedelta) -> bool:
         """Return whether the segment is active, but its members are older than that or missing."""
@@ -64,7 +71,7 @@ class ListedSegment:
 
 
 def list_segments(slugs: Collection[str] = ()) -> list[ListedSegment]:
-    """Return the segments by slug, all if none is named. Two queries; reads no view.
+    """Return the segments by slug, all if none is named. Three queries; reads no view.
 
     Ages are measured by the clock of the database.
     """
@@ -74,11 +81,33 @@ def list_segments(slugs: Collection[str] = ()) -> list[ListedSegment]:
     with translated(SegmentExecutionError):
         segments = list(rows)
     due_of = {row.pk: due for row, due in due_times(row for row in segments if row.is_active)}
-    return [_describe(row, due_of.get(row.pk)) for row in segments]
+    overruns = _overruns(segments)
+    return [
+        _describe(row, due_of.get(row.pk), overruns.get(session.application_name(row.slug)))
+        for row in segments
+    ]
+
+
+def _overruns(segments: "list[Segment]") -> dict[str, tuple[int, timedelta]]:
+    """Return the sessions that work on a segment for longer than its timeout, by their names."""
+    limits = [
+        (session.application_name(row.slug), limit)
+        for row in segments
+        if (limit := conf.statement_timeout() if row.timeout is None else row.timeout)
+    ]
+    with translated(SegmentExecutionError):
+        rows = session.fetch_all(
+            connections[conf.exec_connection()],
+            "select_overruns",
+            names=[name for name, _ in limits],
+            timeouts=[limit for _, limit in limits],
+        )
+    return {name: (pid, duration) for name, pid, duration in rows}
 
 
 def table(segments: list[ListedSegment], width: int | None = None) -> list[tuple[str, bool]]:
-    """Return the lines of a table, and whether each is about a segment that has failed.
+    """Return the lines of a table, and whether each is about a segment that has failed
+    or that is refreshed for longer than its timeout.
 
     Args:
         width: That of the terminal; None if the table is printed elsewhere.
@@ -95,7 +124,7 @@ def table(segments: list[ListedSegment], width: int | None = None) -> list[tuple
     beside = room >= min(longest, MIN_ERROR)
     lines = [(_line(HEADINGS, sizes, ERROR_HEADING if beside and any(errors) else ""), False)]
     for segment, row, error in zip(segments, rows[1:], errors, strict=True):
-        failed = segment.status == Status.FAILED
+        failed = segment.status == Status.FAILED or segment.overrun is not None
         lines.append((_line(row, sizes, _cut(error, room) if beside else ""), failed))
         if error and width is not None and not beside:
             lines.append((GAP + _cut(error, width - len(GAP)), failed))
@@ -113,7 +142,10 @@ def brief(duration: timedelta) -> str:
     return "".join(f"{number}{unit}" for number, unit in shown if number) or "0s"
 
 
-def _describe(row: "Segment", due: datetime | None) -> ListedSegment:
+def _describe(
+    row: "Segment", due: datetime | None, overrun: tuple[int, timedelta] | None
+) -> ListedSegment:
+    pid, duration = overrun or (None, None)
     now: datetime = row.now  # type: ignore[attr-defined]  # Annotated by `list_segments`.
     return ListedSegment(
         slug=row.slug,
@@ -129,6 +161,8 @@ def _describe(row: "Segment", due: datetime | None) -> ListedSegment:
         refresh_every=row.refresh_every,
         due=due,
         due_in=due - now if due else None,
+        overrun=duration,
+        overrun_pid=pid,
     )
 
 
@@ -158,7 +192,13 @@ def _line(cells: tuple[str, ...], sizes: list[int], error: str) -> str:
 
 
 def _short_error(segment: ListedSegment) -> str:
-    """Return the first line of the error without its slug and what a terminal would interpret."""
+    """Return the first line of the error without its slug and what a terminal would interpret.
+
+    A refresh that no timeout has stopped comes before an error.
+    """
+    if segment.overrun is not None:
+        time = brief(segment.overrun)
+        return f"runs past its timeout, for {time} so far, as pid {segment.overrun_pid}"
     text = (segment.last_error or "").removeprefix(f'segment "{segment.slug}": ')
     first = text.strip().partition("\n")[0]
     return "".join(character if character.isprintable() else " " for character in first)

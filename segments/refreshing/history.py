@@ -101,7 +101,8 @@ def record(
         until: Until when the members are known to be right, if they were not recomputed.
     """
     result = replace(result, duration=stopwatch.elapsed)
-    moment = digest.moment if digest else until
+    # The clock may have been ahead at the last refresh; a digest counts from its own moment.
+    moment = digest.moment if digest else until and max(until, row.refreshed_at or until)
     numbers = {
         "status": str(result.status),
         "members_count": result.members_count,
@@ -112,7 +113,7 @@ def record(
         "segment": row.pk,
         "started_at": stopwatch.started_at,
         "moment": digest.moment if digest else None,
-        "refreshed_at": max(filter(None, (moment, row.refreshed_at))) if moment else None,
+        "refreshed_at": moment,
         "duration": result.duration,
         "added": None if result.error else result.added,
         "removed": None if result.error else result.removed,

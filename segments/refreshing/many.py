@@ -15,9 +15,9 @@ from segments.refreshing import schedule
 from segments.refreshing.history import RefreshResult, announce
 from segments.refreshing.order import Plan, dependents, ordered
 from segments.refreshing.pool import RefreshPool
+from segments.refreshing.unchanged import report_writes
 from segments.rows import Status, segment_rows
 from segments.sql import names
-from segments.sql.session import fetch_all
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -147,15 +147,14 @@ def _side_by_side(
     """Refresh the segments on the pool's connections as they become ready.
 
     The caller's session may have writes that it has not reported to the statistics. It reports
-    them before each refresh starts, and the proof of "unchanged" reaches up to that moment.
+    them before refreshes start, and after the caller has used a result. A segment that begins
+    while the caller uses its session is recomputed.
     """
     connection = connections[conf.exec_connection()]
     while not stop.is_set():
+        caller = report_writes(connection)
         for segment in plan.ready():
-            ((pid, reported_at, _),) = fetch_all(connection, "report_writes")
-            pool.own_pids.add(pid)
-            options = replace(options, own_pids=pool.own_pids, reported_at=reported_at)
-            pool.start(segment, options)
+            pool.start(segment, replace(options, own_pids=pool.own_pids, caller=caller))
         if not pool.busy:
             return
         segment, result = pool.next_result()

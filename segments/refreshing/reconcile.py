@@ -7,7 +7,7 @@ from psycopg import sql
 
 from segments.sql import names
 from segments.sql.owned import MEMBERSHIP
-from segments.sql.session import fetch_all, fetch_value
+from segments.sql.session import fetch_all, fetch_value, planned_anew
 from segments.sql.statements import compose
 
 
@@ -38,7 +38,8 @@ def count_members(connection: BaseDatabaseWrapper, slug: str) -> int:
 def reconcile(connection: BaseDatabaseWrapper, slug: str, segment: int) -> tuple[int, int]:
     """Make the membership index match the segment's view; return how many users entered and left.
 
-    One statement, which costs one pass over the segment's members in both.
+    One statement, which costs one pass over the segment's members in both. It is planned for the
+    current size of the table, never with a plan from when the table was small.
     """
     query = compose(
         "reconcile_membership",
@@ -47,5 +48,6 @@ def reconcile(connection: BaseDatabaseWrapper, slug: str, segment: int) -> tuple
         users=names.user_table(),
         key=sql.Identifier(names.user_key_column()),
     )
-    ((entered, left),) = fetch_all(connection, query, segment=segment)
+    with planned_anew(connection):
+        ((entered, left),) = fetch_all(connection, query, segment=segment)
     return entered, left

@@ -5,9 +5,11 @@ these counters is still the same, nothing was written, provided that all session
 their writes. If that is unknown, the segment is recomputed.
 """
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -17,6 +19,15 @@ from segments.pgviews.shared import function
 from segments.sql import names
 from segments.sql.session import fetch_all, fetch_value
 from segments.sql.statements import compose
+
+MAX_DEVIATION = 5.0
+"""By how many seconds two clocks may differ before one of them counts as set."""
+
+UNSTEADY = 90.0
+"""For how many seconds nothing counts as unchanged after the server's clock was set."""
+
+_clocks: dict[str, tuple[datetime, float]] = {}
+_jumped_at: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,11 @@ class ReadDigest:
     digest: str
 
 
+def report_writes(connection: BaseDatabaseWrapper) -> int:
+    """Let a session report what it has written; return its process id. Not in a transaction."""
+    return int(fetch_value(connection, "report_writes"))
+
+
 def digest(connection: BaseDatabaseWrapper, slug: str) -> ReadDigest:
     """Return the current digest of what a segment reads. Reads the catalog, and locks nothing."""
     fetch_value(connection, "clear_statistics")
@@ -44,6 +60,7 @@ def digest(connection: BaseDatabaseWrapper, slug: str) -> ReadDigest:
     (hidden,) = _fetch_row(connection, query, slug)
     query = compose("select_read_digest", read_digest=function("read_digest"))
     moment, text = _fetch_row(connection, query, slug)
+    _clocks_agree(connection.alias, moment)
     return ReadDigest(moment, "" if hidden else text)
 
 
@@ -54,6 +71,7 @@ def unchanged_until(
     since: datetime,
     lag: timedelta,
     own_pids: Collection[int],
+    caller: int | None = None,
 ) -> datetime | None:
     """Return the moment until which nothing that a segment reads was written; None if unknown.
 
@@ -62,14 +80,37 @@ def unchanged_until(
         lag: How old the returned moment may be if other sessions may have unreported writes. With
             zero, the result is None if any session may have some.
         own_pids: The process ids of sessions that report their writes with each commit.
+        caller: The process id of one more such session, if it has run nothing since it has
+            reported its writes.
     """
     query = compose("select_unchanged", unchanged_until=function("unchanged_until"))
-    pids = list(own_pids)
     until: datetime | None
-    (until,) = _fetch_row(
-        connection, query, slug, digest=digest, since=since, lag=lag, own_pids=pids
+    moment, until = _fetch_row(
+        connection,
+        query,
+        slug,
+        digest=digest,
+        since=since,
+        lag=lag,
+        own_pids=list(own_pids),
+        caller=caller,
     )
-    return until
+    # The caller's session was looked at just after the moment, and may have written since.
+    return min(until, moment) if _clocks_agree(connection.alias, moment) and until else None
+
+
+def _clocks_agree(alias: str, moment: datetime) -> bool:
+    """Return whether the server's clock was steady, as far as this process can tell.
+
+    It compares the time between two moments of that clock with its own monotonic clock. After a
+    jump, nothing counts as unchanged until all sessions have reported what they wrote before it.
+    """
+    now = monotonic()
+    before = _clocks.get(alias)
+    _clocks[alias] = (moment, now)
+    if before and abs((moment - before[0]).total_seconds() - (now - before[1])) > MAX_DEVIATION:
+        _jumped_at[alias] = now
+    return now - _jumped_at.get(alias, -math.inf) > UNSTEADY
 
 
 def _fetch_row(

@@ -162,8 +162,8 @@ SELECT pg_catalog.format_type(%(oid)s, NULL)
 
 -- name: select_offences
 -- Runs after a view of a definition was created, before anything of it is evaluated. Locks
--- nothing. Returns what the view's query does besides reading, and what it may not read. It looks
--- at the query as Postgres stores it, which contains every function and operator written in the
+-- nothing. Returns what the view's query does besides reading, what it calls that cannot be stopped,
+-- and what it may not read. It looks at the query as Postgres stores it, which contains every function and operator written in the
 -- definition. Of the views that it reads, only what belongs to this package counts. Spaces in
 -- names are escaped there, so no name can match the patterns.
 WITH RECURSIVE live_view AS (
@@ -207,6 +207,11 @@ WHERE p.oid < 16384
     AND (p.provolatile = 'v' AND p.proname <> ALL (%(harmless)s) OR p.proname LIKE '%%\_to\_xml%%')
 UNION ALL
 SELECT 'reads', name FROM package_read
+UNION ALL
+SELECT 'runs on', p.proname
+FROM function
+JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
+WHERE p.oid < 16384 AND p.prosrc = ANY (%(unstoppable)s)
 ORDER BY 1, 2
 
 

@@ -27,27 +27,26 @@ SELECT
 
 
 -- name: reconcile_membership
--- Runs after a refresh, in its transaction. Takes row locks only on the rows that change. Both
--- sides come sorted from an index, so this is one merge join, whatever the size of the whole table
--- is. A user who was deleted after the refresh read the table of users has no membership any more,
--- and gets none. Memberships that end are looked up by index and deleted by ctid, so the plan does
--- not depend on statistics, which a new segment does not have.
+-- Runs after a refresh, in its transaction. Takes row locks only on the rows that change. Its cost
+-- follows the size of the segment, whatever the statistics say: a FULL JOIN is a merge or a hash
+-- join, never a nested loop, and the rows that leave are deleted at the places (ctid) where the
+-- join has seen them, so nothing is looked up for a row. Every other condition on the DELETE would
+-- allow the planner to look up rows by that condition. A user who was deleted after the refresh
+-- read the table of users has no membership any more, and gets none.
+--
+-- A place still has the same row when the DELETE comes to it. The snapshot of this statement sees
+-- the row, so no vacuum may free its place before the statement ends. If another session has
+-- deleted the row in the meantime, as for a user who is deleted, the DELETE skips it.
 WITH change AS MATERIALIZED (
-    SELECT v.user_id AS entering, m.user_id AS leaving
+    SELECT v.user_id AS entering, m.place AS leaving
     FROM {view} AS v
-    FULL JOIN (SELECT user_id FROM {membership} WHERE segment_id = %(segment)s) AS m
+    FULL JOIN (SELECT user_id, ctid AS place FROM {membership} WHERE segment_id = %(segment)s) AS m
         ON m.user_id = v.user_id
     WHERE v.user_id IS NULL OR m.user_id IS NULL
 ),
 deleted AS (
     DELETE FROM {membership}
-    WHERE ctid = ANY (ARRAY(
-        SELECT m.ctid
-        FROM change
-        CROSS JOIN LATERAL (
-            SELECT ctid FROM {membership} WHERE segment_id = %(segment)s AND user_id = change.leaving OFFSET 0
-        ) AS m
-    ))
+    WHERE ctid = ANY (ARRAY(SELECT leaving FROM change WHERE leaving IS NOT NULL))
     RETURNING 1
 ),
 inserted AS (
@@ -108,3 +107,15 @@ ORDER BY due
 -- name: select_clock
 -- Runs when a refresh is enqueued. Locks nothing. Returns the server's time.
 SELECT pg_catalog.clock_timestamp()
+
+
+-- name: select_overruns
+-- Runs for list_segments. Locks nothing. Returns the statements that work on a segment for longer
+-- than its timeout and one more second: the name of the session, its process id, and how long it
+-- has run. Only pg_read_all_stats sees the sessions of other roles.
+SELECT a.application_name, a.pid, pg_catalog.clock_timestamp() - a.query_start AS duration
+FROM unnest(%(names)s::text[], %(timeouts)s::interval[]) AS segment (name, timeout)
+JOIN pg_catalog.pg_stat_activity AS a ON a.application_name = segment.name
+WHERE a.state = 'active' AND a.datname = pg_catalog.current_database()
+    AND a.query_start < pg_catalog.clock_timestamp() - segment.timeout - interval '1 second'
+ORDER BY a.query_start DESC

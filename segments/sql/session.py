@@ -112,7 +112,7 @@ def _set_limits(
         statement_timeout=milliseconds(conf.statement_timeout() if timeout is None else timeout),
         lock_timeout=milliseconds(conf.lock_timeout() if lock_timeout is None else lock_timeout),
         work_mem=conf.work_mem(),
-        application_name=f"segments: {name}"[:63],
+        application_name=application_name(name),
     )
     return dict(zip(("isolation", *LIMITS), row, strict=False))
 
@@ -188,6 +188,18 @@ def fetch_value(
     """Run a statement and return the first column of its first row; None without a row."""
     rows = fetch_all(connection, statement, **params)
     return rows[0][0] if rows else None
+
+
+@contextmanager
+def planned_anew(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Run statements without preparing them, so that Postgres reuses no plan for them."""
+    raw: Any = connection.connection
+    before = raw.prepare_threshold
+    raw.prepare_threshold = None
+    try:
+        yield
+    finally:
+        raw.prepare_threshold = before
 
 
 def run_ddl(connection: BaseDatabaseWrapper, name: str, /, **parts: sql.Composable) -> None:
@@ -294,6 +306,11 @@ def is_schema_changing(connection: BaseDatabaseWrapper) -> bool:
     If none does, none begins before the end of this transaction.
     """
     return bool(fetch_value(connection, "select_schema_change", key=schema_change_key()))
+
+
+def application_name(slug: str) -> str:
+    """Return the name of a session while it works on a segment."""
+    return f"segments: {slug}"[:63]
 
 
 def milliseconds(value: timedelta) -> str:

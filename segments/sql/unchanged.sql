@@ -54,9 +54,10 @@ function (oid, name) AS (
 
 
 -- name: report_writes
--- Runs before a refresh starts on another connection. Locks nothing. At the end of this statement,
--- the session reports to the statistics what it has written up to the moment that is returned.
-SELECT pg_catalog.pg_backend_pid() AS pid, pg_catalog.clock_timestamp() AS reported_at, pg_catalog.pg_stat_force_next_flush()
+-- Runs when a thread of a pool connects, and before refreshes start on other connections. Locks
+-- nothing. At the end of this statement, the session reports to the statistics what it has written.
+-- As long as it is idle and this is its last statement, it has written nothing since.
+SELECT pg_catalog.pg_backend_pid() AS pid, pg_catalog.pg_stat_force_next_flush() AS reported
 
 
 -- name: clear_statistics
@@ -154,13 +155,20 @@ SELECT
 
 
 -- name: select_unchanged
--- Runs before a refresh. Locks nothing. Returns the moment until which nothing that a segment
--- reads was written; NULL if that is unknown, or if the last refresh had another search_path.
-SELECT CASE
+-- Runs before a refresh. Locks nothing. Returns the current moment, and the moment until which
+-- nothing that a segment reads was written; NULL if that is unknown, or if the last refresh had
+-- another search_path. The session that asks for the refresh counts as one of our own if its last
+-- statement was report_writes. That holds even if a pooler has given it to another client in the
+-- meantime.
+SELECT pg_catalog.clock_timestamp() AS moment, CASE
     WHEN pg_catalog.right(%(digest)s, 8) = pg_catalog.left(pg_catalog.md5(pg_catalog.current_setting('search_path')), 8)
         THEN {unchanged_until}(
             %(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s,
-            pg_catalog.left(%(digest)s, 24), %(since)s, %(lag)s, %(own_pids)s::integer[]
+            pg_catalog.left(%(digest)s, 24), %(since)s, %(lag)s,
+            %(own_pids)s::integer[] || ARRAY(
+                SELECT pid FROM pg_catalog.pg_stat_get_activity(%(caller)s)
+                WHERE pid = %(caller)s AND state = 'idle' AND query LIKE '%%pg_stat_force_next_flush() AS reported%%'
+            )
         )
 END
 
@@ -330,8 +338,10 @@ $body$
 -- sessions. Those in own_pids report with each commit (pg_stat_force_next_flush).
 --
 -- The function looks at the sessions before it looks at the counters, so a session that reports in
--- between counts as unreported. A session that chains transactions without a pause (AND CHAIN)
--- reports nothing as long as that lasts, which a lag of more than a minute overlooks.
+-- between counts as unreported. A session that chains transactions without a pause (COMMIT AND
+-- CHAIN) reports nothing as long as that lasts, and nothing shows how long it has done so. So with
+-- a lag, each session that is in a transaction must be seen outside one, or gone, within a tenth of
+-- a second.
 CREATE OR REPLACE FUNCTION {function} (
     live_view regclass, members_view regclass, users_table regclass, key_column name,
     last_digest text, since timestamptz, lag interval, own_pids integer[]
@@ -340,16 +350,21 @@ LANGUAGE plpgsql VOLATILE SET search_path = '' AS $body$
 DECLARE
     checked_at timestamptz := pg_catalog.clock_timestamp();
     reported_until timestamptz;
+    in_transaction integer[];
 BEGIN
     PERFORM pg_catalog.pg_stat_clear_snapshot();
     SELECT
         CASE
             WHEN count(*) = 0 THEN checked_at
             WHEN bool_and(moment IS NOT NULL) THEN min(moment) - interval '75 seconds'
-        END
-    INTO reported_until
+        END,
+        pg_catalog.array_agg(pid) FILTER (WHERE chains)
+    INTO reported_until, in_transaction
     FROM (
         SELECT
+            a.pid,
+            a.xact_start IS NOT NULL
+                AND NOT (a.backend_type = 'walsender' AND a.query LIKE 'START_REPLICATION%') AS chains,
             CASE
                 WHEN a.state = 'idle' THEN a.state_change
                 WHEN a.backend_type = 'walsender' AND a.query LIKE 'START_REPLICATION%' THEN a.query_start
@@ -371,11 +386,26 @@ BEGIN
             AND a.backend_type IS DISTINCT FROM 'parallel worker'
     ) AS session
     WHERE NOT coalesce(before OR idle, false);
-    IF checked_at >= since AND reported_until >= checked_at - lag
-        AND {read_digest}(live_view, members_view, users_table, key_column) = last_digest
+    IF checked_at < since OR reported_until < checked_at - lag OR reported_until IS NULL
+        OR {read_digest}(live_view, members_view, users_table, key_column) IS DISTINCT FROM last_digest
     THEN
+        RETURN NULL;
+    END IF;
+    IF in_transaction IS NULL THEN
         RETURN reported_until;
     END IF;
+    FOR attempt IN 1..20 LOOP
+        PERFORM pg_catalog.pg_sleep(0.005);
+        PERFORM pg_catalog.pg_stat_clear_snapshot();
+        SELECT pg_catalog.array_agg(a.pid) INTO in_transaction
+        FROM pg_catalog.pg_stat_get_activity(NULL) AS a
+        WHERE a.pid = ANY (in_transaction) AND a.state IS DISTINCT FROM 'idle';
+        IF in_transaction IS NULL THEN
+            RETURN CASE
+                WHEN {read_digest}(live_view, members_view, users_table, key_column) = last_digest THEN reported_until
+            END;
+        END IF;
+    END LOOP;
     RETURN NULL;
 END
 $body$

@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from django.utils import timezone
 from segments.models import Segment
 from tests.commands.running import Terminal, attempt, run
 from tests.conftest import EVEN
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
 
@@ -176,6 +178,8 @@ def test_json__has_full_values_one_object_a_line(zoo):
         "refresh_every": 3600.0,
         "due": None,
         "due_in": None,
+        "overrun": None,
+        "overrun_pid": None,
     }
     spenders = rows["spenders"]
     segment = Segment.objects.get(slug="spenders")
@@ -230,8 +234,64 @@ def test_max_age__takes_hours_only(number, db):
     assert "a number of hours above 0" in str(done.error)
 
 
-def test_list__costs_two_queries_however_many_segments(make, django_assert_num_queries):
+def test_list__costs_three_queries_however_many_segments(make, django_assert_num_queries):
     for n in range(3):
         make(f"s{n}", static_ids=[], refresh_every=timedelta(hours=1))
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         assert len(table("--json")) == 3
+
+
+@pytest.mark.usefixtures("clean_views")
+class TestOverruns:
+    """Statements that no timeout has stopped, in other sessions."""
+
+    pytestmark = pytest.mark.django_db(transaction=True)
+
+    @pytest.fixture
+    def running(self, session, query):
+        """Let another session work on a segment for a second longer than a limit."""
+        with ThreadPoolExecutor(1) as pool:
+            other = session()
+            pid = other.info.backend_pid
+
+            def start(slug, limit):
+                other.execute(
+                    "SELECT set_config('application_name', %s, false)", [f"segments: {slug}"]
+                )
+                pool.submit(other.execute, "SELECT pg_sleep(100)")
+                until(
+                    lambda: query(
+                        "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep' "
+                        "AND query_start < clock_timestamp() - %s - interval '1 second'",
+                        pid,
+                        limit,
+                    )
+                )
+                return pid
+
+            yield start
+            query("SELECT pg_cancel_backend(%s)", pid)
+
+    def test_overrun__of_a_segments_timeout_is_shown(self, users, make, running):
+        make(timeout=timedelta(milliseconds=50))
+        make("other")
+        pid = running("vip", timedelta(milliseconds=50))
+        lines = table()
+        assert re.search(rf"runs past its timeout, for \d+s so far, as pid {pid}$", lines[2])
+        assert "timeout" not in lines[1]
+        (other, vip) = map(json.loads, table("--json"))
+        assert (vip["overrun_pid"], other["overrun_pid"]) == (pid, None)
+        assert vip["overrun"] > 1
+
+    def test_overrun__of_the_setting_is_shown(self, users, make, running, settings):
+        settings.SEGMENTS_STATEMENT_TIMEOUT = 0.05
+        make(LONG, static_ids=[])
+        pid = running(LONG, timedelta(milliseconds=50))
+        assert f"as pid {pid}" in table()[1]
+
+    def test_overrun__needs_a_timeout_that_is_over(self, users, make, running, settings):
+        make("long", timeout=timedelta(hours=1))
+        running("long", timedelta())
+        assert "timeout" not in table()[1]
+        Segment.objects.update(timeout=timedelta())  # No limit.
+        assert "timeout" not in table()[1]

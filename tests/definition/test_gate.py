@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 import segments
 from segments import sync
-from segments.definition.gate import HARMLESS
+from segments.definition.gate import HARMLESS, UNSTOPPABLE
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Membership, Segment
 from segments.validation.preview import preview
@@ -71,6 +71,50 @@ def test_function__that_hides_what_segment_it_reads_is_refused(users, make):
     told = refused(make, "SELECT m FROM segments_live.members('vip') AS m")
     assert "calls segments_live.members()" in told
     make("y", definition="SELECT user_id FROM segments.vip")
+
+
+PATH, POLYGON = "path '[(0,0),(1,1)]'", "polygon '((0,0),(1,1),(2,0))'"
+
+ENDLESS = {
+    f"{PATH} <-> {PATH}": "path_distance",
+    f"path_distance({PATH}, {PATH})": "path_distance",
+    f"{PATH} ?# {PATH}": "path_inter",
+    f"{POLYGON} <-> {POLYGON}": "poly_distance",
+    f"{POLYGON} && {POLYGON}": "poly_overlap",
+    f"{POLYGON} @> {POLYGON}": "poly_contain",
+    f"{POLYGON} <@ {POLYGON}": "poly_contained",
+    f"{POLYGON} ~= {POLYGON}": "poly_same",
+}
+
+
+@pytest.mark.parametrize("call", ENDLESS)
+def test_function__that_no_timeout_stops_is_refused(users, make, call):
+    name = ENDLESS[call]
+    told = refused(make, f"SELECT id FROM {USERS} WHERE ({call}) IS NOT NULL")
+    assert f"the definition calls {name}(), which no timeout stops\nHint: Compare points" in told
+    told = refused(make, f"SELECT id FROM {USERS} ORDER BY {call}")
+    assert f"calls {name}()" in told
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        f"{PATH} <-> point '(1,2)'",
+        f"{PATH} + {PATH}",
+        f"{POLYGON} @> point '(1,1)'",
+        f"point '(1,1)' <@ {POLYGON}",
+        f"{POLYGON} << {POLYGON}",
+        "box '((0,0),(1,1))' && box '((0,0),(1,1))'",
+        "lseg '[(0,0),(1,1)]' ?# lseg '[(0,1),(1,0)]'",
+    ],
+)
+def test_function__of_geometry_that_ends_soon_is_allowed(users, make, call):
+    assert len(make(definition=f"SELECT id FROM {USERS} WHERE ({call}) IS NOT NULL")) == 10
+
+
+def test_functions__that_no_timeout_stops_exist(query):
+    known = query("SELECT DISTINCT prosrc FROM pg_proc WHERE prosrc = ANY (%s)", list(UNSTOPPABLE))
+    assert {name for (name,) in known} == set(UNSTOPPABLE)
 
 
 def test_row_lock__is_refused(users, make):

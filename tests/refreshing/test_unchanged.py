@@ -674,6 +674,81 @@ def test_lag__does_not_hide_what_was_reported(an_hour_ago, query, session, setti
     assert holds(segment, query)
 
 
+@pytest.mark.parametrize("ends", ["COMMIT AND CHAIN", "COMMIT; BEGIN", "ROLLBACK AND CHAIN"])
+@pytest.mark.parametrize("goes_on", ["", "SELECT 1"])
+def test_lag__does_not_overlook_chained_transactions(
+    ends, goes_on, an_hour_ago, query, session, settings
+):
+    """A session that is never outside a transaction has reported nothing, however long ago."""
+    settings.SEGMENTS_SKIP_LAG = 3600
+    segment = an_hour_ago(HEAVY)
+    other = session()
+    for statement in ("BEGIN", "COMMIT AND CHAIN", WRITE, "COMMIT AND CHAIN", ends, goes_on):
+        if statement:
+            other.execute(statement)
+    (result,) = many.refresh_many([segment], scheduled=True)
+    other.execute("COMMIT")
+    assert result.status == "refreshed"
+    assert holds(segment, query)
+
+
+def test_lag__holds_while_others_are_in_short_transactions(
+    an_hour_ago, make, query, session, settings
+):
+    """A session is asked again for a moment until it is outside a transaction."""
+    settings.SEGMENTS_SKIP_LAG = 100
+    segment = an_hour_ago(HEAVY)
+    other, watcher = session(), session()
+    waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep'"
+    pid = connection.connection.info.backend_pid
+
+    def commit_meanwhile():
+        until(lambda: watcher.execute(waits, [pid]).fetchone())
+        other.execute("COMMIT")
+
+    def attempt():
+        Segment.objects.update(refreshed_at=timezone.now() - timedelta(hours=1))
+        other.execute("BEGIN; SELECT 1")
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(commit_meanwhile)
+            (result,) = many.refresh_many([Segment.objects.get()], scheduled=True)
+            done.result(timeout=30)
+        return result.status == "unchanged"
+
+    assert until(attempt)
+    assert holds(segment, query)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(seconds=1)])
+def test_clock__that_was_ahead_at_the_last_refresh(ahead, make, query, session):
+    """What a session wrote before the clock is there again is not from before the last refresh."""
+    segment = rested(make, HEAVY)
+    Segment.objects.update(refreshed_at=timezone.now() + ahead)
+    segment.refresh_from_db()
+    assert segment.refresh().status == "refreshed"
+    assert segment.refreshed_at == segment.attempted_at < timezone.now()
+    other = session()
+    other.execute("UPDATE extra.note SET page = 2")
+    other.execute(WRITE)
+    until(lambda: query("SELECT clock_timestamp() > %s", segment.refreshed_at) == [(True,)])
+    assert segment.refresh().status == "refreshed"
+    assert holds(segment, query)
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(seconds=-10)])
+def test_clock__that_was_set_proves_nothing_for_a_while(jump, make, monkeypatch):
+    """The server's clock has gone another way than that of this process since the last time."""
+    segment = rested(make, HEAVY)
+    moment, seconds = unchanged._clocks[connection.alias]
+    monkeypatch.setitem(unchanged._clocks, connection.alias, (moment - jump, seconds))
+    monkeypatch.setattr(unchanged, "_jumped_at", {})
+    assert segment.refresh().status == "refreshed"
+    assert segment.refresh().status == "refreshed"
+    (since,) = unchanged._jumped_at.values()
+    unchanged._jumped_at[connection.alias] = since - unchanged.UNSTEADY
+    assert segment.refresh().status == "unchanged"
+
+
 def test_sessions__that_one_may_not_look_at(make, query, session, role):
     segment = rested(make, HEAVY)
     limited = role("limited")
