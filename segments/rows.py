@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CUTOFF = 0.7
-"""How similar a slug must be to be suggested; 1 means the same."""
-
 
 class Status(models.TextChoices):
     """The status of a segment or of a refresh.
@@ -153,7 +150,7 @@ def by_slug(slug: str) -> "Segment":
 def no_segment(slug: str) -> str:
     """Return the message that no segment has this slug, with the nearest one."""
     slugs = slugs_by_view()
-    nearest = get_close_matches(names.view_name(slug.strip().lower()), slugs, 1, CUTOFF)
+    nearest = get_close_matches(names.view_name(slug.strip().lower()), slugs, 1)
     hint = f' Did you mean "{slugs[nearest[0]]}"?' if nearest else ""
     return f'There is no segment with the slug "{slug}".{hint}'
 

@@ -136,10 +136,10 @@ def test_table__has_colours_on_a_terminal_only(zoo, columns):
 
 def test_list__is_limited_to_slugs(zoo):
     assert [line.split()[0] for line in table("spenders", "pilot")[1:]] == ["pilot", "spenders"]
-    done = attempt("list_segments", "spenders", "lost", "gone")
+    done = attempt("list_segments", "spenders", "unheard", "gone")
     assert str(done.error).splitlines() == [
         'There is no segment with the slug "gone".',
-        'There is no segment with the slug "lost".',
+        'There is no segment with the slug "unheard".',
     ]
     assert done.out == ""
 
