@@ -16,25 +16,11 @@ from segments.exceptions import SegmentExecutionError, from_driver, translated
 from segments.sql.statements import compose, sql_text
 
 PINNED_SETTINGS = (
-    "DateStyle",
-    "IntervalStyle",
-    "array_nulls",
-    "bytea_output",
-    "default_text_search_config",
-    "extra_float_digits",
-    "gin_fuzzy_search_limit",
-    "lc_monetary",
-    "lc_numeric",
-    "lc_time",
-    "quote_all_identifiers",
-    "row_security",
-    "search_path",
-    "standard_conforming_strings",
-    "timezone_abbreviations",
-    "transform_null_equals",
-    "xmlbinary",
-    "xmloption",
-)
+    "DateStyle", "IntervalStyle", "array_nulls", "bytea_output", "default_text_search_config",
+    "extra_float_digits", "gin_fuzzy_search_limit", "lc_monetary", "lc_numeric", "lc_time",
+    "quote_all_identifiers", "row_security", "search_path", "standard_conforming_strings",
+    "timezone_abbreviations", "transform_null_equals", "xmlbinary", "xmloption",
+)  # fmt: skip
 """The settings that change what a query means or returns, besides the time zone."""
 
 LIMITS = ("statement_timeout", "lock_timeout", "work_mem", "application_name", "propagation")
@@ -217,11 +203,16 @@ def pinned(connection: BaseDatabaseWrapper, *, evaluate: bool = False) -> Iterat
         evaluate: Whether the definition is evaluated. Functions that it calls then find only the
             names of Postgres; those of the definition were looked up when it was parsed.
     """
-    ((former, _),) = fetch_all(
-        connection, "pin_settings", time_zone=conf.time_zone(), evaluate=evaluate
+    former = fetch_value(
+        connection,
+        "pin_settings",
+        function=f"{conf.live_schema()}.settings()",
+        time_zone=conf.time_zone(),
+        evaluate=evaluate,
     )
     yield
-    fetch_all(connection, "restore_settings", former=former)
+    if former is not None:
+        fetch_value(connection, "restore_settings", former=former)
 
 
 @contextmanager
