@@ -1,6 +1,7 @@
 """Compile a manager method: call it, and turn its queryset into SQL."""
 
 import inspect
+from collections.abc import Sequence
 from contextvars import Context
 from typing import Any
 
@@ -49,7 +50,7 @@ class ManagerMethod:
         opened = connections.all(initialized_only=True)
         return Context().run(self._compile, alias, list(opened))
 
-    def _compile(self, alias: str, opened: "list[BaseDatabaseWrapper]") -> tuple[str, str]:
+    def _compile(self, alias: str, opened: Sequence[BaseDatabaseWrapper]) -> tuple[str, str]:
         for connection in opened:  # In a thread with an event loop, they belong to the context.
             connections[connection.alias] = connection
         language = settings.LANGUAGE_CODE

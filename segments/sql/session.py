@@ -226,11 +226,16 @@ def pinned(connection: BaseDatabaseWrapper, *, evaluate: bool = False) -> Iterat
         evaluate: Whether the definition is evaluated. Functions that it calls then find only the
             names of Postgres; those of the definition were looked up when it was parsed.
     """
-    ((former, _),) = fetch_all(
-        connection, "pin_settings", time_zone=conf.time_zone(), evaluate=evaluate
+    former = fetch_value(
+        connection,
+        "pin_settings",
+        function=f"{conf.live_schema()}.settings()",
+        time_zone=conf.time_zone(),
+        evaluate=evaluate,
     )
     yield
-    fetch_all(connection, "restore_settings", former=former)
+    if former is not None:
+        fetch_value(connection, "restore_settings", former=former)
 
 
 @contextmanager

@@ -39,39 +39,32 @@ SET TRANSACTION ISOLATION LEVEL READ COMMITTED
 
 -- name: pin_settings
 -- Runs before Postgres parses or evaluates a definition, so that it means the same in every
--- session. Locks nothing. Returns the former values. The settings are those of the function
--- `settings`, with the time zone of this process. Definitions find names where the function does,
--- and temporary objects of the session last; what runs in an evaluation finds only those of
--- Postgres, as in a REFRESH since PostgreSQL 17.
-WITH stored AS MATERIALIZED (
-    SELECT
-        split_part(entry, '=', 1) AS name,
-        substr(entry, strpos(entry, '=') + 1) AS value
-    FROM pg_catalog.pg_proc AS p
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-    CROSS JOIN unnest(p.proconfig) AS entry
-    WHERE n.nspname = %(live_schema)s AND p.proname = 'settings'
-),
-pin AS MATERIALIZED (
-    SELECT name, pg_catalog.current_setting(name) AS former, value
-    FROM (
-        SELECT 'TimeZone' AS name, %(time_zone)s AS value
-        UNION ALL
-        SELECT 'search_path', 'pg_catalog, pg_temp' WHERE %(evaluate)s
-        UNION ALL
-        SELECT name, CASE
-            WHEN name <> 'search_path' OR strpos(value, 'pg_temp') > 0 THEN value
-            WHEN value IN ('', '""') THEN 'pg_temp'
-            ELSE value || ', pg_temp'
-        END
-        FROM stored
-        WHERE name <> 'TimeZone' AND NOT (name = 'search_path' AND %(evaluate)s)
-    ) AS wanted
-)
+-- session. Locks nothing. Sets what differs, and returns the former values, or NULL if nothing
+-- does. The values are those of the function `settings`, with the time zone of this process.
+-- Definitions find names where that function does, and temporary objects of the session last; what
+-- runs in an evaluation finds only those of Postgres, as in a REFRESH since PostgreSQL 17.
 SELECT
     pg_catalog.json_object_agg(name, former)::text AS former,
     count(pg_catalog.set_config(name, value, true)) AS number
-FROM pin
+FROM (
+    SELECT name, pg_catalog.current_setting(name) AS former, CASE
+        WHEN name = 'TimeZone' THEN %(time_zone)s
+        WHEN name <> 'search_path' THEN value
+        WHEN %(evaluate)s THEN 'pg_catalog, pg_temp'
+        WHEN pg_catalog.pg_my_temp_schema() = 0 OR strpos(value, 'pg_temp') > 0 THEN value
+        WHEN value IN ('', '""') THEN 'pg_temp'
+        ELSE value || ', pg_temp'
+    END AS value
+    FROM (
+        SELECT split_part(entry, '=', 1) AS name, substr(entry, strpos(entry, '=') + 1) AS value
+        FROM unnest(coalesce(
+            (SELECT proconfig FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure(%(function)s)),
+            ARRAY['TimeZone=', 'search_path=' || pg_catalog.current_setting('search_path')]
+        )) AS entry
+    ) AS kept
+    OFFSET 0
+) AS pin
+WHERE former <> value
 
 
 -- name: restore_settings
