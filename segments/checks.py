@@ -20,7 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from segments import conf
 from segments.exceptions import POSTGRES_ENGINE
 from segments.membership import shown_users
-from segments.pgviews.readers import missing_roles
+from segments.pgviews.shared import missing_roles
 from segments.roles import rights
 from segments.roles.rights import ViewOwner
 from segments.rows import write_alias

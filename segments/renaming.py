@@ -36,7 +36,7 @@ from segments.pgviews.binding import binding
 from segments.pgviews.comments import Label, comment_live
 from segments.refreshing.order import ordered
 from segments.rows import locked, segment_rows
-from segments.sql import names, session
+from segments.sql import locks, names, session
 from segments.sql.session import fetch_all, fetch_value
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def check_rename(
         rows = segment_rows(using).filter(pk__in=[reader.key for reader in readers])
         with translated(SegmentExecutionError, before.slug):
             for row in ordered(rows):
-                session.lock(connections[using], row.pk)
+                locks.lock(connections[using], row.pk)
             list(rows.select_for_update(no_key=True))
         if _readers(before, after.label, using) != readers:
             raise SegmentLockedError(

@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from segments import conf
 from segments.exceptions import SegmentExecutionError, SegmentLockedError, translated
-from segments.sql import names, session
+from segments.sql import locks, names, session
 
 if TYPE_CHECKING:
     from segments.models import Segment, SegmentQuerySet
@@ -190,7 +190,7 @@ def locked(
         row = None
         if key is not None:
             with translated(SegmentExecutionError, slug):
-                session.lock(connection, key)
+                locks.lock(connection, key)
                 row = segment_rows(alias).filter(pk=key).select_for_update(no_key=True).first()
         yield connection, row
 
@@ -205,7 +205,7 @@ def try_locked_row(connection: BaseDatabaseWrapper, key: int) -> tuple["Segment 
     Raises:
         ObjectDoesNotExist: when the row no longer exists.
     """
-    taken, changing = session.try_lock(connection, key)
+    taken, changing = locks.try_lock(connection, key)
     if not taken:
         return None, changing
     rows = segment_rows(connection.alias).filter(pk=key)
@@ -227,13 +227,13 @@ def wait_for(segment: "Segment") -> None:
     with session.transaction(
         conf.exec_connection(), segment.slug, timeout=limit, lock_timeout=limit
     ) as connection:
-        session.lock(connection, segment.pk)
+        locks.lock(connection, segment.pk)
         segment_rows(connection.alias).filter(pk=segment.pk).select_for_update(no_key=True).first()
 
 
 def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
     """Raise SegmentLockedError if another session migrates, since no view may be attached then."""
-    if session.is_schema_changing(connection):
+    if locks.is_schema_changing(connection):
         raise SegmentLockedError(
             "a migration is running",
             slug=slug,

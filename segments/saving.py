@@ -45,7 +45,7 @@ from segments.rows import (
     static_member_rows,
     store_redefined,
 )
-from segments.sql import names, session
+from segments.sql import locks, names, session
 from segments.validation.checks import (
     check_circle,
     check_clash,
@@ -190,7 +190,7 @@ def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change
     stopwatch = Stopwatch()
     with translated(SegmentExecutionError, row.slug):
         if change.created:  # It had no key before.
-            session.lock(connection, row.pk)
+            locks.lock(connection, row.pk)
         if change.relabelled and not change.created:
             views.relabel(connection, change.old_slug, row.label)
         if not (change.created or change.redefined):

@@ -9,14 +9,13 @@ from psycopg import sql
 
 from segments import conf
 from segments.definition.kinds import KINDS, QUERY_KINDS
-from segments.pgviews import readers
 from segments.pgviews.comments import comment_columns, comment_text, comment_view, key_comment
 from segments.sql import names, owned
+from segments.sql.locks import lock_shared
 from segments.sql.session import (
     PINNED_SETTINGS,
     fetch_all,
     fetch_value,
-    lock_shared,
     run_ddl,
 )
 from segments.sql.statements import compose, sql_text
@@ -51,7 +50,7 @@ def ensure_shared(connection: BaseDatabaseWrapper) -> None:
         run_ddl(connection, "grant_execute", function=identifier, arguments=arguments)
     for view in owned.VIEWS:
         comment_view(connection, shared_view(view.name), view.comment)
-        readers.grant(connection, shared_view(view.name))
+        grant(connection, shared_view(view.name))
         has_key = {"user_id": key_comment()} if view.name == "membership" else {}
         comment_columns(connection, view.name, has_key | dict(view.columns))
     members = comment_text("Members of segments, at their last refresh.", _fingerprint(connection))
@@ -70,7 +69,7 @@ def drift(connection: BaseDatabaseWrapper) -> list[str]:
     for view in owned.VIEWS:
         name = f"{conf.schema()}.{view.name}"
         if name not in missing:
-            denied = readers.ungranted(connection, shared_view(view.name))
+            denied = ungranted(connection, shared_view(view.name))
             what += [f"role {role} may not read {name}" for role, _ in denied]
     return what
 
@@ -217,3 +216,33 @@ def _fingerprint(connection: BaseDatabaseWrapper) -> str:
     texts = [compose(name, **parts).as_string() for name, parts in _statements(connection)]
     texts += [f"{name} = {value}" for name, value in _settings(connection).items()]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def ungranted(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[tuple[str, bool]]:
+    """Return the roles of `SEGMENTS_READER_ROLES` that cannot read the view.
+
+    Each comes with whether it may already use the schema. Roles that do not exist are left out.
+    """
+    roles = conf.reader_roles()
+    if not roles:
+        return []
+    rows = fetch_all(connection, "select_ungranted", roles=roles, view=view.as_string())
+    return [(role, may_use) for role, may_use in rows]
+
+
+def missing_roles(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the roles of `SEGMENTS_READER_ROLES` that do not exist."""
+    rows = fetch_all(connection, "select_missing_roles", roles=conf.reader_roles())
+    return [role for (role,) in rows]
+
+
+def grant(connection: BaseDatabaseWrapper, view: sql.Identifier) -> list[str]:
+    """Let the roles of `SEGMENTS_READER_ROLES` read the view; return the new readers."""
+    roles = ungranted(connection, view)
+    for name, may_use in roles:
+        role = sql.Identifier(name)
+        if not may_use:
+            lock_shared(connection)
+            run_ddl(connection, "grant_usage", schema=sql.Identifier(conf.schema()), role=role)
+        run_ddl(connection, "grant_select", view=view, role=role)
+    return [name for name, _ in roles]

@@ -14,8 +14,7 @@ from segments.definition.select import Compiled, describe
 from segments.exceptions import SegmentExecutionError
 from segments.pgviews.binding import difference
 from segments.pgviews.comments import SIGNATURE, Label, comment_live, comment_members
-from segments.pgviews.readers import grant, ungranted
-from segments.pgviews.shared import ensure_shared_exists
+from segments.pgviews.shared import ensure_shared_exists, grant, ungranted
 from segments.sql import names
 from segments.sql.owned import package_relations
 from segments.sql.session import fetch_all, run_ddl

@@ -102,3 +102,11 @@ DROP MATERIALIZED VIEW IF EXISTS {view}
 -- Runs when a segment is deleted. Takes AccessExclusive on the live view. Postgres refuses while
 -- anything else reads it.
 DROP VIEW IF EXISTS {view}
+
+
+-- name: detach_live_view
+-- Runs before migrations and for detach_segments. Takes AccessExclusive on the live view, so it
+-- waits for readers of the view and for a running refresh. Afterwards, the tables of the
+-- definition may be changed in any way.
+CREATE OR REPLACE VIEW {view} AS
+SELECT d AS user_id FROM {function}({slug}, NULL::{key_type}) AS d

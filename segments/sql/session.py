@@ -1,7 +1,7 @@
 """The door to Postgres: the transaction in which a segment is worked on, and how to ask in it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -256,63 +256,6 @@ def as_owner(connection: BaseDatabaseWrapper) -> Iterator[None]:
     fetch_value(connection, "set_role", role=before)
 
 
-def lock(connection: BaseDatabaseWrapper, segment: int) -> None:
-    """Take the segment's lock until the end of the transaction, waiting up to lock_timeout."""
-    fetch_value(connection, "lock_segment", key=lock_key(segment))
-
-
-def try_lock(connection: BaseDatabaseWrapper, segment: int) -> tuple[bool, bool]:
-    """Take the segment's lock until the end of the transaction, unless another session has it.
-
-    Returns:
-        Whether it was taken, and `is_schema_changing`.
-    """
-    keys = {"key": lock_key(segment), "schema_change": schema_change_key()}
-    ((taken, changing),) = fetch_all(connection, "try_lock_segment", **keys)
-    return taken, changing
-
-
-def lock_shared(connection: BaseDatabaseWrapper) -> None:
-    """Take the lock of what all segments share, which only one session at a time may change."""
-    fetch_value(connection, "lock_segment", key=f"{conf.schema()}:base")
-
-
-def begin_schema_change(connection: BaseDatabaseWrapper) -> None:
-    """Make the refreshes of other sessions stand aside until this session ends the change.
-
-    Waits up to lock_timeout for another schema change, and for all transactions of other sessions
-    that may have attached a segment, such as running refreshes.
-    """
-    fetch_value(connection, "lock_schema_change", key=schema_change_key())
-
-
-def holds_schema_change(connection: BaseDatabaseWrapper) -> bool:
-    """Return whether this session has begun a schema change and not ended it."""
-    return bool(fetch_value(connection, "select_held_schema_change", key=schema_change_key()))
-
-
-def end_schema_change(connection: BaseDatabaseWrapper) -> None:
-    """Let refreshes go on, if this session has stopped them."""
-    fetch_value(connection, "unlock_schema_change", key=schema_change_key())
-
-
-def release_schema_change(raw: "psycopg.Connection[Any]") -> None:
-    """End the schema change of a connection that Django has given back to a pool.
-
-    Does nothing if its session has ended, which released the lock.
-    """
-    with suppress(psycopg.Error), raw.transaction():
-        psycopg.Cursor(raw).execute(sql_text("unlock_schema_change"), {"key": schema_change_key()})
-
-
-def is_schema_changing(connection: BaseDatabaseWrapper) -> bool:
-    """Return whether another session changes the schema.
-
-    If none does, none begins before the end of this transaction.
-    """
-    return bool(fetch_value(connection, "select_schema_change", key=schema_change_key()))
-
-
 def application_name(slug: str) -> str:
     """Return the name of a session while it works on a segment."""
     return f"segments: {slug}"[:63]
@@ -321,13 +264,3 @@ def application_name(slug: str) -> str:
 def milliseconds(value: timedelta) -> str:
     """Return a timeout as Postgres takes it, rounded up: zero would mean no limit."""
     return str(-(-value // timedelta(milliseconds=1)))
-
-
-def schema_change_key() -> str:
-    """Return what the advisory lock of a schema change is the hash of."""
-    return f"{conf.schema()}:schema change"
-
-
-def lock_key(segment: int) -> str:
-    """Return what a segment's advisory lock is the hash of."""
-    return f"{conf.schema()}:{segment}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from segments import conf
 from segments.exceptions import SegmentExecutionError, SegmentLockedError
-from segments.sql import names, session
+from segments.sql import locks, names, session
 from segments.sql.session import fetch_all
 from segments.sync.detach import LiveView
 
@@ -66,7 +66,7 @@ def begin(alias: str, stdout: Any) -> None:
         with session.transaction(
             alias, "", task="migrate", lock_timeout=lock_timeout
         ) as connection:
-            session.begin_schema_change(connection)
+            locks.begin_schema_change(connection)
 
     _wait(work, partial(_blockers, alias, None), stdout)
 
@@ -121,8 +121,8 @@ def _blockers(alias: str, view: LiveView | None, cancel: bool = False) -> list[B
     """
     slug = view.slug if view else "migrate"
     params = {
-        "schema_change": None if view else session.schema_change_key(),
-        "segment": session.lock_key(view.key) if view and view.key is not None else None,
+        "schema_change": None if view else locks.schema_change_key(),
+        "segment": locks.lock_key(view.key) if view and view.key is not None else None,
         "live": names.live_view(slug).as_string() if view else None,
         "members": names.members_view(slug).as_string() if view else None,
         "cancel": cancel,

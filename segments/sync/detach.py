@@ -20,7 +20,7 @@ from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import shared, views
 from segments.pgviews.comments import comment_view
 from segments.rows import no_segment, segment_rows, slugs_by_view
-from segments.sql import names, session
+from segments.sql import locks, names, session
 from segments.sql.session import fetch_all, fetch_value, run_ddl
 
 
@@ -66,7 +66,7 @@ class LiveView:
         alias = conf.exec_connection()
         with session.transaction(alias, self.slug, lock_timeout=lock_timeout) as connection:
             if self.key is not None:
-                session.lock(connection, self.key)
+                locks.lock(connection, self.key)
             current = views.state(connection, self.slug)
             return detach_view(connection, self.slug, current, self.reads, manual)
 

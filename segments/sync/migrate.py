@@ -35,7 +35,7 @@ from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, for_log, translated
 from segments.pgviews import views
 from segments.rows import segment_rows, write_alias
-from segments.sql import owned, session
+from segments.sql import locks, owned, session
 from segments.sync.blockers import begin, detach_patiently
 from segments.sync.detach import StepResult, attached, detach_membership, live_views
 from segments.sync.repair import sync
@@ -163,12 +163,12 @@ class Guard:
         if self.is_reopened():
             return False
         with translated(SegmentExecutionError):
-            return session.holds_schema_change(holder) and not attached(executor)
+            return locks.holds_schema_change(holder) and not attached(executor)
 
     def release_former(self) -> None:
         """Release the lock of a connection that was closed, but that a pool has kept open."""
         if self.session is not None and self.is_reopened():
-            session.release_schema_change(self.session)
+            locks.release_schema_change(self.session)
 
     def detach_all(self) -> None:
         """Take the lock of the schema change, and detach all live views.
@@ -195,7 +195,7 @@ def _attach_all(using: str, stdout: Any, prune: bool = False) -> None:
     """End the schema change and attach all segments. Report what fails."""
     try:
         with translated(SegmentExecutionError):
-            session.end_schema_change(connections[_holder(using)])
+            locks.end_schema_change(connections[_holder(using)])
         _warn(sync(prune=prune), stdout)
     except SegmentError as error:
         _warn([StepResult("", error=error)], stdout)

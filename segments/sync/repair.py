@@ -16,7 +16,7 @@ from segments.exceptions import (
     SegmentExecutionError,
     translated,
 )
-from segments.pgviews import readers, shared, views
+from segments.pgviews import shared, views
 from segments.pgviews.binding import difference
 from segments.refresh import refresh
 from segments.rows import (
@@ -31,7 +31,7 @@ from segments.rows import (
     store,
     store_redefined,
 )
-from segments.sql import names, session
+from segments.sql import locks, names, session
 from segments.sync.detach import StepResult, changes, current_sql
 from segments.validation.checks import check_circle
 
@@ -54,7 +54,7 @@ def check() -> list[StepResult]:
     connection = connections[conf.exec_connection()]
     with translated(SegmentExecutionError):
         what, states = shared.drift(connection), views.states(connection)
-        absent = readers.missing_roles(connection)
+        absent = shared.missing_roles(connection)
     what += [f"role {name} of SEGMENTS_READER_ROLES does not exist" for name in absent]
     results = [StepResult("", what)]
     for segment in segment_rows(connection.alias):
@@ -75,7 +75,7 @@ def sync(prune: bool = False) -> Iterator[StepResult]:
     """
     alias = conf.exec_connection()
     with session.transaction(alias, "", task="sync") as connection:
-        session.end_schema_change(connection)
+        locks.end_schema_change(connection)
         what = shared.drift(connection)
         shared.ensure_shared(connection)
     if what:
@@ -169,7 +169,7 @@ def _visible(
         yield "the unique index is missing"
     if not current.commented:
         yield "the comment is missing"
-    for role, _ in readers.ungranted(connection, names.members_view(segment.slug)):
+    for role, _ in shared.ungranted(connection, names.members_view(segment.slug)):
         yield f"role {role} may not read it"
 
 

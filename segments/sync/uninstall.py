@@ -17,7 +17,7 @@ from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import shared
 from segments.refreshing.order import ordered
 from segments.rows import membership_rows, segment_rows, static_member_rows, write_alias
-from segments.sql import owned, session
+from segments.sql import locks, owned, session
 from segments.sql.session import fetch_value, run_ddl
 from segments.sync.detach import StepResult
 from segments.sync.repair import drop_orphans
@@ -62,7 +62,7 @@ def drop_shared(connection: BaseDatabaseWrapper) -> Iterator[StepResult]:
     what = "the views and functions that all segments share"
     try:
         with session.transaction(connection.alias, "", task="drop") as opened:
-            session.lock_shared(opened)
+            locks.lock_shared(opened)
             if not any(fetch_value(opened, "select_schema", schema=each) for each in schemas):
                 return
             for view in owned.VIEWS:
@@ -101,7 +101,7 @@ def _drop_schema(connection: BaseDatabaseWrapper, schema: str) -> Iterator[StepR
     """Drop a schema. Postgres refuses while it contains anything."""
     try:
         with session.transaction(connection.alias, "", task="drop") as opened:
-            session.lock_shared(opened)
+            locks.lock_shared(opened)
             if not fetch_value(opened, "select_schema", schema=schema):
                 return
             run_ddl(opened, "drop_schema", schema=sql.Identifier(schema))

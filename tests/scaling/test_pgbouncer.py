@@ -14,7 +14,7 @@ from demo.postgres import django_database
 from segments import sync
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
-from segments.sql import session
+from segments.sql import locks, session
 from tests.own_server import DATABASE, connected
 from tests.scaling.docs import block
 from tests.scaling.pgbouncer import PROGRAM, pgbouncer
@@ -175,10 +175,10 @@ def test_server_side_cursors__work_in_a_transaction(
 def test_lock_of_a_migration__may_stay_in_the_pool(shared, direct, others_at_work):
     """The reason why `migrate` needs a direct connection."""
     with session.transaction("default", "migrate") as opened:
-        session.begin_schema_change(opened)
+        locks.begin_schema_change(opened)
     with others_at_work():
         with session.transaction("default", "sync") as opened:
-            session.end_schema_change(opened)
+            locks.end_schema_change(opened)
         assert shared.refresh().status == "detached"
     assert direct(block("sql", "pg_terminate_backend")) == [(True,)]
     connection.close()
