@@ -36,7 +36,7 @@ class Number:
         SimpleLazyObject(lambda: User(pk=17)),
         SimpleNamespace(pk="17", is_authenticated=True),
     ],
-    ids=repr,
+    ids=lambda key: type(key).__name__ if isinstance(key, Number) else repr(key),
 )
 def test_user_key__is_a_key_of_the_fields_type(given):
     key = keys.user_key(given)

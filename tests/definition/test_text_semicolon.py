@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from segments.definition.semicolon import without_semicolon
+from segments.definition.text import without_semicolon
 
 from segments import sync
 from segments.definition.select import describe
