@@ -18,6 +18,7 @@ from segments.refresh import refresh
 from segments.refreshing.history import LOCKED
 from segments.refreshing.many import refresh_due, refresh_for_user, refresh_many
 from segments.rows import segment_rows, wait_for
+from segments.sql.keys import user_key
 from segments.sql.session import fetch_value
 
 if TYPE_CHECKING:
@@ -98,9 +99,12 @@ def enqueue_for_user(user: Any) -> None:
         ImproperlyConfigured: when there is no tasks framework.
     """
     check_framework()
-    key = str(user.pk)  # Arguments of tasks must be JSON.
+    key = user_key(user)
+    if key is None:  # Nobody can have entered or left a segment.
+        return
     using = router.db_for_write(type(user))
-    transaction.on_commit(lambda: refresh_user_segments.enqueue(key), using=using)
+    # Arguments of tasks must be JSON.
+    transaction.on_commit(lambda: refresh_user_segments.enqueue(str(key)), using=using)
 
 
 def check_framework() -> None:

@@ -1,5 +1,6 @@
 """The door for users and keys: what is a key, what is nobody, and what is refused."""
 
+import time
 import timeit
 from types import SimpleNamespace
 
@@ -148,6 +149,8 @@ def test_user_key__follows_an_overridden_setting(settings):
 
 @pytest.mark.parametrize("given", [User(pk=17), 17], ids=["user", "key"])
 def test_user_key__costs_less_than_a_microsecond(given):
-    number = 20_000
-    seconds = min(timeit.repeat(lambda: keys.user_key(given), number=number, repeat=9))
-    assert seconds / number < 2e-6  # Measured: 0.3 us. A busy machine may double it.
+    number, timer = 20_000, time.process_time
+    seconds = min(
+        timeit.repeat(lambda: keys.user_key(given), timer=timer, number=number, repeat=9)
+    )
+    assert seconds / number < 1e-6  # Measured: 0.2 us for a user, 0.4 us for a key.

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.test import TestCase
 
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Segment, Status
@@ -333,6 +334,15 @@ def test_refresh_async__of_a_deleted_user_does_nothing(team, users):
     key = users[0].pk
     users[0].delete()
     assert refresh_user_segments.call(str(key)) == {}
+
+
+def test_refresh_async__of_a_user_who_is_not_saved_does_nothing(django_user_model, settings):
+    settings.TASKS = {
+        "default": {"BACKEND": f"{_framework()}.backends.immediate.ImmediateBackend"}
+    }
+    with TestCase.captureOnCommitCallbacks(execute=True) as callbacks:
+        django_user_model().refresh_segments_async()
+    assert callbacks == []
 
 
 def _framework():

@@ -82,7 +82,8 @@ def test_pasted_sql__has_the_members_that_it_seems_to_have(users, make):
     assert set(segment.members) == set(users[5:])
     assert segment.preview().members_count == 5
     segment.full_clean()
-    assert segment.refresh().status == "unchanged"
+    result = segment.refresh(force=True)
+    assert (result.members_count, result.added, result.removed) == (5, 0, 0)
     assert Segment.objects.get().definition == PASTED
 
 
