@@ -96,7 +96,7 @@ def test_changed_definition__is_due_at_once_whatever_has_failed(failing, setting
     settings.SEGMENTS_REFRESH_ON_SAVE = False
     failing.definition = "SELECT user_id FROM shop_order"
     failing.save()
-    assert (failing.status, failing.failures) == ("failed", 0)
+    assert (failing.status, failing.failures) == ("outdated", 0)
     assert [r.status for r in many.refresh_due()] == ["refreshed"]
     assert 0.9 * HOUR <= wait(failing) <= HOUR
 
