@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from segments.models import Membership, Segment
 from segments.refreshing.reconcile import reconcile
 from tests.conftest import EVEN, USERS
+from tests.own_server import connected
 from tests.scaling.growth import load
 from tests.waiting import until
 
@@ -131,18 +132,15 @@ def test_reconcile__costs_the_members_that_change(state, table, make, query, cos
 @pytest.mark.django_db(transaction=True)
 def test_reconcile__keeps_no_plan(clean_views, staff, make, query):
     """A plan for one page would compare each row of a large table with each row that leaves."""
-    segment = make(definition=EVEN)
-    raw = connection.connection
-    raw.prepare_threshold = 0
-    try:
-        segment.refresh(force=True)
-        assert raw.prepare_threshold == 0
-    finally:
-        raw.prepare_threshold = None
-    prepared = [text for (text,) in query("SELECT statement FROM pg_prepared_statements")]
-    assert any("UPDATE" in text and "segments_segment" in text for text in prepared)
-    assert not any("FULL JOIN" in text and TABLE in text for text in prepared)
-    connection.close()
+    make(definition=EVEN)
+    preparing = {"server_side_binding": True, "prepare_threshold": 0}
+    with connected(default={"OPTIONS": connection.settings_dict["OPTIONS"] | preparing}):
+        entered, left = reconcile(connection, "vip", Segment.objects.get().pk)
+        assert (entered, left) == (0, 0)
+        assert connection.connection.prepare_threshold == 0
+        prepared = [text for (text,) in query("SELECT statement FROM pg_prepared_statements")]
+    assert any('FROM "segments_segment"' in text for text in prepared)
+    assert not any("FULL JOIN" in text for text in prepared)
 
 
 @pytest.mark.django_db(transaction=True)
