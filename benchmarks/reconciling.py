@@ -85,10 +85,13 @@ def _analyzed_with_one_page() -> None:
 
 
 def _bloated(users: int) -> None:
-    """Leave the indexes of a large segment that was deleted."""
-    _add(-SMALL - 1, 1, users)
-    _run("DELETE FROM {table}")
+    """Leave the indexes and the statistics of a large segment that was deleted."""
     _analyzed_with_one_page()
+    large = -SMALL - 1
+    _add(large, 1, users)
+    _run("ANALYZE {table}")
+    _run(f"DELETE FROM {{table}} WHERE segment_id = {large}")
+    _run("VACUUM {table}")
 
 
 def _add(segment: int, first: int, last: int) -> None:
