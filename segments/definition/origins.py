@@ -88,7 +88,7 @@ class IdColumn:
 def id_column(
     connection: BaseDatabaseWrapper, columns: Sequence[Column], refused: Refuse
 ) -> IdColumn:
-    """Return the column that user ids are taken from. Costs at most one query.
+    """Return the column that user ids are taken from. Costs one query, or two.
 
     A column that is known to hold users is taken under any name. Of several, the one with the name
     of the user key comes first, then `user_id`. If none is known to hold users, the same names
@@ -99,7 +99,8 @@ def id_column(
     """
     types = names.accepted_types(connection)
     fitting = [c for c in columns if types is None or c.type in types]
-    known = origins(connection, [(c.table, c.number) for c in fitting if c.table])
+    candidates = [(c.table, c.number) for c in fitting if c.table]
+    known = _certain_origin(connection, candidates) or origins(connection, candidates)
     origin_of = {c: known.get((c.table, c.number)) for c in columns}
     possible = [c for c, origin in origin_of.items() if not (origin and origin.disproved)]
     named = [c for c in possible if c.name in _id_names()]
@@ -146,6 +147,24 @@ def origins(
         numbers=[number for _, number in pairs],
     )
     return {(table, number): Origin(*values) for table, number, *values in rows}
+
+
+def _certain_origin(
+    connection: BaseDatabaseWrapper, columns: list[tuple[int, int]]
+) -> dict[tuple[int, int], Origin]:
+    """Return the origin of the only column, if that is a simple one; see `origins`."""
+    if len(columns) != 1:
+        return {}
+    ((table, number),) = columns
+    rows = fetch_all(
+        connection,
+        "select_certain_origin",
+        users=names.user_table().as_string(),
+        key=names.user_key_column(),
+        table=table,
+        number=number,
+    )
+    return {(row[0], row[1]): Origin(*row[2:]) for row in rows}
 
 
 def _choose(proved: list[Column], rivals: list[Column], refused: Refuse) -> Column:

@@ -42,6 +42,37 @@ coalesce(
 )
 
 
+-- name: select_certain_origin
+-- Runs while a definition with one possible column of ids is compiled. Locks nothing. Returns the
+-- column if it is the key of the users, or has a validated foreign key to it, so that its values
+-- certainly are keys of existing users. This takes a sixth of the time of select_origins, which
+-- answers otherwise. A table that other tables inherit from proves nothing about their rows, unless
+-- they are its partitions.
+SELECT
+    a.attrelid::bigint AS relation,
+    a.attnum AS number,
+    a.attrelid::regclass::text AS table_name,
+    a.attname::text AS column_name,
+    true AS certain,
+    true AS proved,
+    false AS related,
+    a.attrelid = users.attrelid AS of_users,
+    '{}'::text[] AS elsewhere
+FROM pg_catalog.pg_attribute AS a, pg_catalog.pg_attribute AS users
+WHERE a.attrelid = %(table)s AND a.attnum = %(number)s
+    AND users.attrelid = %(users)s::regclass AND users.attname = %(key)s
+    AND ((a.attrelid, a.attnum) = (users.attrelid, users.attnum) OR EXISTS (
+        SELECT FROM pg_catalog.pg_constraint AS c
+        WHERE c.conrelid = a.attrelid AND c.contype = 'f' AND c.convalidated AND c.conkey = ARRAY[a.attnum]
+            AND c.confrelid = users.attrelid AND c.confkey = ARRAY[users.attnum]
+    ))
+    AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_inherits AS i
+        JOIN pg_catalog.pg_class AS c ON c.oid = i.inhparent
+        WHERE i.inhparent = a.attrelid AND c.relkind <> 'p'
+    )
+
+
 -- name: select_origins
 -- Runs while a definition is compiled. Locks nothing. Returns what the catalog knows of columns:
 -- whether their values are keys of users, and if not, of what. Number NULL asks for all columns of

@@ -18,8 +18,8 @@ view_reads (view, relation, number) AS (
 -- directly or through the views of others, each as often as it occurs. `live_view` lists the live
 -- views. What a segment reads through the view of another segment is that segment's concern. OFFSET
 -- 0 makes each lookup use an index, whatever the size of the catalog is.
-package (oid) AS (
-    SELECT to_regclass(name)::oid FROM unnest(%(package)s::text[]) AS name
+package (oids) AS (
+    SELECT pg_catalog.array_agg(to_regclass(name)::oid) FROM unnest(%(package)s::text[]) AS name
 ),
 reader (live, oid) AS (
     SELECT live_view.oid, live_view.oid FROM live_view
@@ -40,12 +40,21 @@ reader (live, oid) AS (
         -- part: own_view
     )
 ),
-package_read (live, name) AS (
-    SELECT reader.live, capture[1]::oid::regclass::text
-    FROM reader
-    JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = reader.oid
-    CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::text, ':rtekind 0 :relid (\d+)', 'g') AS capture
-    WHERE capture[1]::oid IN (TABLE package)
+package_read (live, name) AS MATERIALIZED (
+    SELECT rule.live, capture[1]::oid::regclass::text
+    FROM (
+        SELECT reader.live, w.ev_action::text AS tree
+        FROM reader
+        JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = reader.oid
+        WHERE EXISTS (
+            SELECT FROM pg_catalog.pg_depend AS d
+            WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+                AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = ANY((TABLE package)::oid[])
+        )
+        OFFSET 0
+    ) AS rule
+    CROSS JOIN LATERAL pg_catalog.regexp_matches(rule.tree, ':rtekind 0 :relid (\d+)', 'g') AS capture
+    WHERE capture[1]::oid = ANY((TABLE package)::oid[])
 )
 
 

@@ -101,9 +101,9 @@ def test_preview__names_the_column_of_the_ids(author, orders):
     page = author(ADD, **form(definition="SELECT * FROM shop_order"), _preview="Preview")
     assert "<code>shop_order.user_id</code>" in page.partition("User ids from:")[2][:120]
     page = author(ADD, **form(definition="SELECT 1 AS user_id"), _preview="Preview")
-    assert "<code>&quot;user_id&quot;, by its name</code>" in page
+    assert '<code>"user_id", by its name</code>' in page
     page = author(ADD, **form(definition="SELECT id FROM shop_order"), _preview="Preview")
-    assert "select &quot;user_id&quot;, which refers to them" in page
+    assert 'select "user_id", which refers to them' in page
 
 
 def test_preview__of_a_list(author, users):
