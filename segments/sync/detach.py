@@ -18,7 +18,7 @@ from psycopg import sql
 from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import shared, views
-from segments.pgviews.comments import comment_view
+from segments.pgviews.comments import SIGNATURE, comment_view
 from segments.rows import segment_rows
 from segments.sql import names, session
 from segments.sql.session import fetch_all, fetch_value, run_ddl
@@ -98,8 +98,9 @@ def detach(slugs: Iterable[str] | None = None, manual: bool = True) -> Iterator[
 
 def attached(connection: BaseDatabaseWrapper) -> list[str]:
     """Return the names of the live views of this package that read anything."""
-    states = views.states(connection).values()
-    return [each.name for each in states if each.live and each.ours and not each.detached]
+    detached = [views.DETACHED, views.DETACHED_MANUALLY]
+    rows = fetch_all(connection, "select_attached", signature=SIGNATURE, detached=detached)
+    return [name for (name,) in rows]
 
 
 def live_views(view_names: Iterable[str]) -> list[LiveView]:
