@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("segments", "0004_read_digest"),
+        ("segments", "0005_ids_from"),
     ]
 
     operations = [

@@ -110,3 +110,30 @@ DROP VIEW IF EXISTS {view}
 -- definition may be changed in any way.
 CREATE OR REPLACE VIEW {view} AS
 SELECT d AS user_id FROM {function}({slug}, NULL::{key_type}) AS d
+
+
+-- name: select_attached
+-- Runs before migrations, and before each of their statements that may change the schema. Locks
+-- nothing. Returns the live views of this package that still read something, by their comments.
+-- Some tools, such as Citus, recreate views without comments; then the members show whose they are.
+SELECT live.relname::text
+FROM pg_catalog.pg_class AS live
+LEFT JOIN pg_catalog.pg_description AS d
+    ON d.classoid = 'pg_catalog.pg_class'::regclass AND d.objoid = live.oid AND d.objsubid = 0
+WHERE live.relkind = 'v' AND live.relnamespace = to_regnamespace(%(live_schema)s)
+    AND CASE
+        WHEN pg_catalog.strpos(d.description, %(signature)s) > 0 THEN pg_catalog.split_part(
+            pg_catalog.split_part(d.description, %(signature)s || ' ', 2), ' ', 1
+        ) <> ALL (%(detached)s)
+        ELSE EXISTS (
+            SELECT FROM pg_catalog.pg_depend AS reads
+            JOIN pg_catalog.pg_rewrite AS w ON w.oid = reads.objid
+            JOIN pg_catalog.pg_class AS members ON members.oid = w.ev_class
+            WHERE reads.classid = 'pg_catalog.pg_rewrite'::regclass
+                AND reads.refclassid = 'pg_catalog.pg_class'::regclass
+                AND reads.refobjid = live.oid
+                AND members.relkind = 'm' AND members.relname = live.relname
+                AND members.relnamespace = to_regnamespace(%(schema)s)
+        )
+    END
+ORDER BY 1

@@ -18,7 +18,7 @@ from psycopg import sql
 from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import shared, views
-from segments.pgviews.comments import comment_view
+from segments.pgviews.comments import SIGNATURE, comment_view
 from segments.rows import no_segment, segment_rows, slugs_by_view
 from segments.sql import locks, names, session
 from segments.sql.session import fetch_all, fetch_value, run_ddl
@@ -104,8 +104,9 @@ def detach(slugs: Iterable[str] | None = None, manual: bool = True) -> Iterator[
 
 def attached(connection: BaseDatabaseWrapper) -> list[str]:
     """Return the names of the live views of this package that read anything."""
-    states = views.states(connection).values()
-    return [each.name for each in states if each.live and each.ours and not each.detached]
+    detached = [views.DETACHED, views.DETACHED_MANUALLY]
+    rows = fetch_all(connection, "select_attached", signature=SIGNATURE, detached=detached)
+    return [name for (name,) in rows]
 
 
 def live_views(view_names: Iterable[str]) -> list[LiveView]:

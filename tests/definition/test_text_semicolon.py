@@ -6,10 +6,10 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from segments.definition.text import without_semicolon
 
 from segments import sync
 from segments.definition.select import describe
+from segments.definition.text import without_semicolon
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Segment
 from tests.conftest import EVEN, USERS
