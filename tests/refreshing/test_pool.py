@@ -97,7 +97,7 @@ def test_pool__with_few_connections_goes_on(size, staff, orders, make, query, mo
         assert "division by zero" in bad.last_error
 
 
-def test_pool__without_any_other_connection_finishes_its_iteration(staff, make, monkeypatch):
+def test_pool__without_another_connection_finishes_its_iteration(staff, make, monkeypatch):
     monkeypatch.setattr(pool, "FIRST", 0.2)
     make("base", definition=EVEN)
     make("near", definition="SELECT user_id FROM segments.base")
@@ -148,7 +148,7 @@ def test_pool__replaces_the_session_of_a_killed_connection(staff, make, session)
         assert len(threads.own_pids) == 1
 
 
-def test_unchanged__after_a_thread_wrote_on_the_callers_session(rested, query):
+def test_unchanged__after_a_thread_wrote_on_the_own_session(rested, query):
     """The caller gives its session back during the run, and another thread writes on it."""
     rested(
         base=f"SELECT id FROM {USERS} WHERE id > 0", near=f"{EVEN} AND id IN (TABLE segments.base)"
@@ -166,7 +166,7 @@ def test_unchanged__after_a_thread_wrote_on_the_callers_session(rested, query):
         assert set(segment.member_ids()) == set(segment.members_live.values_list("pk", flat=True))
 
 
-def test_unchanged__after_a_thread_wrote_and_gave_its_session_back(rested, query):
+def test_unchanged__after_a_thread_wrote_and_returned_its_session(rested, query):
     """A thread of the pool gets a session with writes that Postgres has not counted yet."""
     rested(a=EVEN, b=EVEN)
     with pooled(3):
