@@ -126,6 +126,7 @@ TEXTS = {
 @pytest.mark.parametrize(("before", "after"), TEXTS.values(), ids=TEXTS)
 def test_rewrite__changes_each_reference_and_no_member(before, after, vip, make, query, relation):
     query("SET search_path = public, segments")
+    list(sync.sync())  # Definitions keep the path of the last sync.
     loyal = make("loyal", definition=before)
     rows = query("SELECT xmin::text, ctid::text, user_id FROM segments.loyal")
     oids = relation("segments.loyal")[0], relation("segments_live.loyal")[0]
@@ -202,6 +203,7 @@ def test_rewrite__that_is_not_safe_is_refused(definition, says, vip, make, query
     query("CREATE SCHEMA hidden")
     query("CREATE VIEW hidden.vip AS SELECT 0::bigint AS user_id")
     query("SET search_path = public, segments, hidden")
+    list(sync.sync())  # Definitions keep the path of the last sync.
     make("loyal", definition=definition)
     with pytest.raises(SegmentDefinitionError, match="loyal") as caught:
         vip.rename("gold", rewrite=True)

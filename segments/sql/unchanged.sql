@@ -146,31 +146,25 @@ SELECT
 
 -- name: select_read_digest
 -- Runs right before a REFRESH. Locks nothing. Returns a digest of what a segment reads, and the
--- moment of the server's clock just before it. The digest ends with one of the search_path, which
--- functions with a path of their own do not see.
+-- moment of the server's clock just before it.
 SELECT
     pg_catalog.clock_timestamp() AS moment,
-    pg_catalog.left({read_digest}(%(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s), 24)
-        || pg_catalog.left(pg_catalog.md5(pg_catalog.current_setting('search_path')), 8) AS digest
+    {read_digest}(%(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s) AS digest
 
 
 -- name: select_unchanged
 -- Runs before a refresh. Locks nothing. Returns the current moment, and the moment until which
--- nothing that a segment reads was written; NULL if that is unknown, or if the last refresh had
--- another search_path. The session that asks for the refresh counts as one of our own if its last
--- statement was report_writes. That holds even if a pooler has given it to another client in the
--- meantime.
-SELECT pg_catalog.clock_timestamp() AS moment, CASE
-    WHEN pg_catalog.right(%(digest)s, 8) = pg_catalog.left(pg_catalog.md5(pg_catalog.current_setting('search_path')), 8)
-        THEN {unchanged_until}(
-            %(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s,
-            pg_catalog.left(%(digest)s, 24), %(since)s, %(lag)s,
-            %(own_pids)s::integer[] || ARRAY(
-                SELECT pid FROM pg_catalog.pg_stat_get_activity(%(caller)s)
-                WHERE pid = %(caller)s AND state = 'idle' AND query LIKE '%%pg_stat_force_next_flush() AS reported%%'
-            )
-        )
-END
+-- nothing that a segment reads was written; NULL if that is unknown. The session that asks for the
+-- refresh counts as one of our own if its last statement was report_writes. That holds even if a
+-- pooler has given it to another client in the meantime.
+SELECT pg_catalog.clock_timestamp() AS moment, {unchanged_until}(
+    %(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s,
+    %(digest)s, %(since)s, %(lag)s,
+    %(own_pids)s::integer[] || ARRAY(
+        SELECT pid FROM pg_catalog.pg_stat_get_activity(%(caller)s)
+        WHERE pid = %(caller)s AND state = 'idle' AND query LIKE '%%pg_stat_force_next_flush() AS reported%%'
+    )
+)
 
 
 -- name: replace_read_digest_function
@@ -320,7 +314,7 @@ BEGIN
         )
         SELECT pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
             pg_catalog.string_agg(kind || ' ' || oid || ' ' || words, ',' ORDER BY kind, oid, words), 'UTF8'
-        )), 'hex'), 24)
+        )), 'hex'), 32)
         FROM part
     );
 END
