@@ -166,7 +166,7 @@ def test_unchanged__after_a_thread_wrote_on_the_own_session(rested, query):
         assert set(segment.member_ids()) == set(segment.members_live.values_list("pk", flat=True))
 
 
-def test_unchanged__after_a_thread_wrote_and_returned_its_session(rested, query):
+def test_unchanged__after_a_thread_wrote_and_gave_it_back(rested, query):
     """A thread of the pool gets a session with writes that Postgres has not counted yet."""
     rested(a=EVEN, b=EVEN)
     with pooled(3):
