@@ -26,7 +26,7 @@ MAX_DEVIATION = 5.0
 UNSTEADY = 90.0
 """For how many seconds nothing counts as unchanged after the server's clock was set."""
 
-_clocks: dict[str, tuple[datetime, float]] = {}
+_clocks: dict[str, tuple[float, float]] = {}
 _jumped_at: dict[str, float] = {}
 
 
@@ -59,8 +59,8 @@ def digest(connection: BaseDatabaseWrapper, slug: str) -> ReadDigest:
     )
     (hidden,) = _fetch_row(connection, query, slug)
     query = compose("select_read_digest", read_digest=function("read_digest"))
-    moment, text = _fetch_row(connection, query, slug)
-    _clocks_agree(connection.alias, moment)
+    moment, seconds, text = _fetch_row(connection, query, slug)
+    _clocks_agree(connection.alias, seconds)
     return ReadDigest(moment, "" if hidden else text)
 
 
@@ -85,7 +85,7 @@ def unchanged_until(
     """
     query = compose("select_unchanged", unchanged_until=function("unchanged_until"))
     until: datetime | None
-    moment, until = _fetch_row(
+    moment, seconds, until = _fetch_row(
         connection,
         query,
         slug,
@@ -96,19 +96,22 @@ def unchanged_until(
         caller=caller,
     )
     # The caller's session was looked at just after the moment, and may have written since.
-    return min(until, moment) if _clocks_agree(connection.alias, moment) and until else None
+    return min(until, moment) if _clocks_agree(connection.alias, seconds) and until else None
 
 
-def _clocks_agree(alias: str, moment: datetime) -> bool:
+def _clocks_agree(alias: str, seconds: float) -> bool:
     """Return whether the server's clock was steady, as far as this process can tell.
 
     It compares the time between two moments of that clock with its own monotonic clock. After a
     jump, nothing counts as unchanged until all sessions have reported what they wrote before it.
+
+    Args:
+        seconds: The server's time, in seconds since the epoch.
     """
     now = monotonic()
     before = _clocks.get(alias)
-    _clocks[alias] = (moment, now)
-    if before and abs((moment - before[0]).total_seconds() - (now - before[1])) > MAX_DEVIATION:
+    _clocks[alias] = (seconds, now)
+    if before and abs((seconds - before[0]) - (now - before[1])) > MAX_DEVIATION:
         _jumped_at[alias] = now
     return now - _jumped_at.get(alias, -math.inf) > UNSTEADY
 

@@ -146,25 +146,29 @@ SELECT
 
 -- name: select_read_digest
 -- Runs right before a REFRESH. Locks nothing. Returns a digest of what a segment reads, and the
--- moment of the server's clock just before it.
+-- moment of the server's clock just before it, also in seconds, which no time zone changes.
 SELECT
     pg_catalog.clock_timestamp() AS moment,
+    extract(epoch FROM pg_catalog.clock_timestamp())::float8 AS seconds,
     {read_digest}(%(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s) AS digest
 
 
 -- name: select_unchanged
--- Runs before a refresh. Locks nothing. Returns the current moment, and the moment until which
--- nothing that a segment reads was written; NULL if that is unknown. The session that asks for the
+-- Runs before a refresh. Locks nothing. Returns the current moment, also in seconds, and the moment
+-- until which nothing that a segment reads was written; NULL if that is unknown. The session that asks for the
 -- refresh counts as one of our own if its last statement was report_writes. That holds even if a
 -- pooler has given it to another client in the meantime.
-SELECT pg_catalog.clock_timestamp() AS moment, {unchanged_until}(
-    %(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s,
-    %(digest)s, %(since)s, %(lag)s,
-    %(own_pids)s::integer[] || ARRAY(
-        SELECT pid FROM pg_catalog.pg_stat_get_activity(%(caller)s)
-        WHERE pid = %(caller)s AND state = 'idle' AND query LIKE '%%pg_stat_force_next_flush() AS reported%%'
+SELECT
+    pg_catalog.clock_timestamp() AS moment,
+    extract(epoch FROM pg_catalog.clock_timestamp())::float8 AS seconds,
+    {unchanged_until}(
+        %(live)s::regclass, %(members)s::regclass, %(users)s::regclass, %(key)s,
+        %(digest)s, %(since)s, %(lag)s,
+        %(own_pids)s::integer[] || ARRAY(
+            SELECT pid FROM pg_catalog.pg_stat_get_activity(%(caller)s)
+            WHERE pid = %(caller)s AND state = 'idle' AND query LIKE '%%pg_stat_force_next_flush() AS reported%%'
+        )
     )
-)
 
 
 -- name: replace_read_digest_function

@@ -739,8 +739,9 @@ def test_clock__that_was_ahead_at_the_last_refresh(ahead, make, query, session):
 def test_clock__that_was_set_proves_nothing_for_a_while(jump, make, monkeypatch):
     """The server's clock has gone another way than that of this process since the last time."""
     segment = rested(make, HEAVY)
-    moment, seconds = unchanged._clocks[connection.alias]
-    monkeypatch.setitem(unchanged._clocks, connection.alias, (moment - jump, seconds))
+    server, own = unchanged._clocks[connection.alias]
+    before = server - jump.total_seconds(), own
+    monkeypatch.setitem(unchanged._clocks, connection.alias, before)
     monkeypatch.setattr(unchanged, "_jumped_at", {})
     assert segment.refresh().status == "refreshed"
     assert segment.refresh().status == "refreshed"
