@@ -73,7 +73,7 @@ def compile_definition(
 ) -> Compiled:
     """Compile a definition, static ids, or the union of both. Executes nothing of the definition.
 
-    Must be called in a transaction. Costs two or three round trips. Takes AccessShare on the
+    Must be called in a transaction. Costs two to four round trips. Takes AccessShare on the
     tables that the definition names, until the end of the transaction.
 
     Args:
