@@ -74,7 +74,7 @@ def compile_definition(
 ) -> Compiled:
     """Compile a definition, static ids, or the union of both. Executes nothing of the definition.
 
-    Must be called in a transaction. Costs four or five round trips. Takes AccessShare on the
+    Must be called in a transaction. Costs four to six round trips. Takes AccessShare on the
     tables that the definition names, until the end of the transaction.
 
     Args:

@@ -33,13 +33,10 @@ WHERE u.{key} IN (SELECT s.user_id FROM {static} AS s WHERE s.segment_id = {segm
 SELECT {key} FROM {users} WHERE false
 
 
--- name: own_view
--- Part of statements that ask about a relation c: whether it is a view of this package.
-coalesce(
-    c.relkind IN ('v', 'm') AND c.relnamespace IN (to_regnamespace(%(schema)s), to_regnamespace(%(live_schema)s))
-        AND pg_catalog.obj_description(c.oid, 'pg_class') LIKE '%%[django-segments%%',
-    false
-)
+-- name: is_live_view
+-- Part of statements that ask about a relation c: whether it is the live view of a segment. The
+-- materialized view of members reads that, and comments may be lost in a restore.
+coalesce(c.relkind = 'v' AND c.relnamespace = to_regnamespace(%(live_schema)s), false)
 
 
 -- name: select_certain_origin
@@ -109,8 +106,8 @@ chain (start, start_number, relation, number, certain, refers, steps) AS (
     JOIN pg_catalog.pg_class AS c ON c.oid = chain.relation
     CROSS JOIN LATERAL (
         SELECT
-        -- part: own_view
-    ) AS view (own)
+        -- part: is_live_view
+    ) AS view (live)
     CROSS JOIN LATERAL (
         SELECT f.confrelid, pair.confkey, f.convalidated AND cardinality(f.conkey) = 1, true
         FROM pg_catalog.pg_constraint AS f
@@ -125,7 +122,7 @@ chain (start, start_number, relation, number, certain, refers, steps) AS (
         UNION ALL
         SELECT user_key.relation, user_key.number, false, false
         FROM user_key
-        WHERE view.own
+        WHERE view.live
         UNION ALL
         -- Postgres has traced each column when the view was created. The entries of the view's own
         -- list of columns are at the second level of braces; those in names are escaped.
@@ -136,7 +133,7 @@ chain (start, start_number, relation, number, certain, refers, steps) AS (
             CROSS JOIN LATERAL pg_catalog.regexp_matches(
                 pg_catalog.regexp_replace(w.ev_action::text, '\\.', '', 'g'), '([{}])([^{}]*)', 'g'
             ) WITH ORDINALITY AS match (token, place)
-            WHERE w.ev_class = chain.relation AND w.ev_type = '1' AND c.relkind IN ('v', 'm') AND NOT view.own
+            WHERE w.ev_class = chain.relation AND w.ev_type = '1' AND c.relkind IN ('v', 'm') AND NOT view.live
         ) AS node
         CROSS JOIN LATERAL pg_catalog.regexp_match(
             node.text, '^ :resno (\d+) .*:resorigtbl (\d+) :resorigcol (\d+) :resjunk false'

@@ -19,7 +19,7 @@ view_reads (view, relation, number) AS (
 -- views. What a segment reads through the view of another segment is that segment's concern. OFFSET
 -- 0 makes each lookup use an index, whatever the size of the catalog is.
 package (oids) AS (
-    SELECT pg_catalog.array_agg(to_regclass(name)::oid) FROM unnest(%(package)s::text[]) AS name
+    SELECT ARRAY(SELECT oid FROM unnest(%(package)s::text[]) AS name, to_regclass(name) AS oid WHERE oid IS NOT NULL)::oid[]
 ),
 reader (live, oid) AS (
     SELECT live_view.oid, live_view.oid FROM live_view
@@ -36,9 +36,8 @@ reader (live, oid) AS (
         OFFSET 0
     ) AS read
     JOIN pg_catalog.pg_class AS c ON c.oid = read.oid
-    WHERE c.relkind IN ('v', 'm') AND NOT (
-        -- part: own_view
-    )
+    WHERE c.relkind IN ('v', 'm') AND c.oid <> ALL((TABLE package)::oid[]) AND NOT
+        -- part: is_live_view
 ),
 package_read (live, name) AS MATERIALIZED (
     SELECT rule.live, capture[1]::oid::regclass::text
