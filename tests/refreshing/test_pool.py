@@ -97,7 +97,7 @@ def test_pool__with_few_connections_goes_on(size, staff, orders, make, query, mo
         assert "division by zero" in bad.last_error
 
 
-def test_pool__without_any_other_connection_finishes_its_iteration(staff, make, monkeypatch):
+def test_pool__without_any_connection_is_the_caller(staff, make, monkeypatch):
     monkeypatch.setattr(pool, "FIRST", 0.2)
     make("base", definition=EVEN)
     make("near", definition="SELECT user_id FROM segments.base")
@@ -166,7 +166,7 @@ def test_unchanged__after_a_thread_wrote_on_the_callers_session(rested, query):
         assert set(segment.member_ids()) == set(segment.members_live.values_list("pk", flat=True))
 
 
-def test_unchanged__after_a_thread_wrote_and_gave_its_session_back(rested, query):
+def test_unchanged__after_a_thread_gave_its_session_back(rested, query):
     """A thread of the pool gets a session with writes that Postgres has not counted yet."""
     rested(a=EVEN, b=EVEN)
     with pooled(3):
