@@ -92,7 +92,7 @@ def test_readers__do_not_become_the_owner_through_the_user_table(
             f'GRANT SELECT (id) ON {USERS} TO "{role}"',
         ):
             query(sql)
-    assert [entry.error for entry in sync.sync()] == [None]
+    assert {entry.error for entry in sync.sync()} == {None}
     assert not list(sync.check())
     with as_superuser():
         query(f'SET LOCAL ROLE "{reader}"')
