@@ -182,7 +182,10 @@ def test_login__of_its_own(project):
 
 def blocks_of_limits():
     found = blocks("What Postgres cannot stop, and the remedy", "sql")
-    return {re.match(r"(?:ALTER ROLE|SELECT \S+)", each)[0].rstrip(","): each for each in found}
+    return {
+        re.match(r"(?:ALTER ROLE|REVOKE EXECUTE|SELECT \S+)", each)[0].rstrip(","): each
+        for each in found
+    }
 
 
 def test_remedies__close_what_is_open(project):
