@@ -65,8 +65,6 @@ logger = logging.getLogger(__name__)
 LABEL_FIELDS = ("slug", "name", "description")
 """The fields that are part of the comments on views."""
 
-DEPENDENT_OBJECTS = "2BP01"
-
 
 @dataclass(frozen=True)
 class Change:

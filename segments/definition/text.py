@@ -47,8 +47,6 @@ QUOTED_OR_COMMENT = re.compile(
 )
 """What Postgres takes literally, up to the end of the text if it is not closed."""
 
-BLOCK_MARK = re.compile(r"/\*|\*/")
-
 LETTER = r"[A-Za-z_\x80-\U0010ffff]"
 
 BLANK = r"[ \t\n\r\f\v]"
@@ -114,12 +112,9 @@ def _parts(text: str) -> Iterator[tuple[str, int, int]]:
     while match := QUOTED_OR_COMMENT.search(text, place):
         yield "code", place, match.start()
         kind, end = match.lastgroup or "", match.end()
-        if kind == "block":  # Such comments nest.
-            depth = 1
-            while depth and (mark := BLOCK_MARK.search(text, end)):
-                depth += 1 if mark[0] == "/*" else -1
-                end = mark.end()
-            end = len(text) if depth else end
+        if kind == "block":
+            end = _comment_end(text, end)
+            end = len(text) if end < 0 else end
         yield kind, match.start(), end
         place = end
     yield "code", place, len(text)
@@ -207,7 +202,7 @@ def _token(escapes: bool) -> "re.Pattern[str]":
 
 
 def _comment_end(text: str, index: int) -> int:
-    """Return the index behind a comment and the comments in it; -1 if it does not end.
+    """Return the index behind a comment and the comments nested in it; -1 if it does not end.
 
     Args:
         index: The index behind its start.

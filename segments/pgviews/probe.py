@@ -71,9 +71,8 @@ def _execute(alias: str, query: str, params: tuple[object, ...]) -> Any:
     server and need not be closed.
     """
     connection: Any = connections[alias]
-    if "cursor" in vars(
-        connection
-    ):  # Replaced by a debug toolbar, or by a test without a database.
+    # A debug toolbar replaces it, and so does a test without a database.
+    if "cursor" in vars(connection):
         cursor: Any = connection.cursor()
         cursor.execute(query, params)
         return cursor

@@ -78,11 +78,7 @@ def functions(connection: BaseDatabaseWrapper) -> Iterator[tuple[sql.Identifier,
     """Yield the shared functions, each with the arguments that its statement declares."""
     parts = dict(_statements(connection))
     for function in owned.FUNCTIONS:
-        declaration = DECLARATION.match(sql_text(function.statement))
-        if declaration is None:
-            raise ValueError(f"the statement {function.statement} declares no function")
-        arguments = sql.SQL(declaration[1]).format(**parts[function.statement])
-        yield _identifier(function), arguments
+        yield _identifier(function), _arguments(function, parts[function.statement])
 
 
 def shared_view(name: str) -> sql.Identifier:
@@ -132,12 +128,19 @@ def _drop_keyed(connection: BaseDatabaseWrapper, key_type: str | None) -> None:
     parts = dict(_statements(connection))
     for function in owned.FUNCTIONS:
         if function.keyed:
-            declaration = DECLARATION.match(sql_text(function.statement))
             former = parts[function.statement] | {"key_type": sql.SQL(key_type or "")}
-            arguments = sql.SQL(declaration[1] if declaration else "()").format(**former)
+            arguments = _arguments(function, former)
             run_ddl(
                 connection, "drop_function", function=_identifier(function), arguments=arguments
             )
+
+
+def _arguments(function: owned.SharedFunction, parts: dict[str, sql.Composable]) -> sql.Composed:
+    """Return the arguments that the statement of a function declares."""
+    declaration = DECLARATION.match(sql_text(function.statement))
+    if declaration is None:
+        raise ValueError(f"the statement {function.statement} declares no function")
+    return sql.SQL(declaration[1]).format(**parts)
 
 
 def _identifier(function: owned.SharedFunction) -> sql.Identifier:

@@ -198,8 +198,7 @@ def find(what: str) -> Iterator[str]:
             raise SegmentExecutionError(f"there is no table or column {what}")
         table, column = rows[0]
         readers = fetch_all(connection, "select_using", table=table, column=column)
-    slugs = segment_rows().values_list("slug", flat=True)
-    slug_of = {names.view_name(slug): slug for slug in slugs}
+    slug_of = slugs_by_view()
     for name, view, live, own, owner in readers:
         if live:
             yield f"segment {slug_of.get(name, name)}"
