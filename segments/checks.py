@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
 from segments.exceptions import POSTGRES_ENGINE
-from segments.membership import shown_users
+from segments.membership.members import shown_users
 from segments.pgviews.shared import missing_roles
 from segments.roles import rights
 from segments.roles.rights import ViewOwner

@@ -1,9 +1,8 @@
-"""The models: segments, their static ids, their memberships, and the history of refreshes."""
+"""The models: the segment itself, and the tables of the rooms below."""
 
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
@@ -15,12 +14,14 @@ from segments import refresh as refresh_module
 from segments import saving
 from segments.definition.mixin import DefinitionMixin
 from segments.exceptions import SegmentDefinitionError, SegmentError
-from segments.membership import MembersMixin
+from segments.lists.models import StaticMember as StaticMember
+from segments.membership.members import MembersMixin
+from segments.membership.models import Membership as Membership
+from segments.membership.querysets import SegmentQuerySet as SegmentQuerySet
 from segments.pgviews.comments import Label
-from segments.querysets import MembershipQuerySet
-from segments.querysets import SegmentQuerySet as SegmentQuerySet
 from segments.refreshing.history import RefreshResult
 from segments.refreshing.many import refresh_with_dependents
+from segments.refreshing.models import SegmentRefresh as SegmentRefresh
 from segments.rows import SecondsField
 from segments.rows import Status as Status
 from segments.sql import names
@@ -222,74 +223,3 @@ class Segment(MembersMixin, DefinitionMixin):
         if with_dependents:
             return refresh_with_dependents(self, concurrently, force=force)
         return refresh_module.refresh(self, concurrently, force=force)
-
-
-class StaticMember(models.Model):
-    """A user in a segment's list of ids, who is in the segment in any case."""
-
-    pk = models.CompositePrimaryKey("segment_id", "user_id")
-    segment = models.ForeignKey(
-        Segment, models.CASCADE, db_constraint=False, db_index=False, related_name="+"
-    )
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, db_constraint=False, related_name="+"
-    )
-
-    def __str__(self) -> str:
-        return f"{self.user_id} in {self.segment_id}"
-
-
-class Membership(models.Model):
-    """A user's membership at the segment's last refresh; an index over the views.
-
-    There are no foreign keys in the database: their triggers would cost more than a refresh.
-    """
-
-    pk = models.CompositePrimaryKey("user_id", "segment_id")
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        models.CASCADE,
-        db_constraint=False,
-        db_index=False,
-        related_name="+",
-    )
-    segment = models.ForeignKey(
-        Segment, models.CASCADE, db_constraint=False, db_index=False, related_name="+"
-    )
-    entered_at = models.DateTimeField(_("entered"))
-
-    objects = MembershipQuerySet.as_manager()
-
-    class Meta:
-        # With this, the cost of reconciling depends on the segment, not on the table.
-        indexes = (models.Index(fields=["segment", "user"], name="segments_membership_segment"),)
-
-    def __str__(self) -> str:
-        return f"{self.user_id} in {self.segment_id}"
-
-
-class SegmentRefresh(models.Model):
-    """A refresh of a segment, and its result."""
-
-    segment = models.ForeignKey(Segment, models.CASCADE, db_index=False, related_name="refreshes")
-    started_at = models.DateTimeField(_("started"))
-    duration = models.DurationField(_("duration"))
-    status = models.CharField(
-        _("status"),
-        max_length=20,
-        choices=[choice for choice in Status.choices if choice[0] != Status.OUTDATED],
-    )
-    members_count = models.BigIntegerField(_("members"), null=True)
-    added = models.BigIntegerField(_("added"), null=True)
-    removed = models.BigIntegerField(_("removed"), null=True)
-    error = models.TextField(_("error"), blank=True)
-
-    class Meta:
-        ordering = ("-started_at",)
-        get_latest_by = "started_at"
-        indexes = (
-            models.Index(fields=["segment", "-started_at"], name="segments_refresh_started"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.segment} {self.started_at:%Y-%m-%d %H:%M} {self.status}"

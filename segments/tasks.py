@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router, transaction
 
 from segments import conf
-from segments.membership import every_user
+from segments.membership.members import every_user
 from segments.refresh import refresh
 from segments.refreshing.history import LOCKED
 from segments.refreshing.many import refresh_due, refresh_for_user, refresh_many

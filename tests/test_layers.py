@@ -17,9 +17,9 @@ LAYERS = [
     {"rows"},
     {"definition"},
     {"pgviews", "roles"},
-    {"membership", "refresh", "refreshing", "renaming", "tasks", "validation"},
-    {"saving", "sync"},
-    {"models", "querysets", "users"},
+    {"membership", "refresh", "refreshing", "tasks", "validation"},
+    {"lists", "saving", "sync"},
+    {"models", "users"},
     {"admin", "apps", "checks", "management"},
 ]
 """From the bottom; a module imports from its own layer and from lower ones."""
@@ -29,6 +29,9 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if "migrations" not in path
 STATEMENTS = sorted((ROOT / "sql").glob("*.sql"))
 
 MAX_LINES = 300
+
+MAX_FILES = 130
+"""Python and SQL; a new feature has a room or a file of its own, and none grows beside it."""
 
 KEYWORDS = (
     "ALTER|CALL|CLUSTER|COMMENT|COPY|CREATE|DELETE|DO|DROP|EXECUTE|EXPLAIN|GRANT|INSERT|LISTEN|LOCK"
@@ -114,7 +117,9 @@ def test_imports__inside_functions_are_few():
         if is_hidden
     }
     # A tasks framework is optional, and checks and receivers need the models.
-    optional = {(name, "segments.tasks") for name in ("segments.saving", "segments.users")}
+    optional = {
+        (name, "segments.tasks") for name in ("segments.saving.follow", "segments.users.mixin")
+    }
     ready = {("segments.apps", f"segments.{name}") for name in ("checks", "sync.migrate")}
     assert hidden == optional | ready | {("segments.admin.segment", "segments.tasks")}
 
@@ -131,7 +136,7 @@ def test_folders__are_tables_of_contents():
     folders = {path.parent for path in [*MODULES, *STATEMENTS]} - {ROOT}
     assert len(entries(ROOT)) <= 28
     assert max(len(entries(folder)) for folder in folders) <= 22
-    assert len(MODULES) + len(STATEMENTS) <= 90
+    assert len(MODULES) + len(STATEMENTS) <= MAX_FILES
 
 
 def test_statements__are_each_used_and_named_once():

@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from segments.exceptions import SegmentError
-from segments.membership import shown_users
+from segments.membership.members import shown_users
 from segments.models import Segment
 from segments.sql import session
 

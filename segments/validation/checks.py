@@ -21,10 +21,10 @@ from segments.exceptions import (
 )
 from segments.pgviews import views
 from segments.pgviews.shared import ensure_shared_exists
-from segments.renaming import check_rename
 from segments.rows import segment_rows, slug_of_view, static_member_rows
 from segments.sql import names, session
 from segments.validation import trial
+from segments.validation.renaming import check_rename
 
 if TYPE_CHECKING:
     from segments.models import Segment

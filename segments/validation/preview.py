@@ -13,7 +13,7 @@ from segments.definition import static_ids
 from segments.definition.compile import compile_segment
 from segments.definition.kinds import StaticList, kind_of
 from segments.definition.text import clean_sql, unseen_in_quotes
-from segments.membership import shown_users
+from segments.membership.members import shown_users
 from segments.pgviews import views
 from segments.rows import segment_rows, slugs_by_view
 from segments.sql import names, session

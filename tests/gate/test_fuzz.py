@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from segments.exceptions import SegmentDefinitionError, SegmentError, SegmentExecutionError
 from segments.models import Segment
-from segments.saving import try_definition
+from segments.validation.checks import try_definition
 from tests.conftest import USERS
 from tests.gate.positions import ALLOWED_CALL, DEFINITIONS, EXPRESSIONS, ORDERS, REFUSED_CALLS
 

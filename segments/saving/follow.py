@@ -17,7 +17,7 @@ from django.db import OperationalError, models, router
 from django.db import transaction as django_transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from segments import conf, renaming
+from segments import conf
 from segments.definition import static_ids
 from segments.definition.compile import compile_segment
 from segments.definition.kinds import DEFINING_FIELDS
@@ -46,6 +46,7 @@ from segments.rows import (
     store_redefined,
 )
 from segments.sql import locks, names, session
+from segments.validation import renaming
 from segments.validation.checks import (
     check_circle,
     check_clash,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from segments.exceptions import SegmentExecutionError, translated
-from segments.membership import MembersMixin
+from segments.membership.members import MembersMixin
 from segments.pgviews import probe
 from segments.refreshing.many import refresh_for_user
 from segments.rows import by_slug, membership_rows, read_alias, segment_rows

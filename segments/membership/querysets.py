@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
 
-from segments.membership import every_user
+from segments.membership.members import every_user
 from segments.refreshing.order import ordered
 from segments.rows import membership_rows
 from segments.sql.keys import user_key

@@ -1,0 +1,5 @@
+"""Keep the views of segments in step with their rows."""
+
+from segments.saving.follow import deleted as deleted
+from segments.saving.follow import rename as rename
+from segments.saving.follow import saved as saved
