@@ -1,10 +1,10 @@
 """Refresh: recompute members in one transaction, or keep the last good ones.
 
-A refresh sets the timeouts, takes the segment's lock, and compiles the definition. If nothing was
-written or renamed since the last refresh, that is all. Otherwise it replaces the live view if its
-SQL has changed or names other objects by now, runs REFRESH MATERIALIZED VIEW CONCURRENTLY, and
-reconciles the membership index. In the end it stores history and state. Readers see the former
-members until the commit, and never wait.
+A refresh sets the timeouts and takes the segment's lock. If the definition is still the same, and
+nothing was written or renamed since the last refresh, that is all. Otherwise it compiles the
+definition, replaces the live view if its SQL has changed or names other objects by now, runs
+REFRESH MATERIALIZED VIEW CONCURRENTLY, and reconciles the membership index. In the end it stores
+history and state. Readers see the former members until the commit, and never wait.
 """
 
 import logging
@@ -17,10 +17,9 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
-from segments.definition.compile import compile_segment
-from segments.definition.gate import check_package_reads
+from segments.definition.compile import definition_of
 from segments.definition.kinds import kind_of
-from segments.definition.select import Compiled
+from segments.definition.select import Definition, compile_definition
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import views
 from segments.refreshing.history import (
@@ -146,17 +145,15 @@ def _refresh_locked(
     current = views.state(connection, row.slug)
     if current.detached_manually:
         return RefreshResult(DETACHED, row.members_count, slug=row.slug, detached_manually=True)
-    compiled = compile_segment(connection, row, current.fingerprint)
-    if current.fingerprint == compiled.fingerprint:
-        # The gate checks only new views. An earlier version may have created this one.
-        check_package_reads(compiled.definition, current.package_reads)
-    row.ids_from = compiled.ids_from
+    definition = definition_of(connection, row)
     until = None
     if not options.force:
-        until = _unchanged_until(connection, row, compiled, current, options)
+        until = _unchanged_until(connection, row, definition, current, options)
     if until:
         result = RefreshResult(Status.UNCHANGED, row.members_count, slug=row.slug)
         return record(connection, row, stopwatch, result, until=until)
+    compiled = compile_definition(connection, definition, current.fingerprint)
+    row.ids_from = compiled.ids_from
     current = views.ensure(connection, row.label, compiled, current)
     if current.rebound:
         check_circle(connection, row.slug, current.name)
@@ -166,7 +163,7 @@ def _refresh_locked(
 def _unchanged_until(
     connection: BaseDatabaseWrapper,
     row: "Segment",
-    compiled: Compiled,
+    definition: Definition,
     current: views.State,
     options: RefreshOptions,
 ) -> datetime | None:
@@ -177,7 +174,7 @@ def _unchanged_until(
         and row.status not in (Status.FAILED, Status.OUTDATED)
         and row.read_digest
         and row.refreshed_at
-        and views.is_current(connection, row.label, compiled, current)
+        and views.is_current(connection, row.label, definition, current)
     ):
         return None
     return unchanged_until(

@@ -24,13 +24,20 @@ def compile_segment(
     Raises:
         SegmentDefinitionError: when the definition is not valid.
     """
+    return compile_definition(connection, definition_of(connection, segment), known_fingerprint)
+
+
+def definition_of(connection: BaseDatabaseWrapper, segment: "Segment") -> Definition:
+    """Return what is to be compiled for a segment. Calls its manager method, if it has one.
+
+    Raises:
+        SegmentDefinitionError: when there is no such definition.
+    """
     check_one_kind(segment)
     kind = kind_of(segment)
     text, stable_text = kind.query(connection, segment)
-    definition = Definition(
-        segment.slug, text, kind.error_field, stable_text, _static_ids_of(connection, segment)
-    )
-    return compile_definition(connection, definition, known_fingerprint)
+    static_ids_of = _static_ids_of(connection, segment)
+    return Definition(segment.slug, text, kind.error_field, stable_text, static_ids_of)
 
 
 def _static_ids_of(connection: BaseDatabaseWrapper, segment: "Segment") -> int | None:

@@ -57,10 +57,10 @@ def create_checked_view(
     for what, name in offences:
         if what != "reads":
             raise _refused(definition, what, name)
-    check_package_reads(definition, [name for _, name in offences])
+    _check_package_reads(definition, [name for _, name in offences])
 
 
-def check_package_reads(definition: Definition, package_reads: Iterable[str]) -> None:
+def _check_package_reads(definition: Definition, package_reads: Iterable[str]) -> None:
     """Refuse a definition that reads tables or shared views of this package.
 
     Other segments' refreshes change them, and so does its own: members would depend on the order

@@ -17,7 +17,7 @@ from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import names
 from segments.sql.owned import STATIC_MEMBER
 from segments.sql.session import as_owner, fetch_value, pinned
-from segments.sql.statements import compose
+from segments.sql.statements import compose, sql_text
 
 PLACEHOLDER = "\0"
 """Marks the place of the definition in its wrapper. No definition can contain it."""
@@ -42,6 +42,13 @@ class Definition:
     stable_text: str | None = None
     static_ids_of: int | None = None
 
+    @property
+    def source_fingerprint(self) -> str:
+        """The fingerprint of all that is compiled. Asks nothing of Postgres."""
+        wrappers = map(sql_text, ("wrap_distinct", "wrap_semi_join", "wrap_static_ids"))
+        users = names.user_table().as_string(), names.user_key_column()
+        return _digest(repr([self.text, self.static_ids_of, *users, *wrappers]))
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -61,6 +68,11 @@ class Compiled:
     fingerprint: str
     stable_fingerprint: str
     ids_from: str
+
+    @property
+    def fingerprints(self) -> tuple[str, str, str]:
+        """What the comment on a live view keeps."""
+        return self.fingerprint, self.stable_fingerprint, self.definition.source_fingerprint
 
     def as_sql(self) -> sql.SQL:
         """Return the SELECT for composition."""

@@ -10,13 +10,12 @@ from psycopg.errors import InvalidObjectDefinition
 
 from segments import conf
 from segments.definition.gate import create_checked_view
-from segments.definition.select import Compiled, describe
+from segments.definition.select import Compiled, Definition, describe
 from segments.exceptions import SegmentExecutionError
 from segments.pgviews.binding import difference
 from segments.pgviews.comments import SIGNATURE, Label, comment_live, comment_members
 from segments.pgviews.shared import ensure_shared_exists, grant, ungranted
 from segments.sql import names
-from segments.sql.owned import package_relations
 from segments.sql.session import fetch_all, run_ddl
 from segments.sql.statements import compose
 
@@ -37,13 +36,12 @@ class State:
         commented: Whether it has its comment.
         fingerprint: The fingerprint of the SQL in the live view, or None.
         stable_fingerprint: The same, without the part that varies.
+        source_fingerprint: The fingerprint of what the live view was compiled from.
         ours: Whether this package created the views.
         key_type: The type of the user ids in the live view, or None.
         detached: Whether the live view is detached from its tables.
         detached_manually: Whether somebody ran `detach_segments`, so that no refresh attaches it.
         reads: What a detached view used to read.
-        package_reads: The tables and shared views of this package that the live view reads, each
-            as often as its query names it.
         rebound: Whether `ensure` has replaced a live view although its SQL is the same, because a
             new view of it reads something else by now.
         repairs: What `ensure` has restored on populated views, in words.
@@ -58,14 +56,20 @@ class State:
     commented: bool = False
     fingerprint: str | None = None
     stable_fingerprint: str | None = None
+    source_fingerprint: str | None = None
     ours: bool = False
     key_type: str | None = None
     detached: bool = False
     detached_manually: bool = False
     reads: Any = None
-    package_reads: tuple[str, ...] = ()
     rebound: bool = False
     repairs: tuple[str, ...] = ()
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The fingerprints that the live view has."""
+        values = self.fingerprint, self.stable_fingerprint, self.source_fingerprint
+        return tuple(filter(None, values))
 
     @property
     def whole(self) -> bool:
@@ -75,9 +79,7 @@ class State:
 
 def states(connection: BaseDatabaseWrapper, name: str | None = None) -> dict[str, State]:
     """Return the state of all views in the two schemas, or of those with one name, by name."""
-    package = package_relations(conf.schema())
-    rows = fetch_all(connection, "select_views", name=name, package=package)
-    return {row[0]: _state(*row) for row in rows}
+    return {row[0]: _state(*row) for row in fetch_all(connection, "select_views", name=name)}
 
 
 def state(connection: BaseDatabaseWrapper, slug: str) -> State:
@@ -123,7 +125,7 @@ def ensure(
             # detached segment, it fails before it could wait for a lock.
             comment_members(connection, label)
         create_checked_view(connection, "replace_live_view", live, compiled)
-        comment_live(connection, label.slug, compiled.fingerprint, compiled.stable_fingerprint)
+        comment_live(connection, label.slug, *compiled.fingerprints)
     if current.members_oid is None:
         run_ddl(connection, "create_members_view", view=view, live=live)
     if not current.indexed:
@@ -138,13 +140,16 @@ def ensure(
 
 
 def is_current(
-    connection: BaseDatabaseWrapper, label: Label, compiled: Compiled, current: State
+    connection: BaseDatabaseWrapper, label: Label, definition: Definition, current: State
 ) -> bool:
-    """Return whether the views exist, are whole, and have this definition."""
+    """Return whether the views exist, are whole, and were compiled from this definition.
+
+    What its text means may have changed since.
+    """
     return (
         current.live
         and current.whole
-        and current.fingerprint == compiled.fingerprint
+        and current.source_fingerprint == definition.source_fingerprint
         and current.key_type == names.key_type(connection)
         and not ungranted(connection, names.members_view(label.slug))
     )
@@ -164,8 +169,7 @@ def relabel(connection: BaseDatabaseWrapper, old_slug: str, label: Label) -> Non
         if renamed:
             run_ddl(connection, "rename_live_view", view=names.live_view(old_slug), name=name)
         if not current.detached:
-            fingerprints = filter(None, (current.fingerprint, current.stable_fingerprint))
-            comment_live(connection, label.slug, *fingerprints)
+            comment_live(connection, label.slug, *current.fingerprints)
     if current.members_oid is not None:
         if renamed:
             view = names.members_view(old_slug)
@@ -215,11 +219,11 @@ def _state(
     populated: bool,
     indexed: bool,
     paired: bool,
-    package_reads: list[str],
 ) -> State:
     values = (live_comment or "").rpartition(f"{SIGNATURE} ")[2].removesuffix("]")
     first, _, rest = values.partition(" ")
     detached = first in (DETACHED, DETACHED_MANUALLY)
+    stable, _, source = ("", "", "") if detached else rest.partition(" ")
     return State(
         name=name,
         live=live is not None,
@@ -228,13 +232,13 @@ def _state(
         populated=populated,
         indexed=indexed,
         commented=SIGNATURE in (members_comment or ""),
-        fingerprint=first if rest and not detached else None,
-        stable_fingerprint=rest if rest and not detached else None,
+        fingerprint=first if stable else None,
+        stable_fingerprint=stable or None,
+        source_fingerprint=source or None,
         # Some tools, such as Citus, recreate both without their comments.
         ours=paired or SIGNATURE in (live_comment or "") or SIGNATURE in (members_comment or ""),
         key_type=key_type,
         detached=detached,
         detached_manually=first == DETACHED_MANUALLY,
         reads=json.loads(rest) if detached else None,
-        package_reads=tuple(package_reads),
     )

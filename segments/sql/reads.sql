@@ -14,7 +14,7 @@ view_reads (view, relation, number) AS (
 
 
 -- name: package_reads
--- Part of statements that ask which tables and shared views of this package live views read,
+-- Part of the statement that asks which tables and shared views of this package live views read,
 -- directly or through the views of others, each as often as it occurs. `live_view` lists the live
 -- views. What a segment reads through the view of another segment is that segment's concern. OFFSET
 -- 0 makes each lookup use an index, whatever the size of the catalog is.

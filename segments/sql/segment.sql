@@ -4,12 +4,6 @@
 -- name: select_views
 -- Runs whenever the views of segments are compared with their rows. Locks nothing. Returns the
 -- views in both schemas by name, or those of one name, and what is known of them.
-WITH RECURSIVE live_view AS (
-    SELECT * FROM pg_catalog.pg_class
-    WHERE relkind = 'v' AND relnamespace = to_regnamespace(%(live_schema)s)
-        AND (%(name)s::text IS NULL OR relname = %(name)s)
-),
--- part: package_reads
 SELECT
     coalesce(members.relname, live.relname)::text AS name,
     live.oid AS live,
@@ -33,14 +27,17 @@ SELECT
             ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
             AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = live.oid
         WHERE w.ev_class = members.oid
-    ) AS paired,
-    ARRAY(SELECT package_read.name FROM package_read WHERE package_read.live = live.oid ORDER BY 1) AS package_reads
+    ) AS paired
 FROM (
     SELECT * FROM pg_catalog.pg_class
     WHERE relkind = 'm' AND relnamespace = to_regnamespace(%(schema)s)
         AND (%(name)s::text IS NULL OR relname = %(name)s)
 ) AS members
-FULL JOIN live_view AS live ON live.relname = members.relname
+FULL JOIN (
+    SELECT * FROM pg_catalog.pg_class
+    WHERE relkind = 'v' AND relnamespace = to_regnamespace(%(live_schema)s)
+        AND (%(name)s::text IS NULL OR relname = %(name)s)
+) AS live ON live.relname = members.relname
 ORDER BY 1
 
 

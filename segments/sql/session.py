@@ -28,7 +28,10 @@ PINNED_SETTINGS = (
 )  # fmt: skip
 """The settings that change what a query means or returns, besides the time zone."""
 
-LIMITS = ("statement_timeout", "lock_timeout", "work_mem", "application_name", "propagation")
+LIMITS = (
+    "statement_timeout", "lock_timeout", "work_mem", "application_name", "standard_strings",
+    "propagation",
+)  # fmt: skip
 """What `set_limits` returns after the isolation level, and `restore_limits` takes."""
 
 

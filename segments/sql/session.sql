@@ -3,20 +3,23 @@
 
 -- name: set_limits
 -- Runs at the start of every transaction that works on a segment. Locks nothing. Returns the
--- former values as well, since a caller's transaction goes on with them. Views must stay on the
--- coordinator of a Citus cluster: on its workers, they could not be replaced or dropped freely.
--- Elsewhere, that setting has no effect.
+-- former values as well, since a caller's transaction goes on with them. The statements of this
+-- package have backslashes in strings, which mean themselves only in standard strings. Views must
+-- stay on the coordinator of a Citus cluster: on its workers, they could not be replaced or dropped
+-- freely. Elsewhere, that setting has no effect.
 SELECT
     pg_catalog.current_setting('transaction_isolation') AS isolation,
     pg_catalog.current_setting('statement_timeout'),
     pg_catalog.current_setting('lock_timeout'),
     pg_catalog.current_setting('work_mem'),
     pg_catalog.current_setting('application_name'),
+    pg_catalog.current_setting('standard_conforming_strings'),
     coalesce(pg_catalog.current_setting('citus.enable_ddl_propagation', true), ''),
     pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
     pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
     pg_catalog.set_config('work_mem', coalesce(%(work_mem)s, pg_catalog.current_setting('work_mem')), true),
     pg_catalog.set_config('application_name', %(application_name)s, true),
+    pg_catalog.set_config('standard_conforming_strings', 'on', true),
     pg_catalog.set_config('citus.enable_ddl_propagation', 'off', true)
 
 
@@ -28,6 +31,7 @@ SELECT
     pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
     pg_catalog.set_config('work_mem', %(work_mem)s, true),
     pg_catalog.set_config('application_name', %(application_name)s, true),
+    pg_catalog.set_config('standard_conforming_strings', %(standard_strings)s, true),
     pg_catalog.set_config('citus.enable_ddl_propagation', %(propagation)s, true)
 
 

@@ -184,9 +184,10 @@ SELECT
 --
 -- The live view is bound to objects, and its text to their names, so the digest also changes when
 -- the text may mean something else: when anything that the view reads, or a column of it, has
--- another name or schema; when another relation has the same name, in any schema; when the labels
--- of an enum change, if the view uses a type of the project; and when a function, an operator or a
--- cast of the project is created or changed, since it may be called instead of one of Postgres.
+-- another name or schema; when another relation has the same name, in any schema; when a table has
+-- other keys, which decide where ids are taken from; when the labels of an enum change, if the view
+-- uses a type of the project; and when a function, an operator or a cast of the project is created
+-- or changed, since it may be called instead of one of Postgres.
 --
 -- If only the key of users is read, an update within a page (HOT) does not count, since it changes
 -- no indexed column. This rule is off where transactions may be prepared: there, it counts as HOT
@@ -241,6 +242,14 @@ BEGIN
             UNION ALL
             SELECT 'child', i.inhrelid, pg_catalog.concat_ws(' ', i.inhparent, i.xmin, i.ctid)
             FROM relation JOIN pg_catalog.pg_inherits AS i ON i.inhparent = relation.oid
+            WHERE relation.kind IN ('r', 'p')
+            UNION ALL
+            SELECT 'constraint', relation.oid, c.words
+            FROM relation
+            CROSS JOIN LATERAL (
+                SELECT pg_catalog.concat_ws(' ', oid, contype, convalidated, conkey, confrelid, confkey) AS words
+                FROM pg_catalog.pg_constraint WHERE conrelid = relation.oid OFFSET 0
+            ) AS c
             WHERE relation.kind IN ('r', 'p')
             UNION ALL
             SELECT relation.kind::text, relation.oid, pg_catalog.concat_ws(

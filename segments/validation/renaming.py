@@ -128,8 +128,7 @@ def follow(connection: BaseDatabaseWrapper, readers: Iterable[Reader]) -> None:
         row = segment_rows(connection.alias).get(pk=reader.key)
         if views.state(connection, row.slug).fingerprint == reader.fingerprint:
             compiled = compile_segment(connection, row)
-            fingerprints = compiled.fingerprint, compiled.stable_fingerprint
-            comment_live(connection, row.slug, *fingerprints)
+            comment_live(connection, row.slug, *compiled.fingerprints)
 
 
 def follow_on_commit(readers: Iterable[Reader]) -> None:

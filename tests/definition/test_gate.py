@@ -364,7 +364,7 @@ def test_package__other_segments_are_read(users, make, query):
 
 @pytest.mark.parametrize("force", [True, False])
 def test_package__that_is_read_already_fails_and_keeps_members(users, make, monkeypatch, force):
-    monkeypatch.setattr("segments.definition.gate.check_package_reads", lambda *args: None)
+    monkeypatch.setattr("segments.definition.gate._check_package_reads", lambda *args: None)
     flipping = f"SELECT id FROM {USERS} WHERE id NOT IN (SELECT user_id FROM segments.membership)"
     segment = make("flipping", definition=flipping)
     listed = make("listed", definition="SELECT user_id FROM segments.flipping")

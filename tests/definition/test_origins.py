@@ -258,5 +258,5 @@ def test_ids_from__follows_a_changed_definition(orders, make, query):
     segment.save()
     assert segment.ids_from == "shop_order.user_id"
     query("UPDATE segments_segment SET ids_from = ''")
-    assert segment.refresh().status == "unchanged"
+    assert segment.refresh(force=True).status == "refreshed"
     assert query("SELECT ids_from FROM segments.catalog") == [("shop_order.user_id",)]
