@@ -15,6 +15,7 @@ from segments.definition.select import Compiled, Definition
 from segments.exceptions import SegmentDefinitionError
 from segments.sql.owned import STATIC_MEMBER, package_relations
 from segments.sql.session import fetch_all, pinned, run_ddl
+from segments.sql.statements import compose
 
 HARMLESS = (
     "random", "random_normal", "array_sample", "array_shuffle", "gen_random_uuid", "uuidv4",
@@ -48,7 +49,7 @@ def create_checked_view(
             return
         offences = fetch_all(
             connection,
-            "select_offences",
+            compose("select_offences", offences=sql.Identifier(conf.live_schema(), "offences")),
             view=view.as_string(),
             harmless=list(HARMLESS),
             unstoppable=list(UNSTOPPABLE),

@@ -37,8 +37,8 @@ class SharedFunction:
     Attributes:
         name: Its name.
         statement: The statement that creates or replaces it, and so declares its arguments.
-        live: Whether it evaluates definitions, and so is in the schema of the live views, which
-            readers may not use.
+        live: Whether it evaluates or checks definitions, and so is in the schema of the live
+            views, which readers may not use.
         keyed: Whether the type of the user key is part of its signature.
     """
 
@@ -96,6 +96,7 @@ FUNCTIONS = (
     SharedFunction("members", "replace_live_members_function", live=True, keyed=True),
     SharedFunction("settings", "replace_settings_function", live=True),
     SharedFunction("refresh", "replace_refresh_function", live=True),
+    SharedFunction("offences", "replace_offences_function", live=True),
     SharedFunction("read_digest", "replace_read_digest_function"),
     SharedFunction("unchanged_until", "replace_unchanged_until_function"),
 )

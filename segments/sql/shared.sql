@@ -371,3 +371,107 @@ WHERE c.oid = to_regclass(%(name)s)
 -- name: kind_of_segment
 -- Part of the catalog: one kind of definition, and its word.
 WHEN s.{column} <> '' THEN {word}
+
+
+-- name: replace_offences_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns what the query of a view does
+-- besides reading, and what it may not read. It looks at the query as Postgres stores it, which
+-- contains every function and operator that is written in the definition. Spaces in names are
+-- escaped there, so no name can match the patterns.
+--
+-- The tables and shared views of this package count wherever the view reads them, through the views
+-- of others as well, each as often as it occurs. What it reads through the view of another segment
+-- is that segment's concern. OFFSET 0 makes each lookup use an index, whatever the size of the
+-- catalog is.
+--
+-- It is a function so that each session plans this once. It has no search_path of its own, so that
+-- the names which it returns are those of the caller.
+CREATE OR REPLACE FUNCTION {function} (
+    checked regclass, harmless text[], unstoppable text[], package_names text[]
+) RETURNS TABLE (what text, name text)
+LANGUAGE plpgsql STABLE AS $body$
+#variable_conflict use_column
+DECLARE
+    package oid[] := ARRAY(
+        SELECT o.oid FROM unnest(package_names) AS p (relation)
+        CROSS JOIN LATERAL (SELECT pg_catalog.to_regclass(p.relation)::oid AS oid) AS o
+        WHERE o.oid IS NOT NULL
+    );
+    live_namespace oid := pg_catalog.to_regnamespace({live_schema});
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE reader (oid) AS (
+        SELECT checked::oid
+        UNION
+        SELECT c.oid
+        FROM reader
+        CROSS JOIN LATERAL (
+            SELECT d.refobjid AS oid
+            FROM pg_catalog.pg_rewrite AS w
+            JOIN pg_catalog.pg_depend AS d
+                ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+                AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> w.ev_class
+            WHERE w.ev_class = reader.oid
+            OFFSET 0
+        ) AS read
+        JOIN pg_catalog.pg_class AS c ON c.oid = read.oid
+        WHERE c.relkind IN ('v', 'm') AND c.oid <> ALL (package)
+            AND NOT coalesce(c.relkind = 'v' AND c.relnamespace = live_namespace, false)
+    ),
+    rule AS MATERIALIZED (
+        SELECT ev_action::text AS tree FROM pg_catalog.pg_rewrite WHERE ev_class = checked
+    ),
+    function AS MATERIALIZED (
+        SELECT DISTINCT capture[1]::oid AS oid
+        FROM rule
+        CROSS JOIN pg_catalog.regexp_matches(tree, ':[a-z]*(?:funcid|fnoid) (\d+)', 'g') AS capture
+    )
+    SELECT 'locks', NULL
+    FROM rule
+    WHERE tree LIKE '%:hasForUpdate true%'
+    UNION ALL
+    SELECT 'segment', n.nspname || '.' || p.proname
+    FROM (
+        SELECT oid FROM function
+        UNION
+        SELECT d.refobjid
+        FROM reader
+        JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = reader.oid
+        JOIN pg_catalog.pg_depend AS d
+            ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+            AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+    ) AS call
+    JOIN pg_catalog.pg_proc AS p ON p.oid = call.oid
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE n.nspname IN ({schema}, {live_schema})
+    UNION ALL
+    SELECT
+        CASE WHEN p.proname LIKE '%\_to\_xml%' OR p.proname IN ('ts_stat', 'ts_rewrite') THEN 'hides' ELSE 'leaves' END,
+        p.proname::text
+    FROM function
+    JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
+    WHERE p.oid < 16384
+        AND (p.provolatile = 'v' AND p.proname <> ALL (harmless) OR p.proname LIKE '%\_to\_xml%')
+    UNION ALL
+    SELECT 'runs on', p.proname::text
+    FROM function
+    JOIN pg_catalog.pg_proc AS p ON p.oid = function.oid
+    WHERE p.oid < 16384 AND p.prosrc = ANY (unstoppable)
+    UNION ALL
+    SELECT 'reads', capture[1]::oid::regclass::text
+    FROM (
+        SELECT w.ev_action::text AS tree
+        FROM reader
+        JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = reader.oid
+        WHERE EXISTS (
+            SELECT FROM pg_catalog.pg_depend AS d
+            WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+                AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = ANY (package)
+        )
+        OFFSET 0
+    ) AS reading
+    CROSS JOIN LATERAL pg_catalog.regexp_matches(reading.tree, ':rtekind 0 :relid (\d+)', 'g') AS capture
+    WHERE capture[1]::oid = ANY (package)
+    ORDER BY 1, 2;
+END
+$body$
