@@ -271,15 +271,15 @@ def test_members__are_listed_page_by_page_and_searched(author, users, make, clie
     page = author(MEMBERS, segment.pk)
     assert "5 members at the last refresh, " in page
     assert "Page 1 of 2" in page
-    assert ">u4<" in page.replace("<th>", ">").replace("</th>", "<")
-    assert "u6" not in page
-    assert "u6" in client.get(url, {"p": "2"}).content.decode()
-    assert "u6" in client.get(url, {"p": "99"}).content.decode()
+    assert ">u4<" in page
+    assert ">u6<" not in page
+    assert ">u6<" in client.get(url, {"p": "2"}).content.decode()
+    assert ">u6<" in client.get(url, {"p": "99"}).content.decode()
     page = client.get(url, {"q": "U8"}).content.decode()
-    assert "u8" in page
-    assert "u0" not in page
+    assert ">u8<" in page
+    assert ">u0<" not in page
     key = type(segment).objects.get().members.get(username="u6").pk
-    assert "u6" in client.get(url, {"q": str(key)}).content.decode()
+    assert ">u6<" in client.get(url, {"q": str(key)}).content.decode()
     for nobody in ("u1", "9" * 30):
         assert "0 members" in client.get(url, {"q": nobody}).content.decode()
     page = client.get(url, {"q": "\0"}, follow=True).content.decode()
