@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 from django.db import InterfaceError, OperationalError, connections
@@ -27,6 +28,9 @@ PINNED_SETTINGS = (
     "timezone_abbreviations", "transform_null_equals", "xmlbinary", "xmloption",
 )  # fmt: skip
 """The settings that change what a query means or returns, besides the time zone."""
+
+_pinned: WeakSet[Any] = WeakSet()
+"""The connections whose settings are pinned at the moment."""
 
 LIMITS = (
     "statement_timeout", "lock_timeout", "work_mem", "application_name", "standard_strings",
@@ -223,12 +227,17 @@ def pinned(connection: BaseDatabaseWrapper, *, evaluate: bool = False) -> Iterat
 
     Wrap in this whatever parses or evaluates a definition, and nothing else. Code of the project
     must not run in it, and no times may be read: Django takes it for granted that the session has
-    its own time zone. After an error the settings stay until the caller rolls back.
+    its own time zone. After an error the settings stay until the caller rolls back. A block
+    that only parses, within another one, costs nothing.
 
     Args:
         evaluate: Whether the definition is evaluated. Functions that it calls then find only the
             names of Postgres; those of the definition were looked up when it was parsed.
     """
+    raw: Any = connection.connection
+    if raw in _pinned and not evaluate:
+        yield
+        return
     former = fetch_value(
         connection,
         "pin_settings",
@@ -236,7 +245,13 @@ def pinned(connection: BaseDatabaseWrapper, *, evaluate: bool = False) -> Iterat
         time_zone=conf.time_zone(),
         evaluate=evaluate,
     )
-    yield
+    outermost = raw not in _pinned
+    _pinned.add(raw)
+    try:
+        yield
+    finally:
+        if outermost:
+            _pinned.discard(raw)
     if former is not None:
         fetch_value(connection, "restore_settings", former=former)
 

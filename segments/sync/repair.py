@@ -8,8 +8,8 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
-from segments.definition.compile import compile_segment
-from segments.definition.select import Compiled
+from segments.definition.compile import compile_segment, definition_of
+from segments.definition.select import Compiled, compile_definition
 from segments.exceptions import (
     SegmentDefinitionError,
     SegmentError,
@@ -207,10 +207,12 @@ def _repair(segment: "Segment", current: views.State) -> StepResult:
             if not current.detached:  # A detached view can be replaced in any case.
                 current = views.state(connection, row.slug)
             what += _visible(connection, row, current)
-            compiled = compile_segment(connection, row)
-            redefined = [*_defined(connection, compiled, current)] if current.live else []
-            what += redefined
-            ensured = views.ensure(connection, row.label, compiled, current)
+            definition = definition_of(connection, row)
+            with session.pinned(connection):
+                compiled = compile_definition(connection, definition)
+                redefined = [*_defined(connection, compiled, current)] if current.live else []
+                what += redefined
+                ensured = views.ensure(connection, row.label, compiled, current)
             if ensured.rebound:
                 check_circle(connection, row.slug, ensured.name)
             if ensured.members_oid is None:
