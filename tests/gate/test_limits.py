@@ -2,13 +2,14 @@
 
 import django.db
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from segments import sync
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Segment
 from tests.conftest import USERS
 from tests.gate.corpus import own
+from tests.servers import skip_without_library
 
 pytestmark = pytest.mark.django_db
 
@@ -141,8 +142,8 @@ def test_dblink__is_an_extension_and_closed_by_its_privileges(vip, as_superuser,
     """dblink refuses a connection without a password to anybody but superusers."""
     dblink = "SELECT * FROM dblink('dbname=postgres', 'SELECT 1') AS t (id bigint)"
     with as_superuser():
-        if not query("SELECT 1 FROM pg_available_extensions WHERE name = 'dblink'"):
-            pytest.skip("This server does not have it.")
+        with transaction.atomic(), connection.cursor() as cursor:
+            skip_without_library(cursor, "dblink")
         query("CREATE EXTENSION dblink")
     assert came(dblink) == "2F003"
     with as_superuser():

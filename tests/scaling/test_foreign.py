@@ -10,7 +10,7 @@ from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
 from tests.scaling.docs import block
 from tests.scaling.growth import SETTINGS
-from tests.servers import Server
+from tests.servers import Server, skip_without_library
 from tests.waiting import until
 
 SETUP = block("sql", "CREATE SERVER events")
@@ -39,6 +39,8 @@ def numbers(segment, people):
 def other_server():
     """A second server, with the table of events."""
     with Server(SETTINGS) as started:
+        with psycopg.connect(started.url(), autocommit=True) as opened:
+            skip_without_library(opened.cursor(), "postgres_fdw")
         yield started
 
 
