@@ -188,9 +188,11 @@ def load(
     with transaction(using, slug, timeout=segment.timeout) as connection:
         one = _Load(connection, segment, mode, field, skip_bad)
         tally = one.read(source)
-        with listed(segment, using) as (_, row):
+        with listed(segment, using) as listing:
+            row = listing.row
             check_mode(row, mode, using)
             report = one.change(tally)
+            listing.changed = bool(report.added or report.removed)
         if mode == "remove" and kind_of(row) is not StaticList and using == conf.exec_connection():
             report = replace(report, still_members=one.still_members(row.slug))
         fetch_all(connection, "drop_listed")

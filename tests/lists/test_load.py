@@ -128,6 +128,14 @@ def test_load__is_current_whatever_the_settings_are(pilot, users, settings):
     assert members(pilot) == keys(users)
 
 
+def test_load__of_what_is_there_refreshes_nothing(pilot, users):
+    pilot.load_ids(text(users[:3]))
+    assert pilot.refreshes.count() == 1
+    Segment.objects.filter(pk=pilot.pk).update(status=Segment.Status.OUTDATED)
+    assert pilot.load_ids(text(users[:3])).already_there == 3
+    assert pilot.refreshes.count() == 2
+
+
 def test_load__ends_with_its_transaction(pilot, users):
     with transaction.atomic():
         pilot.load_ids(text(users))
