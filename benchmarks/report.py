@@ -37,6 +37,8 @@ has_member(), prepared    on a connection with the option prepare_threshold=0
 psycopg, prepared         the same probe by psycopg alone, with prepare=True
 has_member(), refreshing  while another process refreshes the segment; 1 % of the users changed
                           sides before each of its refreshes
+plain COPY                the same file into a table with the columns and indexes of lists, in
+                          which no line is checked, and from which nobody becomes a member
 refresh_many(), forced    one run that recomputes all; a segment has some thousands of members"""
 
 

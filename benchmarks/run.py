@@ -6,6 +6,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import (
     data,
     database,
+    lists,
     membership,
     readers,
     reconciling,
@@ -31,6 +32,7 @@ def run(users: int) -> None:
                 *segment_ids.compare(progress),
                 *schema_change.compare(progress),
                 *runs.compare(progress),
+                *lists.compare(progress, users),
                 *reconciling.compare(progress, users),
             ]
     report.print_tables(out, comparisons)

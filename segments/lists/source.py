@@ -107,14 +107,14 @@ class ListReader:
                     yield number, entry
                 elif entry or width > 1:
                     yield number, _malformed(entry, width)
-            elif row:
+            elif len(row) > 1 or strip_blanks(row[0]):
                 reason = f"it has {_columns(len(row))}, not {width}"
                 yield number, Malformed.because(delimiter.join(row)[:CHUNK], reason)
 
     def _numbered_rows(
         self, start: int, lines: Iterator[str], delimiter: str
     ) -> Iterator[tuple[int, list[str]]]:
-        """Yield the rows with the number of their first line. Blank lines are no rows.
+        """Yield the rows with the number of their first line. Empty lines are no rows.
 
         Args:
             start: The number of the first of these lines.
@@ -122,7 +122,7 @@ class ListReader:
         reader, number = csv.reader(lines, delimiter=delimiter), start
         try:
             for row in reader:
-                if row and (len(row) > 1 or strip_blanks(row[0])):
+                if row:
                     yield number, row
                 number = start + reader.line_num
         except csv.Error as error:

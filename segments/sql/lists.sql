@@ -53,15 +53,15 @@ verdict AS MATERIALIZED (
 
 -- name: inserted_users
 -- Part of the statements that add to a list. A list that is loaded again, as it is each night, is
--- mostly the same, and to look for a row costs less than to insert it in vain. The order fills the
--- indexes from one end to the other.
+-- mostly the same, and to look for a row costs less than to insert it in vain. Nobody else inserts
+-- such a row meanwhile: the caller holds the segment's lock. The order fills the indexes from one
+-- end to the other.
 inserted AS (
     INSERT INTO {static} (segment_id, user_id)
     SELECT %(segment)s, m.user_id FROM matched AS m
     WHERE (SELECT good FROM verdict)
         AND NOT EXISTS (SELECT FROM {static} AS s WHERE s.segment_id = %(segment)s AND s.user_id = m.user_id)
     ORDER BY m.user_id
-    ON CONFLICT DO NOTHING
     RETURNING 1
 )
 
