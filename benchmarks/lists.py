@@ -33,7 +33,9 @@ CREATE = """
 def compare(progress: Progress, users: int) -> list[Comparison]:
     """Load a list into an empty segment, and once more into the same one."""
     database.reconnect()
-    segment = Segment.objects.create(name="Loaded", slug="loaded", static_ids=[])
+    segment = Segment(name="Loaded", slug="loaded")
+    segment.static_ids = []
+    segment.save()
     plain = database.connect()
     plain.execute(CREATE)
     plain.execute("CREATE INDEX ON plain (user_id)")
