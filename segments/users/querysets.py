@@ -29,16 +29,16 @@ UNKNOWN_SLUG, NOT_POPULATED = "SG001", "SG002"
 class SegmentUserQuerySet(models.QuerySet[Any]):
     """Users, who may be filtered by segments: a queryset for the user model.
 
-    It is also a base for a queryset of the project's own: `class UserQuerySet(SegmentUserQuerySet)`.
-    A manager is made of it with `SegmentUserQuerySet.as_manager()` or with `from_queryset`;
-    `SegmentUserManager` is one.
+    It is also a base for a project's own: `class UserQuerySet(SegmentUserQuerySet)`. A manager is
+    made of it with `SegmentUserQuerySet.as_manager()` or with `from_queryset`; `SegmentUserManager`
+    is one.
 
     Each method takes segments or slugs, where `-` and `_` are the same, and may be followed by any
-    other filter, used in a subquery, or counted. All of it is one statement: slugs are looked up by
-    a function in that statement, `segments.populated`, which raises an error for a slug that no
-    segment has, and for a segment that was deleted or never populated. So a wrong name is never
-    taken for an empty segment, and the error comes when the queryset is evaluated. As with every
-    error of Postgres, a transaction around it must then be rolled back.
+    other filter, used in a subquery, or counted. All of it is one statement: in it, the function
+    `segments.populated` looks slugs up, and raises an error for a slug that no segment has, and for
+    a segment that was deleted or never populated. So a wrong name is never taken for an empty
+    segment. The error comes when the queryset is evaluated. As with every error of Postgres, a
+    transaction around it must then be rolled back.
 
     The members are those of the last refreshes, from the index that `user.segments` reads.
 
@@ -98,7 +98,7 @@ class SegmentUserQuerySet(models.QuerySet[Any]):
 
     def _fetch_all(self) -> None:
         with told_apart():
-            super()._fetch_all()  # type: ignore[misc]
+            super()._fetch_all()
 
     def iterator(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Stream the users; see Django."""
@@ -144,8 +144,8 @@ class SegmentUserQuerySet(models.QuerySet[Any]):
 class SegmentUserManager(UserManager.from_queryset(SegmentUserQuerySet)):  # type: ignore[misc]
     """Django's manager of users, with the methods of `SegmentUserQuerySet`.
 
-    Migrations name it, as they name the `UserManager` that it replaces: `makemigrations` writes one
-    that changes no table.
+    Migrations name it, as they name the `UserManager` that it replaces, so `makemigrations` writes
+    one, which changes no table.
     """
 
 
