@@ -78,8 +78,8 @@ class UserSegments(SegmentQuerySet):
 def prefetch_segments(users: Iterable[Any]) -> None:
     """Ask once for the segments of many users, and keep the answer on each of them.
 
-    Afterwards `user.segments`, `user.segment_ids`, `user.segment_slugs` and `user.is_member` cost no
-    query. They tell what was true at that moment, until `user.refresh_from_db()` or
+    Afterwards `user.segments`, `user.segment_ids`, `user.segment_slugs` and `user.is_member` cost
+    no query. They tell what was true at that moment, until `user.refresh_from_db()` or
     `user.refresh_segments()` drops it, or the users are prefetched again. What that query cannot
     tell is still asked: an unknown slug, and a segment that was never populated. The function
     `segments.users.is_member` always asks.
@@ -87,7 +87,7 @@ def prefetch_segments(users: Iterable[Any]) -> None:
     `User.objects.prefetch_related("segments")` does the same, also with a `Prefetch`, and through
     relations, as in `Order.objects.prefetch_related("user__segments")`.
 
-    Costs one query with a row for each segment. Instances of segments are shared between the users.
+    Costs one query with a row for each segment. The users share the instances of segments.
 
     Args:
         users: Users. A queryset of them is evaluated, unless it was before. Visitors are ignored.

@@ -30,13 +30,13 @@ class SegmentUserQuerySet(models.QuerySet[Any]):
     """Users, who may be filtered by segments: a queryset for the user model.
 
     It is also a base for a project's own: `class UserQuerySet(SegmentUserQuerySet)`. A manager is
-    made of it with `SegmentUserQuerySet.as_manager()` or with `from_queryset`; `SegmentUserManager`
-    is one.
+    made of it with `SegmentUserQuerySet.as_manager()` or with `from_queryset`, as
+    `SegmentUserManager` is.
 
     Each method takes segments or slugs, where `-` and `_` are the same, and may be followed by any
-    other filter, used in a subquery, or counted. All of it is one statement: in it, the function
-    `segments.populated` looks slugs up, and raises an error for a slug that no segment has, and for
-    a segment that was deleted or never populated. So a wrong name is never taken for an empty
+    other filter, used in a subquery, or counted. All of it is one statement. In it, the function
+    `segments.populated` looks slugs up, and raises an error for a slug that no segment has, and
+    for a segment that was deleted or never populated. So a wrong name is never taken for an empty
     segment. The error comes when the queryset is evaluated. As with every error of Postgres, a
     transaction around it must then be rolled back.
 
