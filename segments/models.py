@@ -15,7 +15,7 @@ from segments import saving
 from segments.definition.mixin import DefinitionMixin
 from segments.exceptions import SegmentDefinitionError, SegmentError
 from segments.lists.models import StaticMember as StaticMember
-from segments.membership.members import MembersMixin
+from segments.membership.asynchronous import AsyncMixin
 from segments.membership.models import Membership as Membership
 from segments.membership.querysets import SegmentQuerySet as SegmentQuerySet
 from segments.pgviews.comments import Label
@@ -31,7 +31,7 @@ from segments.validation.checks import validate_slug as validate_slug
 from segments.validation.preview import Preview, preview
 
 
-class Segment(MembersMixin, DefinitionMixin):
+class Segment(AsyncMixin, DefinitionMixin):
     """A named set of users.
 
     Its definition is SQL, a list of ids (`static_ids`), SQL and a list, or a manager method. Its

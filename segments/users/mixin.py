@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
+
 from segments.exceptions import SegmentExecutionError, translated
 from segments.membership.members import MembersMixin
 from segments.pgviews import probe
@@ -9,6 +11,7 @@ from segments.refreshing.many import refresh_for_user
 from segments.rows import by_slug, membership_rows, read_alias
 from segments.sql.keys import in_words, user_key
 from segments.users import prefetching
+from segments.users.asynchronous import AsyncUserMixin
 
 if TYPE_CHECKING:
     from segments.models import Segment, SegmentQuerySet
@@ -37,7 +40,12 @@ def is_member(user: Any, segment: "Segment | str") -> bool:
     return by_slug(segment).has_member(key) if answer is None else answer
 
 
-class SegmentMixin:
+async def ais_member(user: Any, segment: "Segment | str") -> bool:
+    """Return whether a user was in the segment at its last refresh; see `is_member`."""
+    return await sync_to_async(is_member)(user, segment)
+
+
+class SegmentMixin(AsyncUserMixin):
     """Methods for a user model: `class User(AbstractUser, SegmentMixin)`."""
 
     # Migrations of user models refer to their bases by this path, so it must stay.

@@ -49,7 +49,7 @@ class UserSegments(SegmentQuerySet):
 
     def _apply_rel_filters(self, queryset: SegmentQuerySet) -> "UserSegments":
         rows = queryset.filter(pk__in=self.order_by().values("pk"))
-        return UserSegments(rows.model, rows.query, rows._db)
+        return _as_segments_of_user(rows)
 
     def get_prefetch_querysets(
         self, instances: list[Any], querysets: "list[SegmentQuerySet] | None" = None
@@ -108,7 +108,7 @@ def remember(users: list[Any], name: str) -> "dict[Any, list[Segment]]":
             raise not_users(user)
     told, known = _ask(keys_of(users))
     for user in users:
-        segments = of_user(user)
+        segments: Any = of_user(user)
         segments._result_cache = told.get(user_key(user), [])
         segments._prefetch_done = True
         segments.known = known
@@ -118,10 +118,14 @@ def remember(users: list[Any], name: str) -> "dict[Any, list[Segment]]":
     return told
 
 
+def _as_segments_of_user(rows: Any) -> UserSegments:
+    return UserSegments(rows.model, rows.query, rows._db)
+
+
 def of_user(user: Any) -> UserSegments:
     """Return the queryset of a user's segments."""
     rows = segment_rows().for_user(user)
-    return UserSegments(rows.model, rows.query, rows._db)
+    return _as_segments_of_user(rows)
 
 
 def kept(user: Any, name: str = CACHE) -> Any:
