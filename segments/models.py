@@ -16,7 +16,7 @@ from segments.definition.mixin import DefinitionMixin
 from segments.exceptions import SegmentDefinitionError, SegmentError
 from segments.lists.mixin import ListsMixin
 from segments.lists.models import StaticMember as StaticMember
-from segments.membership.members import MembersMixin
+from segments.membership.asynchronous import AsyncMixin
 from segments.membership.models import Membership as Membership
 from segments.membership.querysets import SegmentQuerySet as SegmentQuerySet
 from segments.pgviews.comments import Label
@@ -33,7 +33,7 @@ from segments.validation.checks import validate_slug as validate_slug
 from segments.validation.preview import Preview, preview
 
 
-class Segment(MembersMixin, DefinitionMixin, ListsMixin, CopiesMixin):
+class Segment(AsyncMixin, DefinitionMixin, ListsMixin, CopiesMixin):
     """A named set of users.
 
     Its definition is SQL, a list of ids (`static_ids`), SQL and a list, or a manager method. Its

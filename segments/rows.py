@@ -147,9 +147,13 @@ def by_slug(slug: str) -> "Segment":
     return segment
 
 
-def no_segment(slug: str) -> str:
-    """Return the message that no segment has this slug, with the nearest one."""
-    slugs = slugs_by_view()
+def no_segment(slug: str, slugs: dict[str, str] | None = None) -> str:
+    """Return the message that no segment has this slug, with the nearest one.
+
+    Args:
+        slugs: The slugs to choose from, by the name of their views; None means all. One query.
+    """
+    slugs = slugs_by_view() if slugs is None else slugs
     nearest = get_close_matches(names.view_name(slug.strip().lower()), slugs, 1)
     hint = f' Did you mean "{slugs[nearest[0]]}"?' if nearest else ""
     return f'There is no segment with the slug "{slug}".{hint}'

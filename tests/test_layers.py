@@ -20,7 +20,7 @@ LAYERS = [
     {"membership", "refresh", "refreshing", "tasks", "validation"},
     {"lists", "saving", "sync"},
     {"models", "users"},
-    {"admin", "apps", "checks", "management"},
+    {"admin", "apps", "checks", "management", "templatetags"},
 ]
 """From the bottom; a module imports from its own layer and from lower ones."""
 

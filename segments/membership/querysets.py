@@ -1,17 +1,28 @@
 """Querysets of segments and of memberships."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models, transaction
+from django.db.models import OuterRef
 
+from segments.exceptions import SegmentExecutionError, translated
 from segments.membership.algebra import AlgebraQuerySet
-from segments.membership.members import every_user
+from segments.membership.members import NOT_MANY, every_user
 from segments.refreshing.order import ordered
 from segments.rows import membership_rows
-from segments.sql.keys import user_key
+from segments.sql.keys import in_words, user_key
 
 if TYPE_CHECKING:
     from segments.models import Membership, Segment  # noqa: F401  # For mypy.
+
+NOT_IN_LISTS = ("definition", "last_error", "read_digest", "ids_from")
+"""What the segments of a user are loaded without: it may be long, and is for who edits them."""
+
+USERS = "users_among_those_asked"
+"""The annotation of `with_users`."""
 
 
 class SegmentQuerySet(AlgebraQuerySet["Segment"]):
@@ -28,6 +39,46 @@ class SegmentQuerySet(AlgebraQuerySet["Segment"]):
         """
         memberships = membership_rows().of_user(user)
         return self.filter(pk__in=memberships.values("segment_id")).order_by("-priority", "slug")
+
+    def for_users(self, users: Iterable[Any]) -> "dict[Any, list[Segment]]":
+        """Return the segments that each of the users was in at their last refresh. One query.
+
+        They are those of this queryset, in its order, which is by priority unless it has another.
+        An instance is shared between the users who are in the segment, and lacks the text of its
+        definition until that is read.
+
+        Args:
+            users: Users or primary keys. A queryset of them is evaluated, unless it was before.
+
+        Returns:
+            A list for each user by primary key, as the user model has it. It is empty for users
+            who are in no segment, or were deleted; visitors are left out.
+
+        Raises:
+            SegmentExecutionError: when the database does not answer.
+            TypeError, ValueError: when one is neither; see `segments.sql.keys.user_key`.
+        """
+        keys = keys_of(users)
+        told: dict[Any, list[Segment]] = {key: [] for key in keys}
+        among = membership_rows().filter(user_id__in=keys).values("segment_id")
+        rows = self.filter(pk__in=among).with_users(keys)
+        if not rows.query.deferred_loading[0]:
+            rows = rows.defer(*NOT_IN_LISTS)
+        with translated(SegmentExecutionError):
+            for segment in rows:
+                for key in segment.__dict__.pop(USERS) or ():
+                    told[key].append(segment)
+        return told
+
+    async def afor_users(self, users: Iterable[Any]) -> "dict[Any, list[Segment]]":
+        """Return the segments of each of the users; see `for_users`."""
+        return await sync_to_async(self.for_users)(users)
+
+    def with_users(self, keys: list[Any]) -> "SegmentQuerySet":
+        """Return the segments, each with those of the keys that are in it, as a list or None."""
+        members = membership_rows().filter(segment_id=OuterRef("pk"), user_id__in=keys)
+        existing = members.filter(user_id__in=every_user().values("pk"))
+        return self.annotate(**{USERS: ArraySubquery(existing.values("user_id"))})
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete the segments and their views, in reverse order of dependency.
@@ -61,3 +112,14 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         if key is None:
             return self.none()
         return self.filter(user_id=key, user_id__in=every_user().filter(pk=key).values("pk"))
+
+
+def keys_of(users: Iterable[Any]) -> list[Any]:
+    """Return the primary keys of users, given by themselves or their keys; visitors have none.
+
+    Raises:
+        TypeError, ValueError: when one is neither; see `segments.sql.keys.user_key`.
+    """
+    if isinstance(users, NOT_MANY) or not isinstance(users, Iterable):
+        raise TypeError(f"users or their keys are needed, not {in_words(users)}")
+    return [key for key in map(user_key, users) if key is not None]

@@ -124,10 +124,8 @@ def user_keys(queryset: "models.QuerySet[Any, Any]") -> "models.QuerySet[Any, An
     """
     query = queryset.query
     if queryset._fields is None:  # type: ignore[attr-defined]  # values() was not called
-        # A model that inherits from the user model may have another primary key.
-        inherits = issubclass(queryset.model, get_user_model())
-        key = names.user_key_field() if inherits else queryset.model._meta.pk
-        if not holds_user_keys(key):
+        key = user_key_of(queryset.model)
+        if key is None:
             raise not_users(queryset)
         return queryset.values(key.name)
     selected = [*query.extra_select, *query.values_select, *query.annotation_select]
@@ -141,6 +139,16 @@ def user_keys(queryset: "models.QuerySet[Any, Any]") -> "models.QuerySet[Any, An
     if field is not None and holds_user_keys(field) is False:
         raise not_users(queryset, selected[0])
     return queryset
+
+
+def user_key_of(model: Any) -> Any:
+    """Return the field of a model that holds the key of a user for each row; None without one.
+
+    A model that inherits from the user model may have another primary key.
+    """
+    inherits = issubclass(model, get_user_model())
+    key: Any = names.user_key_field() if inherits else model._meta.pk
+    return key if holds_user_keys(key) else None
 
 
 def holds_user_keys(field: Any) -> bool | None:

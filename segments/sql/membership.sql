@@ -31,6 +31,11 @@ WHERE s.id = %s AND replace(s.slug, '-', '_') = {name}
 {is_segment}({key}, {view}::regclass)
 
 
+-- name: call_populated
+-- Part of queries for users by segments: the keys of segments, given by their slugs and their keys.
+{function}(%s::text[], %s::bigint[])
+
+
 -- name: probe_slug
 -- Runs for is_member with a slug. Takes AccessShare on the members: one probe of their unique
 -- index.

@@ -250,6 +250,57 @@ END
 $body$
 
 
+-- name: replace_populated_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns the keys of segments that are
+-- given by their slugs, where - and _ are the same, or by their keys. It raises an error if one
+-- does not exist or was never populated, so that no query takes its absence for an empty segment.
+--
+-- It is stable, so Postgres calls it when it plans, to look the keys up in its statistics, and once
+-- for each scan of an index. The detail of the error about a slug names the slugs that share the
+-- most pairs of letters with it.
+CREATE OR REPLACE FUNCTION {function} (slugs text[], keys bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000 SET search_path = '' AS $body$
+DECLARE
+    asked record;
+    found bigint[] := ARRAY[]::bigint[];
+BEGIN
+    FOR asked IN
+        SELECT a.slug, NULL::bigint AS key, s.id, s.slug AS current, s.refreshed_at
+        FROM unnest(slugs) AS a (slug)
+        LEFT JOIN {segments} AS s ON replace(s.slug, '-', '_') = replace(a.slug, '-', '_')
+        UNION ALL
+        SELECT NULL, a.key, s.id, s.slug, s.refreshed_at
+        FROM unnest(keys) AS a (key)
+        LEFT JOIN {segments} AS s ON s.id = a.key
+    LOOP
+        IF asked.id IS NULL AND asked.key IS NULL THEN
+            RAISE EXCEPTION 'There is no segment with the slug "%".', asked.slug
+            USING ERRCODE = 'SG001', DETAIL = coalesce((
+                SELECT 'Similar slugs: ' || pg_catalog.string_agg(near.slug, ', ')
+                FROM (
+                    SELECT s.slug FROM {segments} AS s
+                    ORDER BY (
+                        SELECT count(*) FROM pg_catalog.generate_series(1, least(length(asked.slug), 64) - 1) AS place
+                        WHERE strpos(
+                            replace(s.slug, '-', '_'), substr(replace(lower(asked.slug), '-', '_'), place, 2)
+                        ) > 0
+                    ) DESC, s.slug
+                    LIMIT 10
+                ) AS near
+            ), 'There are no segments.');
+        ELSIF asked.id IS NULL THEN
+            RAISE EXCEPTION 'the segment with the key % has been deleted', asked.key USING ERRCODE = 'SG002';
+        ELSIF asked.refreshed_at IS NULL THEN
+            RAISE EXCEPTION 'segment "%" was never populated', asked.current
+            USING ERRCODE = 'SG002', HINT = pg_catalog.format('Refresh it: manage.py refresh_segments %s', asked.current);
+        END IF;
+        found := found || asked.id;
+    END LOOP;
+    RETURN found;
+END
+$body$
+
+
 -- name: reset_settings
 -- Runs right before the functions are created that keep the settings of this moment. Locks
 -- nothing. Sets what a new session of this role has, but for the search_path, and returns the

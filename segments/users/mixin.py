@@ -2,12 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
+
 from segments.exceptions import SegmentExecutionError, translated
 from segments.membership.members import MembersMixin
 from segments.pgviews import probe
 from segments.refreshing.many import refresh_for_user
-from segments.rows import by_slug, membership_rows, read_alias, segment_rows
+from segments.rows import by_slug, membership_rows, read_alias
 from segments.sql.keys import in_words, user_key
+from segments.users import prefetching
+from segments.users.asynchronous import AsyncUserMixin
 
 if TYPE_CHECKING:
     from segments.models import Segment, SegmentQuerySet
@@ -36,7 +40,12 @@ def is_member(user: Any, segment: "Segment | str") -> bool:
     return by_slug(segment).has_member(key) if answer is None else answer
 
 
-class SegmentMixin:
+async def ais_member(user: Any, segment: "Segment | str") -> bool:
+    """Return whether a user was in the segment at its last refresh; see `is_member`."""
+    return await sync_to_async(is_member)(user, segment)
+
+
+class SegmentMixin(AsyncUserMixin):
     """Methods for a user model: `class User(AbstractUser, SegmentMixin)`."""
 
     # Migrations of user models refer to their bases by this path, so it must stay.
@@ -45,8 +54,13 @@ class SegmentMixin:
     pk: Any
 
     def is_member(self, segment: "Segment | str") -> bool:
-        """Return whether this user was in the segment at its last refresh; see `is_member`."""
-        return is_member(self, segment)
+        """Return whether this user was in the segment at its last refresh; see `is_member`.
+
+        Costs no query after `prefetch_segments`, and tells what was true then.
+        """
+        told = prefetching.complete(self)
+        answer = None if told is None else told.answer(segment)
+        return is_member(self, segment) if answer is None else answer
 
     def is_member_live(self, segment: "Segment | str") -> bool:
         """Return whether this user is currently in the segment, given by itself or its slug."""
@@ -54,8 +68,12 @@ class SegmentMixin:
 
     @property
     def segments(self) -> "SegmentQuerySet":
-        """The segments that this user was in at their last refresh, by priority."""
-        return segment_rows().for_user(self)
+        """The segments that this user was in at their last refresh, by priority.
+
+        They are already loaded after `prefetch_segments`.
+        """
+        told = prefetching.kept(self)
+        return prefetching.of_user(self) if told is None else told
 
     @property
     def segment_ids(self) -> list[int]:
@@ -63,14 +81,27 @@ class SegmentMixin:
 
         One query, however many segments exist.
         """
+        told = prefetching.complete(self)
+        if told is not None:
+            return sorted(segment.pk for segment in told)
         memberships = membership_rows().of_user(self).order_by("segment_id")
         return list(memberships.values_list("segment_id", flat=True))
+
+    @property
+    def segment_slugs(self) -> list[str]:
+        """The sorted slugs of the segments that this user was in at their last refresh."""
+        told = prefetching.complete(self)
+        if told is not None:
+            return sorted(segment.slug for segment in told)
+        memberships = membership_rows().of_user(self).order_by("segment__slug")
+        return list(memberships.values_list("segment__slug", flat=True))
 
     def refresh_segments(self) -> "list[RefreshResult]":
         """Refresh the active segments in which this user's membership has changed.
 
         See `segments.refreshing.many.refresh_for_user`.
         """
+        prefetching.drop(self)
         return refresh_for_user(self)
 
     def refresh_segments_async(self) -> None:

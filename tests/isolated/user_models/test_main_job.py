@@ -22,6 +22,8 @@ from segments.models import Membership, Segment
 from segments.pgviews import models as view_models
 from segments.sql import names
 from segments.users import is_member
+from segments.users.prefetching import prefetch_segments
+from segments.users.querysets import SegmentUserQuerySet
 from tests.isolated.user_models.models import Note, Person
 
 pytestmark = pytest.mark.django_db
@@ -130,6 +132,26 @@ def test_key__of_a_related_model_is_refused_unless_shared(users):
         assert segment.has_member(person)
         assert segment.has_members(Person.objects.filter(pk=person.pk)) == {users[0].pk}
         assert not segment.has_member(Person.objects.create(name="nobody"))
+
+
+def test_many_users__are_asked_in_one_query(users, django_assert_num_queries):
+    early, late = create("early", static_ids=users[:3]), create("late", static_ids=users[2:])
+    people = SegmentUserQuerySet(User)
+    with django_assert_num_queries(4):
+        assert set(people.in_segment("early")) == set(users[:3])
+        assert set(people.in_any("early", late)) == set(users)
+        assert set(people.in_all("early", "late")) == {users[2]}
+        assert set(people.not_in(early)) == set(users[3:])
+    with django_assert_num_queries(1):
+        prefetch_segments(users)
+    with django_assert_num_queries(0):
+        assert [user.is_member("early") for user in users] == [True] * 3 + [False] * 2
+        assert users[2].segment_ids == sorted([early.pk, late.pk])
+    with django_assert_num_queries(2):
+        (both,) = people.prefetch_segments().in_all("early", "late")
+        assert both.segment_slugs == ["early", "late"]
+    with django_assert_num_queries(1):
+        assert Segment.objects.for_users(users[:1]) == {users[0].pk: [early]}
 
 
 @pytest.mark.skipif(User.__name__ != "SoftUser", reason="hides users who are softly deleted")
