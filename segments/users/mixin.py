@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from segments.exceptions import SegmentExecutionError, translated
+import django.db
+
+from segments.exceptions import SegmentExecutionError, from_driver
 from segments.membership.members import MembersMixin
 from segments.pgviews import probe
 from segments.refreshing.many import refresh_for_user
-from segments.rows import by_slug, membership_rows, read_alias, segment_rows
+from segments.rows import by_slug, read_alias, segment_rows
 from segments.sql.keys import in_words, user_key
 
 if TYPE_CHECKING:
@@ -30,8 +32,10 @@ def is_member(user: Any, segment: "Segment | str") -> bool:
         return _segment(segment).has_member(user)
     key, answer = user_key(user), None
     if key is not None:
-        with translated(SegmentExecutionError, segment):
+        try:
             answer = probe.is_member_by_slug(read_alias(), segment, key)
+        except django.db.Error as error:
+            raise from_driver(error, SegmentExecutionError, segment) from error
     # The segment is not populated, or does not exist.
     return by_slug(segment).has_member(key) if answer is None else answer
 
@@ -62,9 +66,22 @@ class SegmentMixin:
         """The sorted ids of the segments that this user was in at their last refresh.
 
         One query, however many segments exist.
+
+        Raises:
+            SegmentExecutionError: when the database does not answer.
         """
-        memberships = membership_rows().of_user(self).order_by("segment_id")
-        return list(memberships.values_list("segment_id", flat=True))
+        return _segments_of(self, "segment_ids")
+
+    @property
+    def segment_slugs(self) -> list[str]:
+        """The sorted slugs of the segments that this user was in at their last refresh.
+
+        One query, however many segments exist.
+
+        Raises:
+            SegmentExecutionError: when the database does not answer.
+        """
+        return _segments_of(self, "segment_slugs")
 
     def refresh_segments(self) -> "list[RefreshResult]":
         """Refresh the active segments in which this user's membership has changed.
@@ -78,6 +95,17 @@ class SegmentMixin:
         from segments import tasks  # Imported late: the tasks framework is optional.
 
         tasks.enqueue_for_user(self)
+
+
+def _segments_of(user: SegmentMixin, function: str) -> list[Any]:
+    """Return the ids or the slugs of a user's segments; none for a user who is not saved."""
+    key = user_key(user)
+    if key is None:
+        return []
+    try:
+        return probe.segments_of(read_alias(), function, key)
+    except django.db.Error as error:
+        raise from_driver(error, SegmentExecutionError) from error
 
 
 def _segment(segment: "Segment | str") -> "Segment":
