@@ -3,14 +3,22 @@
 from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
+from django.db.models.expressions import RawSQL
 
 from segments.membership.members import every_user
+from segments.pgviews.probe import query_of_segments
 from segments.refreshing.order import ordered
-from segments.rows import membership_rows
 from segments.sql.keys import user_key
 
 if TYPE_CHECKING:
     from segments.models import Membership, Segment  # noqa: F401  # For mypy.
+
+
+NOT_IN_LISTS = ("definition", "last_error", "read_digest", "ids_from")
+"""What the segments of a user are loaded without: it may be long, and is for who edits them."""
+
+ALL_COLUMNS = (frozenset[str](), True)
+"""What Django has for a queryset that loads every field."""
 
 
 class SegmentQuerySet(models.QuerySet["Segment"]):
@@ -19,14 +27,24 @@ class SegmentQuerySet(models.QuerySet["Segment"]):
     def for_user(self, user: Any) -> "SegmentQuerySet":
         """Return the segments that the user was in at their last refresh, by priority.
 
+        They are loaded without the text of their definitions and what refreshes store for later.
+        Reading one of these fields costs one query more; `defer(None)` loads all of them at once.
+
         Args:
             user: A user or a user's primary key. Visitors are in no segment.
 
         Raises:
             TypeError, ValueError: when it is neither; see `segments.sql.keys.user_key`.
         """
-        memberships = membership_rows().of_user(user)
-        return self.filter(pk__in=memberships.values("segment_id")).order_by("-priority", "slug")
+        segments = self.order_by("-priority", "slug")
+        chosen = segments._fields is not None  # type: ignore[attr-defined]  # By values().
+        if not chosen and segments.query.deferred_loading == ALL_COLUMNS:
+            segments = segments.defer(*NOT_IN_LISTS)
+        key = user_key(user)
+        if key is None:
+            return segments.none()
+        query = f"SELECT unnest(({query_of_segments(self.db, 'call_segment_ids')}))"
+        return segments.filter(pk__in=RawSQL(query, (key,)))  # noqa: S611  # The SQL is ours.
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete the segments and their views, in reverse order of dependency.
