@@ -7,7 +7,9 @@ from benchmarks import (
     data,
     database,
     membership,
+    peer,
     readers,
+    reads,
     reconciling,
     refresh,
     report,
@@ -29,11 +31,14 @@ def run(users: int) -> None:
                 *membership.compare(progress, users),
                 *readers.compare(progress, users),
                 *segment_ids.compare(progress),
+                *reads.compare(progress, users),
                 *schema_change.compare(progress),
                 *runs.compare(progress),
                 *reconciling.compare(progress, users),
             ]
     report.print_tables(out, comparisons)
+    if reason := peer.missing():
+        out.print(f"\nThere is no comparison with Redis: {reason}.")
 
 
 def _progress() -> Progress:
