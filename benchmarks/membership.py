@@ -61,7 +61,7 @@ def _compare(
     measure([statement, check, prepared, by_orm], rounds, WARM_UP)
     topic = f"Is a user in the segment? {placement.name.capitalize()}"
     return [
-        Comparison(topic, check, statement, at_most=1.7),
-        Comparison(topic, prepared, statement, at_most=1.15),
+        Comparison(topic, check, statement, at_most=2.0),
+        Comparison(topic, prepared, statement, at_most=1.2),
         Comparison(topic, check, by_orm, at_most=0.45),
     ]

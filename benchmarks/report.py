@@ -33,12 +33,15 @@ segment.view.refresh()    its view alone, without the membership index
 naive view                a materialized view of the bare definition, without ORDER BY,
                           and REFRESH MATERIALIZED VIEW CONCURRENTLY
 CREATE TABLE AS + index   the bare definition, and a unique index: nobody could read meanwhile
-has_member(), prepared    on a connection with the option prepare_threshold=0
-psycopg, prepared         the same probe by psycopg alone, with prepare=True
+..., prepared             on a connection with the option prepare_threshold=0
+psycopg, prepared         the same query by psycopg alone, with prepare=True, of the view or the
+                          membership index without the users
 has_member(), refreshing  while another process refreshes the segment; 1 % of the users changed
                           sides before each of its refreshes
 plain COPY                the same file into a table with the columns and indexes of lists, in
                           which no line is checked, and from which nobody becomes a member
+filter(pk__in=ids)        the ORM's query of the same segments, all their columns
+Redis                     a server of its own with sets of the same members, on a Unix socket
 refresh_many(), forced    one run that recomputes all; a segment has some thousands of members"""
 
 

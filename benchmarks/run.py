@@ -9,7 +9,9 @@ from benchmarks import (
     lists,
     membership,
     overlapping,
+    peer,
     readers,
+    reads,
     reconciling,
     refresh,
     report,
@@ -32,12 +34,15 @@ def run(users: int) -> None:
                 *readers.compare(progress, users),
                 *segment_ids.compare(progress),
                 *overlapping.compare(progress, users),
+                *reads.compare(progress, users),
                 *schema_change.compare(progress),
                 *runs.compare(progress),
                 *lists.compare(progress, users),
                 *reconciling.compare(progress, users),
             ]
     report.print_tables(out, comparisons)
+    if reason := peer.missing():
+        out.print(f"\nThere is no comparison with Redis: {reason}.")
 
 
 def _progress() -> Progress:

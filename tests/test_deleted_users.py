@@ -64,7 +64,7 @@ def test_reads__of_many_leave_them_out(gone, slug, users):
 
 def test_segments__of_them_are_none(gone):
     assert list(Segment.objects.for_user(gone)) == list(Segment.objects.for_user(gone.pk)) == []
-    assert gone.segment_ids == list(gone.segments) == []
+    assert gone.segment_ids == gone.segment_slugs == list(gone.segments) == []
 
 
 def test_views__are_without_them_after_one_refresh(gone, query):

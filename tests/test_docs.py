@@ -58,6 +58,18 @@ def test_commands__exist_and_take_the_options_that_are_told(page, capsys):
 
 
 @pytest.mark.django_db
+def test_speed__segments_of_a_user_are_told(make, users):
+    (code,) = (each for each in blocks("speed.md", "python") if "segment_slugs" in each)
+    namespace = {}
+    exec(code, namespace)
+    assert namespace["names_of"](users[0]) == []
+    assert not namespace["is_early"](users[0])
+    make("early-adopters", static_ids=users[:1])
+    assert namespace["names_of"](users[0]) == ["Early-Adopters"]
+    assert [namespace["is_early"](user) for user in users[:2]] == [True, False]
+
+
+@pytest.mark.django_db
 def test_scheduling__celery_refreshes_due_segments(make, monkeypatch):
     celery = SimpleNamespace(shared_task=lambda function: function)
     monkeypatch.setitem(sys.modules, "celery", celery)

@@ -141,6 +141,48 @@ def test_user_keys__refuse_what_holds_others(queryset, words):
         keys.user_keys(queryset())
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        [17, 18],
+        ["17", 18],
+        [17, User(pk=18)],
+        [User(pk=17), User(pk=18)],
+        [User(pk=17), User(), AnonymousUser(), None, User(pk="18")],
+        (str(key) for key in (17, 18)),
+        {17: "a", 18: "b"},
+    ],
+    ids=["numbers", "text and number", "mixed", "users", "nobody", "generator", "mapping"],
+)
+def test_known_keys__are_those_of_somebody(given):
+    found = keys.known_keys(given)
+    assert (found, {*map(type, found)}) == ([17, 18], {int})
+
+
+def test_known_keys__of_none_are_none():
+    assert keys.known_keys([]) == keys.known_keys([None, User()]) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (True, TypeError),
+        (1.5, TypeError),
+        (b"17", TypeError),
+        (Order(pk=17), TypeError),
+        (Group(pk=17), TypeError),
+        ("nobody", ValueError),
+        (2**63, ValueError),
+        (-(2**63) - 1, ValueError),
+    ],
+    ids=repr,
+)
+def test_known_keys__refuse_what_user_key_refuses(wrong, error):
+    for given in ([wrong], [17, wrong], [User(pk=17), wrong]):
+        with pytest.raises(error):
+            keys.known_keys(given)
+
+
 def test_user_key__follows_an_overridden_setting(settings):
     assert keys.user_key_type().model is User
     settings.AUTH_USER_MODEL = "auth.User"

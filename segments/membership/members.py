@@ -17,7 +17,7 @@ from segments.pgviews.members import check, is_live_member, live_query, members_
 from segments.pgviews.models import SegmentView, segment_view
 from segments.rows import segment_rows
 from segments.sql import names, session
-from segments.sql.keys import in_words, user_key, user_keys
+from segments.sql.keys import in_words, known_keys, user_key, user_keys
 
 NOT_MANY = (str, bytes, bytearray, memoryview, models.Model)
 """What is one thing, although Python may iterate over it."""
@@ -60,6 +60,7 @@ class MembersMixin(models.Model):
 
     slug: Any
     refreshed_at: Any
+    members_count: Any
     timeout: Any
 
     class Meta:
@@ -160,10 +161,15 @@ class MembersMixin(models.Model):
                 return set(self._ids(every_user()).filter(pk__in=asked))
         if isinstance(users, NOT_MANY) or not isinstance(users, Iterable):
             raise TypeError(f"has_members takes users or their keys, not {in_words(users)}")
-        keys = [key for key in map(user_key, users) if key is not None]
+        keys = known_keys(users)
         with translated(SegmentExecutionError, self.slug):
             return members_among(
-                self._read_from, self.pk, self.slug, keys, self.refreshed_at is None
+                self._read_from,
+                self.pk,
+                self.slug,
+                keys,
+                live=self.refreshed_at is None,
+                count=self.members_count or 0,
             )
 
     def _live(self, users: "models.Manager[Any]") -> "models.QuerySet[Any]":

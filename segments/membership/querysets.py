@@ -7,10 +7,12 @@ from asgiref.sync import sync_to_async
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models, transaction
 from django.db.models import OuterRef
+from django.db.models.expressions import RawSQL
 
 from segments.exceptions import SegmentExecutionError, translated
 from segments.membership.algebra import AlgebraQuerySet
 from segments.membership.members import NOT_MANY, every_user
+from segments.pgviews.probe import query_of_segments
 from segments.refreshing.order import ordered
 from segments.rows import membership_rows
 from segments.sql.keys import in_words, user_key
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 NOT_IN_LISTS = ("definition", "last_error", "read_digest", "ids_from")
 """What the segments of a user are loaded without: it may be long, and is for who edits them."""
+
+ALL_COLUMNS = (frozenset[str](), True)
+"""What Django has for a queryset that loads every field."""
 
 USERS = "users_among_those_asked"
 """The annotation of `with_users`."""
@@ -31,14 +36,24 @@ class SegmentQuerySet(AlgebraQuerySet["Segment"]):
     def for_user(self, user: Any) -> "SegmentQuerySet":
         """Return the segments that the user was in at their last refresh, by priority.
 
+        They are loaded without the text of their definitions and what refreshes store for later.
+        Reading one of these fields costs one query more; `defer(None)` loads all of them at once.
+
         Args:
             user: A user or a user's primary key. Visitors are in no segment.
 
         Raises:
             TypeError, ValueError: when it is neither; see `segments.sql.keys.user_key`.
         """
-        memberships = membership_rows().of_user(user)
-        return self.filter(pk__in=memberships.values("segment_id")).order_by("-priority", "slug")
+        segments = self.order_by("-priority", "slug")
+        chosen = segments._fields is not None  # type: ignore[attr-defined]  # By values().
+        if not chosen and segments.query.deferred_loading == ALL_COLUMNS:
+            segments = segments.defer(*NOT_IN_LISTS)
+        key = user_key(user)
+        if key is None:
+            return segments.none()
+        query = f"SELECT unnest(({query_of_segments(self.db, 'call_segment_ids')}))"
+        return segments.filter(pk__in=RawSQL(query, (key,)))  # noqa: S611  # The SQL is ours.
 
     def for_users(self, users: Iterable[Any]) -> "dict[Any, list[Segment]]":
         """Return the segments that each of the users was in at their last refresh. One query.

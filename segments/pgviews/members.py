@@ -1,16 +1,20 @@
 """Ask the views of a segment: is a user in it, and which users are?"""
 
-from collections.abc import Iterable
 from typing import Any, cast
 
 from django.db import connections
 from psycopg import sql
 
 from segments import conf
+from segments.pgviews.probe import ask
 from segments.pgviews.shared import function, live_function
 from segments.sql import names
-from segments.sql.session import fetch_all, fetch_value
+from segments.sql.keys import user_key_type
+from segments.sql.session import fetch_value
 from segments.sql.statements import compose
+
+LARGE = 10_000
+"""The members from which on a view's index is probed for each of many keys."""
 
 
 def is_live_member(alias: str, segment: Any, slug: str, key: Any) -> bool:
@@ -53,19 +57,30 @@ def live_query(segment: Any, slug: str) -> str:
 
 
 def members_among(
-    alias: str, segment: Any, slug: str, keys: Iterable[object], live: bool = False
+    alias: str, segment: Any, slug: str, keys: list[Any], *, live: bool = False, count: int = 0
 ) -> set[Any]:
-    """Return the keys that are in the segment's view. One query."""
+    """Return the keys that are in the segment's view and belong to users. One query.
+
+    Args:
+        live: Ask the live view.
+        count: About how many members there are.
+    """
     connection = connections[alias]
+    part = "keys_asked" if live or count < LARGE else "keys_looked_up"
+    key_type = sql.SQL(names.key_type(connection))
     query = compose(
         "select_members_among",
         check=check(segment, names.live_view(slug) if live else names.members_view(slug)),
         members=_live(slug) if live else names.members_view(slug),
-        key_type=sql.SQL(names.key_type(connection)),
+        keys=compose(part, key_type=key_type),
         users=names.user_table(),
         key=sql.Identifier(names.user_key_column()),
     )
-    return {key for (key,) in fetch_all(connection, query, keys=list(keys))}
+    asked: Any = keys
+    if user_key_type().type is int:  # The driver would look at each number twice.
+        asked = f"{{{','.join(map(str, sorted(keys)))}}}"
+    rows, _ = ask(connection, query.as_string(), (asked,))
+    return {key for (key,) in rows}
 
 
 def _live(slug: str) -> sql.Composable:

@@ -156,6 +156,7 @@ def _statements(connection: BaseDatabaseWrapper) -> list[tuple[str, dict[str, sq
         "segment": sql.Identifier(owned.SEGMENT),
         "refresh": sql.Identifier(owned.REFRESH),
         "segments": _located(connection, sql.Identifier(owned.SEGMENT)),
+        "memberships": _located(connection, sql.Identifier(owned.MEMBERSHIP)),
         "schema": sql.Literal(conf.schema()),
         "live_schema": sql.Literal(conf.live_schema()),
         "key_type": key_type,

@@ -42,6 +42,37 @@ WHERE s.id = %s AND replace(s.slug, '-', '_') = {name}
 SELECT {function}(%s, %s::{key_type})
 
 
+-- name: call_segment_ids
+-- Runs for segment_ids, and is part of the query for the segments of a user. Takes AccessShare on the
+-- tables of memberships and of users. The function returns one array.
+SELECT {segment_ids}(%s::{key_type})
+
+
+-- name: call_segment_slugs
+-- Runs for segment_slugs. Takes AccessShare on the tables of memberships, of segments and of users.
+SELECT {segment_slugs}(%s::{key_type})
+
+
+-- name: select_segment_ids
+-- Runs for segment_ids where the connection keeps plans: what the function does, without the call.
+-- Takes the same locks.
+SELECT ARRAY(
+    SELECT m.segment_id FROM {memberships} AS m
+    WHERE m.user_id = %(key)s AND EXISTS (SELECT FROM {users} AS u WHERE u.{key} = %(key)s)
+    ORDER BY m.segment_id
+)
+
+
+-- name: select_segment_slugs
+-- Runs for segment_slugs where the connection keeps plans, likewise.
+SELECT ARRAY(
+    SELECT s.slug::text COLLATE "C" AS slug FROM {memberships} AS m
+    JOIN {segments} AS s ON s.id = m.segment_id
+    WHERE m.user_id = %(key)s AND EXISTS (SELECT FROM {users} AS u WHERE u.{key} = %(key)s)
+    ORDER BY 1
+)
+
+
 -- name: probe_live
 -- Runs for has_member_live. Takes AccessShare on the live view and on the tables that it reads.
 SELECT {function}(%(slug)s, %(key)s::{key_type}, %(time_zone)s) WHERE {check}
@@ -62,7 +93,19 @@ SELECT live.user_id FROM {live} AS live (user_id) WHERE {check}
 -- Runs for has_members. Takes AccessShare on the view and on the table of users. Leaves out users
 -- who were deleted since the refresh.
 SELECT members.user_id FROM {members} AS members (user_id)
-WHERE {check} AND members.user_id = ANY(%(keys)s::{key_type}[]) AND members.user_id IN (SELECT {key} FROM {users})
+WHERE {check} AND members.user_id = ANY({keys}) AND members.user_id IN (SELECT {key} FROM {users})
+
+
+-- name: keys_asked
+-- Part of select_members_among, for live members and small views. If the planner reads all members, it
+-- hashes these keys.
+%s::{key_type}[]
+
+
+-- name: keys_looked_up
+-- Part of select_members_among, for large views. The planner takes the keys for few: it probes the
+-- view's index, and does not price each of them, which takes longer than to find it.
+(SELECT %s::{key_type}[])::{key_type}[]
 
 
 -- name: select_overlap

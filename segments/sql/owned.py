@@ -91,6 +91,8 @@ FUNCTIONS = (
     SharedFunction("is_segment", "replace_is_segment_function"),
     SharedFunction("is_member", "replace_is_member_function"),
     SharedFunction("populated", "replace_populated_function"),
+    SharedFunction("segment_ids", "replace_segment_ids_function", keyed=True),
+    SharedFunction("segment_slugs", "replace_segment_slugs_function", keyed=True),
     SharedFunction("is_member", "replace_is_member_in_zone_function", live=True, keyed=True),
     SharedFunction("members", "replace_members_in_zone_function", live=True, keyed=True),
     SharedFunction("is_member", "replace_is_live_member_function", live=True, keyed=True),

@@ -301,6 +301,42 @@ END
 $body$
 
 
+-- name: replace_segment_ids_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns the sorted ids of the segments
+-- that a user was in at their last refresh; none if there is no user of this key.
+--
+-- It is a function because each session keeps its plan: planning its body takes twice as long as
+-- running it. It has the rights of its caller, who has to read both tables.
+CREATE OR REPLACE FUNCTION {function} (id {key_type}) RETURNS bigint[]
+LANGUAGE plpgsql STABLE AS $body$
+BEGIN
+    RETURN ARRAY(
+        SELECT m.segment_id FROM {memberships} AS m
+        WHERE m.user_id OPERATOR(pg_catalog.=) $1
+        AND EXISTS (SELECT FROM {users} AS u WHERE u.{key} OPERATOR(pg_catalog.=) $1)
+        ORDER BY m.segment_id
+    );
+END
+$body$
+
+
+-- name: replace_segment_slugs_function
+-- Runs at sync and when the schema is created. Locks nothing. Returns the slugs of the same segments
+-- as segment_ids, sorted as Python sorts them, whatever the collation of the database is.
+CREATE OR REPLACE FUNCTION {function} (id {key_type}) RETURNS text[]
+LANGUAGE plpgsql STABLE AS $body$
+BEGIN
+    RETURN ARRAY(
+        SELECT s.slug::text COLLATE "C" AS slug FROM {memberships} AS m
+        JOIN {segments} AS s ON s.id OPERATOR(pg_catalog.=) m.segment_id
+        WHERE m.user_id OPERATOR(pg_catalog.=) $1
+        AND EXISTS (SELECT FROM {users} AS u WHERE u.{key} OPERATOR(pg_catalog.=) $1)
+        ORDER BY 1
+    );
+END
+$body$
+
+
 -- name: reset_settings
 -- Runs right before the functions are created that keep the settings of this moment. Locks
 -- nothing. Sets what a new session of this role has, but for the search_path, and returns the

@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
+import django.db
 from asgiref.sync import sync_to_async
 
-from segments.exceptions import SegmentExecutionError, translated
+from segments.exceptions import SegmentExecutionError, from_driver
 from segments.membership.members import MembersMixin
 from segments.pgviews import probe
 from segments.refreshing.many import refresh_for_user
-from segments.rows import by_slug, membership_rows, read_alias
+from segments.rows import by_slug, read_alias
 from segments.sql.keys import in_words, user_key
 from segments.users import prefetching
 from segments.users.asynchronous import AsyncUserMixin
@@ -34,8 +35,10 @@ def is_member(user: Any, segment: "Segment | str") -> bool:
         return _segment(segment).has_member(user)
     key, answer = user_key(user), None
     if key is not None:
-        with translated(SegmentExecutionError, segment):
+        try:
             answer = probe.is_member_by_slug(read_alias(), segment, key)
+        except django.db.Error as error:
+            raise from_driver(error, SegmentExecutionError, segment) from error
     # The segment is not populated, or does not exist.
     return by_slug(segment).has_member(key) if answer is None else answer
 
@@ -80,21 +83,28 @@ class SegmentMixin(AsyncUserMixin):
         """The sorted ids of the segments that this user was in at their last refresh.
 
         One query, however many segments exist.
+
+        Raises:
+            SegmentExecutionError: when the database does not answer.
         """
         told = prefetching.complete(self)
         if told is not None:
             return sorted(segment.pk for segment in told)
-        memberships = membership_rows().of_user(self).order_by("segment_id")
-        return list(memberships.values_list("segment_id", flat=True))
+        return _segments_of(self, "segment_ids")
 
     @property
     def segment_slugs(self) -> list[str]:
-        """The sorted slugs of the segments that this user was in at their last refresh."""
+        """The sorted slugs of the segments that this user was in at their last refresh.
+
+        One query, however many segments exist.
+
+        Raises:
+            SegmentExecutionError: when the database does not answer.
+        """
         told = prefetching.complete(self)
         if told is not None:
             return sorted(segment.slug for segment in told)
-        memberships = membership_rows().of_user(self).order_by("segment__slug")
-        return list(memberships.values_list("segment__slug", flat=True))
+        return _segments_of(self, "segment_slugs")
 
     def refresh_segments(self) -> "list[RefreshResult]":
         """Refresh the active segments in which this user's membership has changed.
@@ -109,6 +119,17 @@ class SegmentMixin(AsyncUserMixin):
         from segments import tasks  # Imported late: the tasks framework is optional.
 
         tasks.enqueue_for_user(self)
+
+
+def _segments_of(user: SegmentMixin, function: str) -> list[Any]:
+    """Return the ids or the slugs of a user's segments; none for a user who is not saved."""
+    key = user_key(user)
+    if key is None:
+        return []
+    try:
+        return probe.segments_of(read_alias(), function, key)
+    except django.db.Error as error:
+        raise from_driver(error, SegmentExecutionError) from error
 
 
 def _segment(segment: "Segment | str") -> "Segment":

@@ -5,6 +5,7 @@ from django.db import Error, transaction
 
 from segments.exceptions import SegmentError, SegmentExecutionError
 from segments.models import Segment
+from segments.pgviews.members import LARGE
 from tests.conftest import USERS
 
 FEW = f"SELECT id FROM {USERS} WHERE username < 'u3'"
@@ -120,3 +121,20 @@ def test_question__in_a_snapshot_from_before_the_rename(asked_before, users, mak
     segment.refresh_from_db()
     assert segment.has_member(users[0])
     assert not segment.has_member(users[9])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("count", [None, 0, LARGE], ids=["unknown", "small", "large"])
+def test_has_members__takes_more_keys_than_there_are_users(
+    count, users, make, django_assert_num_queries
+):
+    segment = make(definition=FEW)
+    segment.members_count = count
+    keys = [*range(-50_000, 50_000), *(user.pk for user in users), users[0].pk]
+    expected = {user.pk for user in users[:3]}
+    with django_assert_num_queries(1):
+        assert segment.has_members(keys) == expected
+    assert segment.has_members(map(str, keys[-20_000:])) == expected
+    assert segment.has_members([*keys[-100:], str(users[1].pk), users[2], None]) == expected
+    with django_assert_num_queries(0), pytest.raises(TypeError, match="is not a user"):
+        segment.has_members([*keys, True])

@@ -8,12 +8,17 @@ from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 
 from segments.exceptions import SegmentExecutionError
+from segments.models import Segment
+from segments.pgviews import probe
 
 pytestmark = pytest.mark.django_db
 
 CHECKS = {
     "has_member": lambda segment, user: segment.has_member(user),
     "is_member by slug": lambda segment, user: user.is_member(segment.slug),
+    "segment_ids": lambda segment, user: user.segment_ids,
+    "segment_slugs": lambda segment, user: user.segment_slugs,
+    "has_members": lambda segment, user: segment.has_members([user]),
 }
 
 
@@ -89,3 +94,106 @@ def test_check__in_a_broken_transaction_is_refused(check, vip, users):
         transaction.set_rollback(True)
         with pytest.raises(SegmentExecutionError, match="until the end of the 'atomic' block"):
             check(vip, users[0])
+
+
+def test_cursor__is_kept_unless_it_holds_many_rows(vip, users, monkeypatch):
+    mine = vars(connections["default"])
+    vip.has_member(users[0])
+    kept = mine[probe.KEPT]
+    assert users[0].segment_ids == [vip.pk]
+    assert mine[probe.KEPT][0] is kept[0]
+    monkeypatch.setattr(probe, "MAX_KEPT", 1)
+    assert len(vip.has_members(users)) == 10
+    assert probe.KEPT not in mine
+    assert vip.has_member(users[0])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("clean_views")
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_cursor__of_a_closed_connection_is_not_used(check, vip, users):
+    assert check(vip, users[0])
+    connections["default"].close()
+    assert check(vip, users[0])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("clean_views")
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_check__begins_the_transaction_that_django_wants(check, vip, users):
+    mine = connections["default"]
+    mine.set_autocommit(False)
+    try:
+        assert check(vip, users[0])
+        assert mine.connection.info.transaction_status.name == "INTRANS"
+        mine.rollback()
+    finally:
+        mine.set_autocommit(True)
+
+
+@pytest.fixture
+def asked(vip, users, django_assert_num_queries):
+    """The segment, whose view a check by slug has found outside of a transaction."""
+    for _ in range(2):
+        with django_assert_num_queries(1):
+            assert users[0].is_member(vip.slug)
+    assert ("default", "segments", vip.slug) in probe.POPULATED
+    return vip
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("clean_views")
+def test_slug__of_a_deleted_segment_is_unknown_again(asked, users):
+    slug = asked.slug
+    asked.delete()
+    for _ in range(2):
+        with pytest.raises(Segment.DoesNotExist, match="There is no segment with the slug"):
+            users[0].is_member(slug)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("clean_views")
+def test_slug__of_a_deleted_segment_breaks_no_transaction(asked, users):
+    slug = asked.slug
+    asked.delete()
+    with transaction.atomic():
+        with pytest.raises(Segment.DoesNotExist):
+            users[0].is_member(slug)
+        assert users[0].segment_ids == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("clean_views")
+def test_slug__that_was_given_away_is_of_its_new_segment(asked, users, make):
+    slug = asked.slug
+    asked.rename("former")
+    make(slug, static_ids=users[:1])
+    assert [user.is_member(slug) for user in users[:2]] == [True, False]
+    assert users[1].is_member("former")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("clean_views")
+def test_slug__of_an_emptied_view_is_an_error_with_the_next_step(asked, users, query):
+    view = asked.view._meta.db_table
+    query(f"REFRESH MATERIALIZED VIEW {view} WITH NO DATA")
+    for _ in range(2):
+        with pytest.raises(SegmentExecutionError, match="refresh_segments"):
+            users[0].is_member(asked.slug)
+    asked.refresh(concurrently=False, force=True)
+    assert users[0].is_member(asked.slug)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("clean_views")
+def test_slug__whose_view_may_not_be_read_is_an_error(asked, users, query):
+    query("CREATE ROLE stranger")
+    query("GRANT USAGE ON SCHEMA segments TO stranger")
+    query("SET ROLE stranger")
+    try:
+        with pytest.raises(SegmentExecutionError, match=f"permission denied for .* {asked.slug}"):
+            users[0].is_member(asked.slug)
+    finally:
+        query("RESET ROLE")
+        query("DROP OWNED BY stranger")
+        query("DROP ROLE stranger")

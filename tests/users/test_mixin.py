@@ -3,10 +3,12 @@
 import pytest
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser
+from django.db import connection
 from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
-from segments.models import Segment, SegmentMixin
+from segments.exceptions import SegmentExecutionError
+from segments.models import Membership, Segment, SegmentMixin
 from segments.users import is_member
 from tests.accounts.models import SegmentableUser as User
 from tests.conftest import USERS
@@ -127,8 +129,9 @@ def test_mixin__of_another_class_answers_for_no_user(vip, users):
         for which in (vip, "big-spenders"):
             with pytest.raises(TypeError, match="is not a user"):
                 question(which)
-    with pytest.raises(TypeError, match="is not a user"):
-        Customer().segment_ids  # noqa: B018
+    for name in ("segment_ids", "segment_slugs", "segments"):
+        with pytest.raises(TypeError, match="is not a user"):
+            getattr(Customer(), name)
 
 
 @pytest.mark.roles
@@ -160,3 +163,41 @@ def test_is_member__of_no_segment_says_what_it_wants(wrong, users):
     for question in (users[0].is_member, users[0].is_member_live):
         with pytest.raises(TypeError, match="a segment or its slug is needed, not"):
             question(wrong)
+
+
+@pytest.mark.roles
+@pytest.mark.parametrize("threshold", [None, 0])
+def test_segment_slugs__are_sorted_in_one_query(
+    threshold, vip, users, make, monkeypatch, django_assert_num_queries
+):
+    monkeypatch.setattr(connection.connection, "prepare_threshold", threshold)
+    more = [
+        make(slug, static_ids=users[:1], priority=n) for n, slug in enumerate(("z", "a_b", "a-c"))
+    ]
+    for user, expected in ((users[0], [vip, *more]), (users[1], [vip]), (users[5], [])):
+        with django_assert_num_queries(1):
+            assert user.segment_slugs == sorted(each.slug for each in expected)
+        with django_assert_num_queries(1):
+            assert user.segment_ids == sorted(each.pk for each in expected)
+
+
+@pytest.mark.parametrize("threshold", [None, 0])
+def test_segment_slugs__of_nobody_are_none(threshold, vip, users, monkeypatch):
+    monkeypatch.setattr(connection.connection, "prepare_threshold", threshold)
+    Membership.objects.filter(user=users[1]).update(user_id=User(pk=10**9).pk)
+    for nobody in (User(), User(pk=10**9)):
+        assert nobody.segment_slugs == nobody.segment_ids == list(nobody.segments) == []
+
+
+@pytest.mark.parametrize("name", ["segment_ids", "segment_slugs"])
+def test_segments_of__without_their_function_is_an_error(name, vip, users, query):
+    query(f"DROP FUNCTION segments.{name}(bigint)")
+    with pytest.raises(SegmentExecutionError, match="sync_segments"):
+        getattr(users[0], name)
+
+
+def test_segments_of__follow_another_schema(vip, users, settings):
+    assert users[0].segment_ids
+    settings.SEGMENTS_SCHEMA = "elsewhere"
+    with pytest.raises(SegmentExecutionError, match="elsewhere"):
+        users[0].segment_ids  # noqa: B018

@@ -20,6 +20,7 @@ from segments.exceptions import SegmentDefinitionError
 from segments.membership.overlap import users_in
 from segments.models import Membership, Segment
 from segments.pgviews import models as view_models
+from segments.pgviews.members import LARGE
 from segments.sql import names
 from segments.users import is_member
 from segments.users.prefetching import prefetch_segments
@@ -102,6 +103,17 @@ def test_key__of_a_user_means_the_same_in_every_form(users):
             assert is_member(form, "listed") is expected
             assert segment.has_members([form]) == ({user.pk} if expected else set())
             assert list(Segment.objects.for_user(form)) == [segment] * expected
+        for threshold in (None, 0):
+            connection.connection.prepare_threshold = threshold
+            assert user.segment_ids == [segment.pk] * expected
+            assert user.segment_slugs == ["listed"] * expected
+    connection.connection.prepare_threshold = None
+    forms = [users[0], users[1].pk, str(users[4].pk), AnonymousUser(), None]
+    assert segment.has_members(forms) == {users[0].pk, users[1].pk}
+    for count in (0, LARGE):
+        segment.members_count = count
+        assert segment.has_members(users) == segment.has_members([u.pk for u in users])
+        assert segment.has_members(users) == {users[0].pk, users[1].pk}
     for visitor in (AnonymousUser(), SimpleLazyObject(AnonymousUser), None):
         assert is_member(visitor, "listed") is False
         assert not Segment.objects.for_user(visitor).exists()
