@@ -141,6 +141,18 @@ def user_manager() -> str | None:
     return None if name is None else str(name)
 
 
+def max_loss() -> int | None:
+    """How many percent of its members a refresh may remove; None means all of them."""
+    percent = _get("SEGMENTS_MAX_LOSS", None)
+    if percent is None:
+        return None
+    if not isinstance(percent, int) or isinstance(percent, bool) or not 1 <= percent <= 100:
+        raise ImproperlyConfigured(
+            f"SEGMENTS_MAX_LOSS must be a whole number from 1 to 100, or None, not {percent!r}."
+        )
+    return percent
+
+
 def work_mem() -> str | None:
     """Postgres' work_mem during a refresh, such as "256MB"; None keeps the server's value."""
     value = _get("SEGMENTS_WORK_MEM", None)

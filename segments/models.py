@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, router
 from django.db.models.functions import Replace
 from django.utils.translation import gettext_lazy as _
@@ -86,6 +86,16 @@ class Segment(MembersMixin, DefinitionMixin):
         validators=[MinValueValidator(timedelta(milliseconds=1))],
         help_text=_(
             "How long its queries may run, such as 00:05:00. Empty means the setting's value."
+        ),
+    )
+    max_loss = models.PositiveSmallIntegerField(
+        _("largest loss"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text=_(
+            "How many percent of its members one refresh may remove; a refresh that would remove "
+            "more is refused. Empty means the setting's value, and 100 means no limit."
         ),
     )
     is_active = models.BooleanField(
@@ -211,7 +221,12 @@ class Segment(MembersMixin, DefinitionMixin):
         return preview(self, limit)
 
     def refresh(
-        self, concurrently: bool = True, *, with_dependents: bool = False, force: bool = False
+        self,
+        concurrently: bool = True,
+        *,
+        with_dependents: bool = False,
+        force: bool = False,
+        accept_loss: bool = False,
     ) -> RefreshResult:
         """Recompute the members; see `segments.refresh.refresh`.
 
@@ -219,7 +234,9 @@ class Segment(MembersMixin, DefinitionMixin):
             with_dependents: Also refresh the active segments that read this one, directly or
                 indirectly. Their results are in `dependents` of the result.
             force: Recompute the members even if nothing was written since the last refresh.
+            accept_loss: Remove as many members as it takes, whatever `max_loss` says.
         """
+        options = {"force": force, "accept_loss": accept_loss}
         if with_dependents:
-            return refresh_with_dependents(self, concurrently, force=force)
-        return refresh_module.refresh(self, concurrently, force=force)
+            return refresh_with_dependents(self, concurrently, **options)
+        return refresh_module.refresh(self, concurrently, **options)

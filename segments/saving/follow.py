@@ -53,6 +53,7 @@ from segments.validation.checks import (
     check_cost,
     check_defined,
     check_free,
+    check_max_loss,
     check_timeout,
     differ,
     try_definition,
@@ -107,6 +108,7 @@ def saved(segment: "Segment", using: str, rewrite: bool = False) -> Iterator[Non
         check_clash(segment, using)
         check_defined(segment, before, using)
         check_timeout(segment, before)
+        check_max_loss(segment)
         if not together:
             check_free(segment)
         # A refresh may have stored its state since this instance was loaded. None can from now on.

@@ -73,8 +73,9 @@ VIEWS = (
             "members_count": "How many members its last good refresh found; NULL before that.",
             "refreshed_at": "When its last good refresh began: its members are those of then.",
             "age": "The time since refreshed_at.",
-            "status": "unpopulated, refreshed, outdated (its definition has changed since) or "
-            "failed; outdated and failed keep the former members.",
+            "status": "unpopulated, refreshed, outdated (its definition has changed since), "
+            "failed or refused (too many would have left); the last three keep the former "
+            "members.",
             "last_error": "Why the last refresh failed; empty if it did not.",
             "duration": "How long the last refresh took, good or failed.",
             "failures": "How many refreshes have failed since the last good one.",
