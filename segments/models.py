@@ -25,6 +25,7 @@ from segments.refreshing.models import SegmentRefresh as SegmentRefresh
 from segments.rows import SecondsField
 from segments.rows import Status as Status
 from segments.sql import names
+from segments.sync.usage import Usage, usage_of
 from segments.users import SegmentMixin as SegmentMixin
 from segments.validation.checks import validate
 from segments.validation.checks import validate_slug as validate_slug
@@ -219,6 +220,10 @@ class Segment(MembersMixin, DefinitionMixin):
     def preview(self, limit: int = 10) -> Preview:
         """Return a preview of the segment, saved or not; see `segments.validation.preview`."""
         return preview(self, limit)
+
+    def used_by(self) -> Usage:
+        """Return what uses the segment; see `segments.sync.usage`."""
+        return usage_of(self)
 
     def refresh(
         self,

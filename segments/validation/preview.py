@@ -50,8 +50,8 @@ class Preview:
         ids_from: The column that its user ids come from: `shop_order.customer_id`. It says so if
             only the name of a column decided. Empty if it is a list of ids.
         warnings: What is probably a mistake, in sentences.
-        present: How many members there are now. It, `entering` and `leaving` are None for a segment
-            that has no members yet, and where counting took too long.
+        present: How many members there are now. It, `entering` and `leaving` are None for a
+            segment that has no members yet, and where counting took too long.
         entering, leaving: How many users would enter and leave, and the first of them by key.
     """
 
