@@ -153,6 +153,16 @@ def max_loss() -> int | None:
     return percent
 
 
+def versions() -> int:
+    """How many versions of each segment are kept."""
+    number = _get("SEGMENTS_VERSIONS", 100)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise ImproperlyConfigured(
+            f"SEGMENTS_VERSIONS must be a whole number, zero or more, not {number!r}."
+        )
+    return number
+
+
 def work_mem() -> str | None:
     """Postgres' work_mem during a refresh, such as "256MB"; None keeps the server's value."""
     value = _get("SEGMENTS_WORK_MEM", None)

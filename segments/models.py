@@ -24,6 +24,8 @@ from segments.refreshing.many import refresh_with_dependents
 from segments.refreshing.models import SegmentRefresh as SegmentRefresh
 from segments.rows import SecondsField
 from segments.rows import Status as Status
+from segments.saving.models import ListChange as ListChange
+from segments.saving.models import SegmentVersion as SegmentVersion
 from segments.sql import names
 from segments.sync.usage import Usage, usage_of
 from segments.users import SegmentMixin as SegmentMixin

@@ -19,9 +19,10 @@ from segments.admin.history import RefreshInline
 from segments.admin.members import MembersPage
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.exceptions import SegmentError
-from segments.models import Membership, Segment, SegmentRefresh, StaticMember, Status
+from segments.models import Segment, Status
 from segments.refreshing import schedule
 from segments.rows import FAILURES, write_alias
+from segments.saving import acting
 from segments.sql import session
 from segments.validation.preview import EMPTY_WARNING
 
@@ -35,7 +36,7 @@ class SegmentCollector(NestedObjects):
     def related_objects(self, related_model: Any, related_fields: Any, objs: Any) -> Any:
         """Return the rows that refer to these objects; none for models of this package."""
         rows = super().related_objects(related_model, related_fields, objs)
-        own = issubclass(related_model, Membership | StaticMember | SegmentRefresh)
+        own = related_model._meta.app_label == Segment._meta.app_label
         return rows.none() if own else rows
 
 
@@ -168,6 +169,11 @@ class SegmentAdmin(RefreshActions, MembersPage):
         if segment is None:
             return self.has_add_permission(request)
         return self.has_change_permission(request, segment)
+
+    def save_model(self, request: HttpRequest, obj: Segment, *args: Any) -> None:
+        """Save a segment; its version before has the name of the user."""
+        with acting(request.user):
+            super().save_model(request, obj, *args)
 
     @admin.display(description=_("kind"))
     def kind(self, segment: Segment) -> str:

@@ -136,6 +136,10 @@ def record(
     (stored,) = session.fetch_all(connection, query, **params)
     for name, value in zip(STATE, stored, strict=False):
         setattr(row, name, value)
+    if digest:
+        query = compose("complete_version", version=sql.Identifier(owned.VERSION))
+        fetched = {name: params[name] for name in ("segment", "members_count", "added", "removed")}
+        session.fetch_all(connection, query, **fetched)
     return result
 
 

@@ -9,7 +9,9 @@ from psycopg import sql
 SEGMENT, STATIC_MEMBER = "segments_segment", "segments_staticmember"
 MEMBERSHIP, REFRESH = "segments_membership", "segments_segmentrefresh"
 
-TABLES = (SEGMENT, STATIC_MEMBER, MEMBERSHIP, REFRESH)
+VERSION, LIST_CHANGE = "segments_segmentversion", "segments_listchange"
+
+TABLES = (SEGMENT, STATIC_MEMBER, MEMBERSHIP, REFRESH, VERSION, LIST_CHANGE)
 """The tables of the models, in `public` or wherever migrations have created them."""
 
 

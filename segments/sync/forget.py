@@ -23,6 +23,7 @@ from segments.rows import (
     wait_for,
     write_alias,
 )
+from segments.saving import versions
 from segments.sql import keys
 from segments.sync.detach import StepResult
 from segments.sync.repair import orphans
@@ -63,6 +64,7 @@ def forget(keys: list[Any]) -> Iterator[StepResult]:
     with translated(SegmentExecutionError), transaction.atomic(using=alias):
         for rows in (static_member_rows(alias), membership_rows(alias)):
             rows.filter(user_id__in=keys)._raw_delete(alias)
+        versions.forget(alias, keys)
     for segment in ordered(segment_rows(conf.exec_connection())):
         try:
             if _refreshed_without(segment, keys):
