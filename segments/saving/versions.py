@@ -1,8 +1,8 @@
 """Versions: keep what defined a segment before a change, show what changed, and undo it.
 
-A version has the fields that define a segment. Of the list of ids, it has only which ids the change
-has added and removed, so a version of a list of a million ids costs as much as its change. The
-list of a former version is the current one with all changes since undone.
+A version has the fields that define a segment. Of the list of ids, it has only which ids the
+change has added and removed, so a version of a list of a million ids costs as much as its change.
+The list of a former version is the current one with all changes since undone.
 """
 
 from collections.abc import Iterator, Mapping
