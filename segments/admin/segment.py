@@ -1,4 +1,4 @@
-"""Segments in the admin: the list, the form with its preview, and the refresh action."""
+"""Segments in the admin: the list, and the form with its preview."""
 
 from contextlib import ExitStack
 from functools import wraps
@@ -7,22 +7,22 @@ from typing import Any, cast
 from django.contrib import admin, messages
 from django.contrib.admin.utils import NestedObjects
 from django.db import connections, router
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from segments import conf
+from segments.admin.actions import RefreshActions
 from segments.admin.forms import SegmentForm
 from segments.admin.history import RefreshInline
 from segments.admin.members import MembersPage
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.exceptions import SegmentError
-from segments.models import Membership, Segment, SegmentRefresh, StaticMember, Status
-from segments.refreshing import history, many, order, schedule
-from segments.rows import write_alias
+from segments.models import Segment, Status
+from segments.refreshing import schedule
+from segments.rows import FAILURES, write_alias
+from segments.saving import acting
 from segments.sql import session
 from segments.validation.preview import EMPTY_WARNING
 
@@ -36,7 +36,7 @@ class SegmentCollector(NestedObjects):
     def related_objects(self, related_model: Any, related_fields: Any, objs: Any) -> Any:
         """Return the rows that refer to these objects; none for models of this package."""
         rows = super().related_objects(related_model, related_fields, objs)
-        own = issubclass(related_model, Membership | StaticMember | SegmentRefresh)
+        own = related_model._meta.app_label == Segment._meta.app_label
         return rows.none() if own else rows
 
 
@@ -58,7 +58,7 @@ def _read_committed(view: Any) -> Any:
 
 
 @admin.register(Segment)
-class SegmentAdmin(MembersPage):
+class SegmentAdmin(RefreshActions, MembersPage):
     """The list and the form of segments."""
 
     form = SegmentForm
@@ -82,11 +82,13 @@ class SegmentAdmin(MembersPage):
             _("Who is in the segment"),
             {"fields": ("definition", "allow_cost", "static_ids", *DEFINING_FIELDS[1:])},
         ),
-        (_("Options"), {"fields": ("priority", "refresh_every", "timeout", "is_active")}),
+        (
+            _("Options"),
+            {"fields": ("priority", "refresh_every", "timeout", "max_loss", "is_active")},
+        ),
         (_("State"), {"fields": readonly_fields}),
     )
     inlines = (RefreshInline,)
-    actions = ("refresh_selected",)
 
     class Media:
         css = {"all": ("segments/admin.css",)}  # noqa: RUF012
@@ -97,10 +99,6 @@ class SegmentAdmin(MembersPage):
         for pattern in patterns:
             pattern.callback = _read_committed(pattern.callback)
         return patterns
-
-    def has_refresh_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may refresh segments."""
-        return request.user.has_perm("segments.refresh_segment")
 
     def has_change_definition_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may write SQL and choose manager methods."""
@@ -172,6 +170,11 @@ class SegmentAdmin(MembersPage):
             return self.has_add_permission(request)
         return self.has_change_permission(request, segment)
 
+    def save_model(self, request: HttpRequest, obj: Segment, *args: Any) -> None:
+        """Save a segment; its version before has the name of the user."""
+        with acting(request.user):
+            super().save_model(request, obj, *args)
+
     @admin.display(description=_("kind"))
     def kind(self, segment: Segment) -> str:
         """Return the kind of the definition."""
@@ -197,7 +200,7 @@ class SegmentAdmin(MembersPage):
         if segment.status == Status.OUTDATED:
             reason: Any = _("The definition has changed since the members were computed.")
             return format_html('<span title="{}">{}</span>', reason, label)
-        if segment.status != Status.FAILED:
+        if segment.status not in FAILURES:
             return label
         line = segment.last_error.partition("\n")[0]
         return format_html('<span class="segments-failed" title="{}">{}</span>', line, label)
@@ -208,49 +211,6 @@ class SegmentAdmin(MembersPage):
         if not segment.last_error:
             return "-"
         return format_html('<div class="segments-error">{}</div>', segment.last_error)
-
-    @admin.action(description=_("Refresh selected segments"), permissions=("refresh",))
-    def refresh_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
-        """Refresh the segments, or let a worker do so, and show what failed."""
-        if conf.refresh_async():
-            self._enqueue(request, queryset)
-            return
-        refreshed = 0
-        for result in many.refresh_many(queryset):
-            for note in result.notes:
-                self.message_user(request, f"{result.slug}: {note}", messages.WARNING)
-            if result.error:
-                self.message_user(request, str(result.error), messages.ERROR)
-            elif result.detached_manually:
-                text = _("%s was not refreshed: it is detached from its tables.") % result.slug
-                self.message_user(request, f"{text} {history.ATTACH}", messages.ERROR)
-            elif result.status == history.DETACHED:
-                text = _("%s was not refreshed: a database change is in progress.") % result.slug
-                self.message_user(request, text, messages.WARNING)
-            elif result.status == history.LOCKED:
-                text = (
-                    _("%s was not refreshed: somebody else is refreshing or changing it.")
-                    % result.slug
-                )
-                self.message_user(request, text, messages.WARNING)
-            else:
-                refreshed += 1
-        if refreshed:
-            text = ngettext("%d segment refreshed.", "%d segments refreshed.", refreshed)
-            self.message_user(request, text % refreshed, messages.SUCCESS)
-
-    def _enqueue(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
-        from segments import tasks
-
-        segments = order.ordered(queryset)
-        for segment in segments:
-            tasks.enqueue_refresh(segment)
-        text = ngettext(
-            "A worker will refresh %d segment.",
-            "A worker will refresh %d segments.",
-            len(segments),
-        )
-        self.message_user(request, text % len(segments), messages.SUCCESS)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show errors that only saving can raise, such as a running refresh of the segment."""

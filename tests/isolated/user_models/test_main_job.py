@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils.functional import SimpleLazyObject
 
-from segments import overlap, sync
+from segments import acting, overlap, sync
 from segments.checks import check_project
 from segments.exceptions import SegmentDefinitionError
 from segments.membership.overlap import users_in
@@ -92,6 +92,23 @@ def test_static_ids__are_keys_of_users(users):
     assert set(segment.member_ids()) == {users[1].pk, users[2].pk}
     with pytest.raises(SegmentDefinitionError, match="line 1: "):
         create("strangers", static_ids=["not a key of anybody"])
+
+
+def test_versions__restore_lists(users):
+    segment = create("listed", static_ids=users[:3])
+    segment.static_ids = users[2:]
+    assert segment.preview().comparison == "3 now; 3 then; 2 leave, 2 enter"
+    with acting(users[4]):
+        segment.save()
+    version = segment.versions.get()
+    assert (version.ids_added, version.ids_removed, version.replaced_by) == (2, 2, users[4])
+    version.restore()
+    assert set(segment.members) == set(users[:3])
+    call_command("forget_user", str(users[3].pk), stdout=StringIO())
+    segment.versions.first().restore()
+    assert set(segment.members) == {users[2], users[4]}
+    users[4].delete()
+    assert segment.versions.last().replaced_by is None
 
 
 def test_key__of_a_user_means_the_same_in_every_form(users):
