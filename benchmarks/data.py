@@ -65,7 +65,7 @@ LINK_ORDERS = (
 
 # The function hashes with a seed, so that each round picks other users.
 FLIP = sql.SQL("""
-    UPDATE {users} SET is_staff = NOT is_staff WHERE mod(hashint8extended(id, %s), 100) = 0
+    UPDATE {users} SET is_staff = NOT is_staff WHERE mod(hashint8extended(id, %s), %s) = 0
 """).format(users=USERS)
 
 
@@ -88,10 +88,10 @@ def create_users(progress: Progress, count: int) -> None:
     progress.advance(task)
 
 
-def flip(seed: int) -> None:
-    """Let 1 % of the users change sides."""
+def flip(seed: int, one_in: int = 100) -> None:
+    """Let 1 % of the users change sides, or one in another number."""
     with connection.cursor() as cursor:
-        cursor.execute(FLIP, [seed])
+        cursor.execute(FLIP, [seed, one_in])
     vacuum()
 
 

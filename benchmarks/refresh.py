@@ -1,5 +1,6 @@
 """How long a refresh takes, against what one would write by hand."""
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ def compare(progress: Progress) -> list[Comparison]:
             *_first_load(progress, plain),
             *_unchanged(progress, plain),
             *_changed(progress, plain),
+            *_tracked(progress),
         ]
         plain.execute(sql.SQL("DROP MATERIALIZED VIEW {}").format(NAIVE))
     return comparisons
@@ -77,6 +79,24 @@ def _changed(progress: Progress, plain: psycopg.Connection[Any]) -> list[Compari
     rounds = progress.track(ROUNDS, description="Refresh, 1 % changed")
     measure([whole, copy], rounds, before=data.flip)
     return [Comparison("Refresh, 1 % of the users changed sides", whole, copy)]
+
+
+def _tracked(progress: Progress) -> list[Comparison]:
+    """Measure what it costs to write who entered and who left."""
+    segment, seeds = Segment.objects.get(slug="half"), itertools.count(1000)
+
+    def prepare(track: bool) -> None:
+        Segment.objects.filter(pk=segment.pk).update(track_changes=track)
+        data.flip(next(seeds), one_in=1000)
+
+    run = partial(segment.refresh, force=True)
+    tracked, untracked = (
+        Side(f"track_changes={track}", run, before=partial(prepare, track))
+        for track in (True, False)
+    )
+    measure([tracked, untracked], progress.track([ONCE] * 9, description="Refresh, 0.1 % changed"))
+    topic = "Refresh, 0.1 % of the users changed sides"
+    return [Comparison(topic, tracked, untracked, at_most=1.1)]
 
 
 def _create() -> None:

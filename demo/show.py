@@ -32,7 +32,6 @@ def tell() -> None:
     heading("Ask with psql")
     show_queries(psql.QUERIES)
 
-    before = story.snapshot()
     with timed("Load the rest of the orders"):
         show_loaded(load(data, after=story.CUT, until=date.max))
     customer = story.returned()
@@ -40,7 +39,7 @@ def tell() -> None:
     show_answers("lapsed", [story.ask(customer, "lapsed")])
     refresh("readers see the old members until the new ones are committed")
     heading("Who entered, who left?")
-    show_changes(story.changes(before))
+    show_changes(story.changes())
     heading(f"{customer} after the refresh")
     show_answers("lapsed", [story.ask(customer, "lapsed")])
 

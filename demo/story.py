@@ -5,12 +5,10 @@ Three months of purchases come in late: segments are defined and refreshed on wh
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
-from django.db import connection
-from django.db.models import Max, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import QuerySet
 
 from demo.shop.models import Customer
 from segments.models import Membership, Segment
@@ -32,11 +30,6 @@ PILOT = range(900, 22_501, 900)
 
 MAX_SHOWN = 2
 """How many customers are named as examples."""
-
-WHO_LEFT = """
-    SELECT user_id FROM before WHERE segment_id = %s
-    EXCEPT SELECT user_id FROM segments.membership WHERE segment_id = %s
-"""
 
 
 @dataclass(frozen=True)
@@ -61,22 +54,14 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """How things stood before a refresh; who was where is in the temporary table `before`."""
-
-    counts: dict[str, int | None]
-    last_entry: datetime
-
-
-@dataclass(frozen=True)
 class Change:
     """What a refresh has changed in a segment."""
 
     slug: str
     before: int | None
     after: int
-    entered: int | None
-    left: int | None
+    entered: int
+    left: int
     some_entered: list[str]
     some_left: list[str]
 
@@ -149,31 +134,22 @@ def returned() -> Customer:
     return customer
 
 
-def snapshot() -> Snapshot:
-    """Keep who is in which segment, in Postgres, to compare with after a refresh."""
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TEMPORARY TABLE before AS TABLE segments.membership")
-    last_entry: datetime = Membership.objects.aggregate(last=Max("entered_at"))["last"]
-    return Snapshot(dict(Segment.objects.values_list("slug", "members_count")), last_entry)
+def changes() -> list[Change]:
+    """Return what the last refresh has changed in each segment."""
+    return [_change(segment) for segment in Segment.objects.order_by("slug")]
 
 
-def changes(since: Snapshot) -> list[Change]:
-    """Return what the refresh after a snapshot has changed in each segment."""
-    return [_change(segment, since) for segment in Segment.objects.order_by("slug")]
-
-
-def _change(segment: Segment, since: Snapshot) -> Change:
-    refresh = segment.refreshes.latest()
-    entered = Membership.objects.filter(segment=segment, entered_at__gt=since.last_entry)
-    left = RawSQL(WHO_LEFT, [segment.pk, segment.pk])
+def _change(segment: Segment) -> Change:
+    before = segment.refreshes.all()[1]
+    entered, left = segment.entered(since=before), segment.left(since=before)
     return Change(
         slug=segment.slug,
-        before=since.counts[segment.slug],
+        before=before.members_count,
         after=len(segment),
-        entered=refresh.added,
-        left=refresh.removed,
-        some_entered=_some(Customer.objects.filter(pk__in=entered.values("user_id"))),
-        some_left=_some(Customer.objects.filter(pk__in=left)),
+        entered=entered.count(),
+        left=left.count(),
+        some_entered=_some(entered.users()),
+        some_left=_some(left.users()),
     )
 
 

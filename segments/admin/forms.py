@@ -12,6 +12,9 @@ from segments.exceptions import SegmentCostError, SegmentError
 from segments.models import Segment
 from segments.validation.preview import Preview
 
+OPTIONS = ("priority", "refresh_every", "timeout", "is_active", "track_changes")
+"""The fields of a segment that say nothing about who is in it."""
+
 
 class LinesField(forms.CharField):
     """Lines of text. Browsers add carriage returns, which must not count as a change."""

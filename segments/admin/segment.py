@@ -30,6 +30,10 @@ PREVIEW = "_preview"
 """The name of the preview button."""
 
 
+OWN = (Membership, StaticMember, SegmentRefresh, SegmentChange, ChangeConsumer)
+"""The models whose rows go with a segment."""
+
+
 class SegmentCollector(NestedObjects):
     """The objects deleted together with segments, without the rows of this package."""
 

@@ -55,8 +55,9 @@ def check() -> list[StepResult]:
     with translated(SegmentExecutionError):
         what, states = shared.drift(connection), views.states(connection)
         absent = shared.missing_roles(connection)
+        taken = [*_taken_names(connection)]
     what += [f"role {name} of SEGMENTS_READER_ROLES does not exist" for name in absent]
-    results = [StepResult("", what)]
+    results = [StepResult("", what), *taken]
     for segment in segment_rows(connection.alias):
         name = names.view_name(segment.slug)
         results.append(_drift(segment, states.get(name, views.State(name))))
@@ -80,6 +81,7 @@ def sync(prune: bool = False) -> Iterator[StepResult]:
         shared.ensure_shared(connection)
     if what:
         yield StepResult("", what)
+    yield from _taken_names(connection)
     pending = list(segment_rows(alias))
     states = views.states(connection)
     while pending:
@@ -99,6 +101,17 @@ def sync(prune: bool = False) -> Iterator[StepResult]:
         pending = [segment for segment, _ in failed]
     if prune:
         yield from drop_orphans(connection)
+
+
+def _taken_names(connection: BaseDatabaseWrapper) -> Iterator[StepResult]:
+    """Yield the segments that have the name of a shared view, since they are older than it."""
+    for name in shared.taken_names(connection):
+        error = SegmentExecutionError(
+            f"the view {conf.schema()}.{name} over all segments needs this name",
+            slug=name,
+            hint="Rename the segment with segment.rename(), then run manage.py sync_segments",
+        )
+        yield StepResult(name, [], error)
 
 
 def orphans(connection: BaseDatabaseWrapper, has_rows: bool = True) -> list[str]:

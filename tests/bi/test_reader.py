@@ -33,6 +33,9 @@ QUERIES = {
         (5, "inner-circle, large, pilot, vip"),
         *((key, "large, vip") for key in range(6, 11)),
     ],
+    "segments.history AS h": sorted(
+        (name.replace("_", "-"), len(keys), 0) for name, keys in MEMBERS.items()
+    ),
     "interval '1 day'": [],
 }
 """The result of each query of the page, by words that only this query has."""
@@ -98,7 +101,12 @@ def test_information_schema__lists_the_two_views_and_no_segment(ask):
     assert ask(
         "SELECT table_name, table_type FROM information_schema.tables "
         "WHERE table_schema LIKE 'segments%' ORDER BY 1"
-    ) == [("catalog", "VIEW"), ("membership", "VIEW")]
+    ) == [
+        ("catalog", "VIEW"),
+        ("changes", "VIEW"),
+        ("history", "VIEW"),
+        ("membership", "VIEW"),
+    ]
     assert ask(
         "SELECT column_name FROM information_schema.columns "
         "WHERE table_schema = 'segments' AND table_name = 'membership' ORDER BY ordinal_position"

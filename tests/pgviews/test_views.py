@@ -247,6 +247,8 @@ SLUGS = {
     "a" * 64: "at most 63",
     "catalog": "reserved",
     "membership": "reserved",
+    "changes": "reserved",
+    "history": "reserved",
     "vip_user_id_idx": "reserved",
     "vip-idx12": "reserved",
 }

@@ -162,9 +162,10 @@ def test_login_role__records_refreshes_and_has_no_members(roles, settings, query
         ("segments_segmentversion", "UPDATE"),
         *(
             (f"segments_{name}", right)
-            for name in ("membership", "segmentrefresh")
+            for name in ("membership", "segmentrefresh", "change")
             for right in ("SELECT", "INSERT", "DELETE")
         ),
+        ("segments_segmentrefresh", "UPDATE"),
     }
 
 
@@ -292,11 +293,13 @@ def test_checks__report_a_role_that_lacks_rights(roles, settings, query):
     query(f'CREATE ROLE "{roles[0]}"')
     assert lacks()[0] == (
         f'CREATE on the schemas of the segments, SELECT (id) on "{USERS}", '
+        "SELECT (id, entered, at, refresh_id, segment_id, user_id) on segments_change, "
         "SELECT (entered_at, user_id, segment_id) on segments_membership, "
         "SELECT (id, name, slug, description, definition, manager_method, refresh_every, "
         "is_active, members_count, refreshed_at, status, last_error, failures, updated_at, "
         "attempted_at, ids_from) on segments_segment, "
-        "SELECT (started_at, duration, segment_id) on segments_segmentrefresh, "
+        "SELECT (id, started_at, duration, status, members_count, added, removed, segment_id) "
+        "on segments_segmentrefresh, "
         "SELECT (segment_id, user_id) on segments_staticmember."
     )
     grants(roles)

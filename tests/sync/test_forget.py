@@ -10,9 +10,9 @@ from django.db import connections
 from django.utils import timezone
 
 from segments import sync
-from segments.models import Membership, Segment, SegmentRefresh, StaticMember
+from segments.models import Membership, Segment, SegmentChange, SegmentRefresh, StaticMember
 from segments.sync.forget import FORGOTTEN
-from tests.conftest import USERS, forget
+from tests.conftest import EVEN, USERS, forget
 
 pytestmark = pytest.mark.django_db
 
@@ -182,3 +182,18 @@ def test_logs__hold_no_values_of_rows(users, make, query, caplog):
         after_migrate("default", stdout=None)
     assert 'segment "vip": an error of Postgres, SQLSTATE 22P02' in caplog.text
     assert "ada" not in caplog.text
+
+
+def test_forgotten_user__leaves_changes_that_consumers_then_miss(forget_user, staff, make, users):
+    segment = make(definition=EVEN)
+    with segment.consumer("crm") as delivery:
+        assert len(list(delivery)) == 5
+    staff(1, 4)
+    segment.refresh(force=True)
+    keys = [users[0].pk, users[1].pk, users[2].pk]
+    for user in users[:3]:
+        user.delete()
+    assert forget_user(*keys).endswith(NOWHERE)
+    assert not SegmentChange.objects.filter(user_id__in=keys).exists()
+    with segment.consumer("crm") as delivery:
+        assert {change.user for change in delivery} == {users[6].pk, users[8].pk}

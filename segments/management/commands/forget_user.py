@@ -12,10 +12,10 @@ class Command(ReportingCommand):
     """Remove users from all that this package stores."""
 
     help = (
-        "Removes users from all lists and memberships, refreshes the segments whose views have "
-        "them, and clears the texts of errors that name them. Does not touch the table of users: "
-        "delete the users first, then run this. Goes on after a failure; the exit code is 1 if a "
-        "view still has one of the users."
+        "Removes users from all lists, memberships and changes, refreshes the segments whose "
+        "views have them, and clears the texts of errors that name them. Does not touch the table "
+        "of users: delete the users first, then run this. Goes on after a failure; the exit code "
+        "is 1 if a view still has one of the users."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

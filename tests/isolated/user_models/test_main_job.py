@@ -1,5 +1,7 @@
 """The main job with the user model that SEGMENTS_TEST_USER names; test_each_model.py runs it."""
 
+import json
+from datetime import timedelta
 from hashlib import md5
 from io import StringIO
 from pathlib import Path
@@ -15,6 +17,7 @@ from django.db import connection
 from django.utils.functional import SimpleLazyObject
 
 from segments import acting, overlap, sync
+from segments.changes.output import as_json
 from segments.checks import check_project
 from segments.exceptions import SegmentDefinitionError
 from segments.membership.overlap import users_in
@@ -53,6 +56,29 @@ def test_preview__counts_and_samples(users):
     assert (preview.members_count, len(preview.sample)) == (5, 3)
     assert set(preview.sample) < set(users)
     assert any("every column of" in warning for warning in preview.warnings)
+
+
+def test_changes__have_keys_of_every_kind(users):
+    segment = create("early", definition=f"SELECT {KEY} FROM {TABLE} WHERE username < 'u3'")
+    with segment.consumer("crm") as delivery:
+        rows = list(delivery)
+    assert {row.user for row in rows} == {user.pk for user in users[:3]}
+    assert {json.loads(as_json(row))["user"] for row in rows} <= {
+        key for user in users[:3] for key in (user.pk, str(user.pk))
+    }
+    User.objects.filter(pk=users[3].pk).update(username="u0b")
+    key = users[0].pk
+    users[0].delete()
+    segment.refresh()
+    assert {(change.user, change.change) for change in segment.changes()} == {
+        (key, "left"), (users[3].pk, "entered"),
+    }  # fmt: skip
+    assert list(segment.entered(timedelta(minutes=1)).users()) == [users[3]]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT user_id FROM segments.changes WHERE change = 'left'")
+        assert cursor.fetchall() == [(key,)]
+    call_command("forget_user", str(key), stdout=StringIO())
+    assert [change.user for change in segment.changes()] == [users[3].pk]
 
 
 def test_sql__is_read_in_every_way(users):
