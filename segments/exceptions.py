@@ -126,6 +126,10 @@ class SegmentCostError(SegmentDefinitionError):
     """The planner prices the definition higher than SEGMENTS_MAX_COST."""
 
 
+class SegmentReadersError(SegmentDefinitionError):
+    """Definitions name a segment that gets another slug, and could be rewritten with it."""
+
+
 class SegmentExecutionError(SegmentError):
     """Postgres could not evaluate or change the segment."""
 

@@ -5,8 +5,8 @@ from django.utils.translation import gettext_lazy as _
 
 from segments.admin.actions import Actions
 from segments.admin.columns import Columns
-from segments.admin.form_page import FormPage
-from segments.admin.forms import SegmentForm
+from segments.admin.form_page import LIST_FIELDS, FormPage
+from segments.admin.forms import DEFINING, SegmentForm
 from segments.admin.history import RefreshInline
 from segments.admin.members import MembersPage
 from segments.admin.safe import SafePages
@@ -24,7 +24,6 @@ class SegmentAdmin(SafePages, Actions, Columns, MembersPage, FormPage):
     search_fields = ("name", "slug", "description")
     prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012
     readonly_fields = (
-        "kind",
         "view_name",
         "members_count",
         "refreshed_at",
@@ -32,18 +31,27 @@ class SegmentAdmin(SafePages, Actions, Columns, MembersPage, FormPage):
         "state",
         "failures",
         "error_text",
+        "list_count",
     )
     fieldsets = (
-        (None, {"fields": ("name", "slug", "description")}),
+        (None, {"fields": ("name", "slug", "rewrite_readers", "description")}),
         (
             _("Who is in the segment"),
-            {"fields": ("definition", "allow_cost", "static_ids", *DEFINING_FIELDS[1:])},
+            {
+                "fields": (
+                    *DEFINING,
+                    *DEFINING_FIELDS[1:],
+                    *LIST_FIELDS,
+                ),
+                "classes": ("segments-definition",),
+            },
         ),
         (_("Options"), {"fields": ("priority", "refresh_every", "timeout", "is_active")}),
-        (_("State"), {"fields": readonly_fields}),
+        (_("State"), {"fields": readonly_fields[:-1]}),
     )
     inlines = (RefreshInline,)
     actions = ("refresh_selected",)
 
     class Media:
-        css = {"all": ("segments/admin.css",)}  # noqa: RUF012
+        css = {"all": ("segments/admin.css", "segments/form.css")}  # noqa: RUF012
+        js = ("segments/form.js", "segments/editor.js")
