@@ -13,6 +13,8 @@ HOMES = {
     "SegmentDefinitionError": "segments.exceptions",
     "SegmentExecutionError": "segments.exceptions",
     "SegmentLockedError": "segments.exceptions",
+    "SegmentLossError": "segments.exceptions",
+    "acting": "segments.saving.versions",
     "refresh_due": "segments.refreshing.many",
     "refresh_many": "segments.refreshing.many",
     "segment_refreshed": "segments.signals",

@@ -11,6 +11,7 @@ from segments.admin.editing.preview import PREVIEW, PreviewPage
 from segments.admin.forms import DEFINING, SegmentForm
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.models import Segment
+from segments.saving import acting
 
 OUTCOME = "segments_outcome"
 """The attribute of a request with what saving did, for the message about it."""
@@ -82,9 +83,10 @@ class FormPage(PreviewPage):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
-        """Save the segment, and remember for the message what became of its members."""
+        """Save the segment in the name of the user, and remember what became of its members."""
         before = changes.latest_refresh(obj)
-        super().save_model(request, obj, form, change)
+        with acting(request.user):
+            super().save_model(request, obj, form, change)
         setattr(request, OUTCOME, changes.outcome(obj, before))
 
     def message_user(

@@ -100,6 +100,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             "priority",
             "refresh_every",
             "timeout",
+            "max_loss",
             "is_active",
         )
         field_classes = {  # noqa: RUF012

@@ -46,11 +46,13 @@ class SegmentAdmin(SafePages, Actions, Columns, MembersPage, FormPage):
                 "classes": ("segments-definition",),
             },
         ),
-        (_("Options"), {"fields": ("priority", "refresh_every", "timeout", "is_active")}),
+        (
+            _("Options"),
+            {"fields": ("priority", "refresh_every", "timeout", "max_loss", "is_active")},
+        ),
         (_("State"), {"fields": readonly_fields[:-1]}),
     )
     inlines = (RefreshInline,)
-    actions = ("refresh_selected",)
 
     class Media:
         css = {"all": ("segments/admin.css", "segments/form.css")}  # noqa: RUF012

@@ -12,6 +12,7 @@ from segments.admin.editing.pasted import list_size
 from segments.definition.kinds import StaticList, kind_of
 from segments.definition.methods import address_of
 from segments.models import Segment, SegmentRefresh, Status
+from segments.rows import FAILURES
 
 MAX_LOGGED = 2_000
 """How many characters of a value the log keeps."""
@@ -35,7 +36,7 @@ def outcome(segment: Segment, before: SegmentRefresh | None) -> str:
         if segment.status == Status.OUTDATED:
             return _("Its members change at the next refresh.")
         return ""
-    if latest.status == Status.FAILED:
+    if latest.status in FAILURES:
         return _("Its refresh failed: %s") % latest.error.partition("\n")[0]
     if latest.members_count is None:
         return ""

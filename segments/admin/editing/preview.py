@@ -1,6 +1,7 @@
 """The preview of a form: a part of its page, and an answer to its script."""
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.contrib.admin.utils import unquote
@@ -9,12 +10,15 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
+from django.utils.translation import gettext_lazy as _
 
 from segments import conf
 from segments.admin.forms import SegmentForm
 from segments.admin.rights import Rights
+from segments.membership.members import shown_users
 from segments.models import Segment
 from segments.roles.readable import readable_columns
+from segments.validation.preview import Preview
 
 PREVIEW = "_preview"
 """The name of the preview button."""
@@ -115,8 +119,18 @@ class PreviewPage(Rights):
         return JsonResponse({"schema": schema, "search_path": search_path})
 
 
-def _samples(preview: Any) -> list[tuple[str, Any]]:
-    return [("first", preview.sample)] if preview.sample else []
+def _samples(preview: Preview) -> Iterator[tuple[Any, Iterable[Any]]]:
+    """Yield what to call each sample of users, and the users; those who change come first."""
+    if preview.leaving and preview.leaving.count:
+        yield _("Leave"), _users(preview.leaving.sample)
+    if preview.entering and preview.entering.count:
+        yield _("Enter"), _users(preview.entering.sample)
+    if preview.sample:
+        yield _("First members"), preview.sample
+
+
+def _users(keys: Iterable[Any]) -> Iterable[Any]:
+    return shown_users().filter(pk__in=keys).order_by("pk")
 
 
 def _errors_of(form: SegmentForm) -> list[tuple[str, list[str]]]:
