@@ -20,10 +20,13 @@ class Watch:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
         page.on("request", self._request)
-        page.on("requestfailed", lambda request: self.problems.append(_failed(request)))
+        page.on("requestfailed", self._failed)
 
     def _console(self, message):
-        if message.location["url"].endswith("/favicon.ico"):  # Chromium asks for it unasked.
+        url = message.location["url"]
+        if url.endswith("/favicon.ico"):  # Chromium asks for it unasked.
+            return
+        if not url and message.text.startswith("Applying inline style"):  # By axe-core.
             return
         if message.type in ("error", "warning"):
             self.problems.append(f"{message.type}: {message.text} ({message.location['url']})")
@@ -33,16 +36,16 @@ class Watch:
         if parts.scheme not in ("data", "blob") and parts.netloc != self._host:
             self.problems.append(f"a request to another host: {request.url}")
 
-
-def _failed(request):
-    return f"a request failed: {request.url} {request.failure}"
+    def _failed(self, request):
+        if request.failure != "net::ERR_ABORTED":  # As when another page is opened.
+            self.problems.append(f"a request failed: {request.url} {request.failure}")
 
 
 def check_accessible(page):
     """Run axe-core on a page; fail on any serious violation, naming the elements."""
     axe = pytest.importorskip("axe_playwright_python.base").AXE_SCRIPT
     page.evaluate(f"{axe}\n;0")  # As a script of the page it would break the page's policy.
-    found = page.evaluate("axe.run({resultTypes: ['violations']})")
+    found = page.evaluate("axe.run({resultTypes: ['violations'], preload: false})")
     serious = [
         f"{violation['id']}: {node['target']} {node['failureSummary']}"
         for violation in found["violations"]

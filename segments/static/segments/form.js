@@ -79,6 +79,8 @@
             showKind(kinds);
             kinds.addEventListener("change", () => showKind(kinds));
         }
+        // On a phone the table of refreshes scrolls, which must be possible by keyboard.
+        document.getElementById("refreshes-group")?.setAttribute("tabindex", "0");
         const section = document.querySelector("[data-segments-preview]");
         if (section) {
             section.querySelector("[name=_preview]").addEventListener("click", (event) => {
