@@ -103,6 +103,9 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             "max_loss",
             "is_active",
         )
+        widgets = {  # noqa: RUF012
+            "description": forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
+        }
         field_classes = {  # noqa: RUF012
             "refresh_every": IntervalField,
             "timeout": IntervalField,
