@@ -29,6 +29,8 @@ def parse_interval(text: str) -> timedelta | None:
     includes ISO 8601 (`PT1H`), `1 06:00:00` and a number of seconds.
     """
     plain = " ".join(text.split())
+    if not plain:
+        return None
     try:
         found = parse_duration(plain.upper() if plain[:1] in "pP" else plain)
     except OverflowError:
