@@ -89,7 +89,7 @@ class FormPage(PreviewPage):
             super().save_model(request, obj, form, change)
         setattr(request, OUTCOME, changes.outcome(obj, before))
 
-    def message_user(
+    def message_user(  # type: ignore[override]
         self, request: HttpRequest, message: Any, level: int | str = messages.INFO, **kwargs: Any
     ) -> None:
         """Show a message; one that a segment was saved also says what became of its members."""

@@ -149,7 +149,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         kinds, method = self.fields.get("kind"), self.fields.get("method")
         # A method with a list is rare, so it is offered only to segments that have both.
         offered = [choice for choice in CHOICES if choice in (current, *CHOICES[:-1])]
-        if kinds is not None:
+        if isinstance(kinds, forms.ChoiceField):
             kinds.widget.offer(
                 kinds.label, offered, {choice.word: _fields_of(choice) for choice in offered}
             )

@@ -6,14 +6,16 @@ import re
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
-from django.urls import reverse
+from django.urls import clear_script_prefix, reverse, set_script_prefix
 
 from segments.exceptions import SegmentReadersError
 from segments.models import Segment
-from tests.admin.test_segment import ADD, ALL, browse, change, form  # noqa: F401
+from tests.admin.test_segment import ADD, ALL, browse, change, form
 from tests.conftest import USERS
 
 pytestmark = pytest.mark.django_db
+
+__all__ = ["browse"]
 
 CHANGE = "admin:segments_segment_change"
 COMPLETION = "admin:segments_segment_completion"
@@ -52,7 +54,7 @@ def value(page, name):
         ({"manager_method": "all", "static_ids": "list"}, "manager_and_list"),
     ],
 )
-def test_kind__of_a_segment_is_chosen(fields, kind, users, make, browse):  # noqa: F811
+def test_kind__of_a_segment_is_chosen(fields, kind, users, make, browse):
     if "static_ids" in fields:
         fields = {**fields, "static_ids": users[:2]}
     segment = make(**fields)
@@ -62,7 +64,7 @@ def test_kind__of_a_segment_is_chosen(fields, kind, users, make, browse):  # noq
     assert ('value="manager_and_list"' in page) is (kind == "manager_and_list")
 
 
-def test_kind__decides_which_fields_count(users, make, browse):  # noqa: F811
+def test_kind__decides_which_fields_count(users, make, browse):
     leftover = {"definition": FEW, "static_ids": str(users[5].pk), "method": ALL}
     browse(ADD, **form(kind="sql", **leftover))
     segment = Segment.objects.get()
@@ -77,7 +79,7 @@ def test_kind__decides_which_fields_count(users, make, browse):  # noqa: F811
     assert (segment.kind, segment.static_ids) == ("static", str(users[5].pk))
 
 
-def test_method__of_another_model(orders, browse):  # noqa: F811
+def test_method__of_another_model(orders, browse):
     browse(ADD, **form(kind="manager", method="shop.order.objects.large"))
     segment = Segment.objects.get()
     assert (segment.manager_method, segment.model.model, len(segment)) == ("large", "order", 8)
@@ -86,17 +88,15 @@ def test_method__of_another_model(orders, browse):  # noqa: F811
     assert "Orders of the last two hours" in page
 
 
-def test_interval__is_read_and_shown_in_words(users, make, browse):  # noqa: F811
+def test_interval__is_read_and_shown_in_words(users, make, browse):
     segment = make(definition=FEW)
     change(browse, segment, definition=FEW, refresh_every="every 90 min", timeout="PT5M")
     page = browse(CHANGE, segment.pk)
     assert value(page, "refresh_every") == "1 hour 30 minutes"
     assert value(page, "timeout") == "5 minutes"
-    change(browse, segment, definition=FEW, timeout="0")
-    assert Segment.objects.get().timeout is None or "timeout" in page
 
 
-def test_list__is_never_in_the_form(users, make, browse, django_assert_max_num_queries):  # noqa: F811
+def test_list__is_never_in_the_form(users, make, browse, django_assert_max_num_queries):
     segment = make(static_ids=users)
     with django_assert_max_num_queries(25):
         page = browse(CHANGE, segment.pk)
@@ -108,7 +108,7 @@ def test_list__is_never_in_the_form(users, make, browse, django_assert_max_num_q
 # What was not changed is not evaluated.
 
 
-def test_change__of_the_words_of_a_broken_segment(broken, browse):  # noqa: F811
+def test_change__of_the_words_of_a_broken_segment(broken, browse):
     page = change(
         browse, broken, slug="mended", name="Mended", description="It is off", is_active="",
         definition=broken.definition, kind="sql",
@@ -121,7 +121,7 @@ def test_change__of_the_words_of_a_broken_segment(broken, browse):  # noqa: F811
     assert len(segment.members) == 10
 
 
-def test_change__of_a_segment_whose_method_is_gone(users, make, browse):  # noqa: F811
+def test_change__of_a_segment_whose_method_is_gone(users, make, browse):
     segment = make(manager_method="all")
     Segment.objects.update(manager_method="gone")
     gone = ALL.replace("all", "gone")
@@ -134,7 +134,7 @@ def test_change__of_a_segment_whose_method_is_gone(users, make, browse):  # noqa
 
 
 @pytest.mark.parametrize("saved", ["\n", "\r\n"])
-def test_change__of_line_ends_is_none(saved, users, make, browse):  # noqa: F811
+def test_change__of_line_ends_is_none(saved, users, make, browse):
     definition = f"SELECT id{saved}FROM {USERS}{saved}"
     segment = make(definition=definition)
     page = change(
@@ -148,7 +148,7 @@ def test_change__of_line_ends_is_none(saved, users, make, browse):  # noqa: F811
     assert "Definition" not in entry.change_message
 
 
-def test_change__of_an_expensive_segment_that_was_allowed(users, browse, settings):  # noqa: F811
+def test_change__of_an_expensive_segment_that_was_allowed(users, browse, settings):
     settings.SEGMENTS_MAX_COST = 1
     browse(ADD, **form(definition=FEW, kind="sql", allow_cost="on"))
     segment = Segment.objects.get()
@@ -162,7 +162,7 @@ def test_change__of_an_expensive_segment_that_was_allowed(users, browse, setting
 # Messages, renames and the log.
 
 
-def test_message__has_the_numbers(users, browse, settings):  # noqa: F811
+def test_message__has_the_numbers(users, browse, settings):
     page = browse(ADD, **form(definition=FEW))
     assert "was added successfully. It has 2 members." in page
     segment = Segment.objects.get()
@@ -175,7 +175,7 @@ def test_message__has_the_numbers(users, browse, settings):  # noqa: F811
     assert "Its members change at the next refresh." in page
 
 
-def test_rename__rewrites_the_readers_if_asked(users, make, browse):  # noqa: F811
+def test_rename__rewrites_the_readers_if_asked(users, make, browse):
     segment = make(definition=FEW)
     make("loyal", definition="SELECT user_id FROM segments.vip")
     assert 'type="checkbox" name="rewrite_readers"' not in browse(CHANGE, segment.pk)
@@ -190,7 +190,7 @@ def test_rename__rewrites_the_readers_if_asked(users, make, browse):  # noqa: F8
     assert Segment.objects.get(slug="loyal").refresh().error is None
 
 
-def test_rename__offers_nothing_that_cannot_be_done(users, make, browse, query):  # noqa: F811
+def test_rename__offers_nothing_that_cannot_be_done(users, make, browse, query):
     segment = make(definition=FEW)
     make("loyal", definition="SELECT user_id FROM segments.vip")
     Segment.objects.filter(slug="loyal").update(definition="SELECT user_id FROM segments.vip, no")
@@ -214,7 +214,7 @@ def test_save__rewrites_the_readers_once(users, make):
     assert not segment.rewrite_readers
 
 
-def test_log__has_values_before_and_after(users, make, browse, client):  # noqa: F811
+def test_log__has_values_before_and_after(users, make, browse, client):
     segment = make(definition=FEW, refresh_every=3600)
     other = f"SELECT id FROM {USERS} WHERE username <> '<b>{{x}}</b>'"
     change(
@@ -229,7 +229,7 @@ def test_log__has_values_before_and_after(users, make, browse, client):  # noqa:
     assert "“Vip” → “Gold”" in page
 
 
-def test_log__of_the_method_has_both(users, make, browse):  # noqa: F811
+def test_log__of_the_method_has_both(users, make, browse):
     segment = make(definition=FEW)
     change(browse, segment, kind="manager", method=ALL)
     message = LogEntry.objects.get().get_change_message()
@@ -289,7 +289,7 @@ def test_completion__is_for_authors(users, make, admin_client, client, django_us
     assert client.get(reverse(COMPLETION)).status_code == 403
 
 
-def test_keys__stay_keys_with_thousand_separators(users, browse, settings, query):  # noqa: F811
+def test_keys__stay_keys_with_thousand_separators(users, browse, settings, query):
     settings.USE_THOUSAND_SEPARATOR = True
     query("SELECT setval(pg_get_serial_sequence('segments_segment', 'id'), 12345)")
     user = type(users[0]).objects.create(pk=1234567, username="many")
@@ -306,12 +306,16 @@ def test_keys__stay_keys_with_thousand_separators(users, browse, settings, query
 def test_addresses__are_behind_a_prefix(users, make, admin_client):
     segment = make(definition=FEW)
     url = reverse(CHANGE, args=[segment.pk])
-    page = admin_client.get(url, SCRIPT_NAME="/shop").content.decode()
+    set_script_prefix("/shop/")  # As the handler of a server does.
+    try:
+        page = admin_client.get(url).content.decode()
+    finally:
+        clear_script_prefix()
     assert f'data-segments-preview="/shop/admin/segments/segment/{segment.pk}/preview/"' in page
     assert 'data-completion="/shop/admin/segments/segment/completion/"' in page
 
 
-def test_static_files__have_names_by_their_content(tmp_path, settings, users, browse):  # noqa: F811
+def test_static_files__have_names_by_their_content(tmp_path, settings, users, browse):
     settings.STATIC_ROOT = tmp_path
     storage = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
     settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": storage}}
@@ -322,6 +326,6 @@ def test_static_files__have_names_by_their_content(tmp_path, settings, users, br
         assert f'static/{files[f"segments/{name}"]}"' in page
 
 
-def test_page__has_nothing_inline(users, make, browse):  # noqa: F811
+def test_page__has_nothing_inline(users, make, browse):
     page = browse(CHANGE, make(definition=FEW).pk)
     assert not re.findall(r"\sstyle=|<style|\son\w+=|<script(?![^>]*\bsrc=)", page)

@@ -102,8 +102,9 @@ def test_preview__compares_with_the_members(person, users, make, may_view):
     segment = make(definition=f"SELECT id FROM {USERS} ORDER BY id LIMIT 4")
     ask = person("change_definition", "change_segment", *(["view_members"] * may_view))
     page = ask(CHANGE, segment.pk, **form(definition=FEW), _preview="Preview")
-    assert ("4 now; 5 then; 2 leave, 3 enter" in page) == may_view
-    assert "Reads columns" in page
+    assert "4 now; 5 then; 2 leave, 3 enter" in page
+    assert ("<h3>Leave</h3>\n<ul><li>u1 " in page) == may_view
+    assert ("<h3>Enter</h3>\n<ul><li>u4 " in page) == may_view
 
 
 def test_preview__names_the_column_of_the_ids(author, orders):

@@ -48,7 +48,8 @@ class PreviewPage(Rights):
                 raise Http404
         if request.method != "POST" or not self.may_save(request, segment):
             raise PermissionDenied
-        form_class = self.get_form(request, segment, change=segment is not None)
+        created: Any = self.get_form(request, segment, change=segment is not None)
+        form_class: type[SegmentForm] = created
         form_class.previewing = True
         form = form_class(request.POST, instance=segment)
         form.is_valid()
@@ -72,7 +73,7 @@ class PreviewPage(Rights):
             url = self.page_url("preview", segment.pk)
         else:
             url = self.page_url("add_preview")
-        context = {
+        context: dict[str, Any] = {
             "preview": preview,
             "preview_errors": _errors_of(form) if form.is_bound and form.previewing else [],
             "preview_url": url,
@@ -136,7 +137,7 @@ def _users(keys: Iterable[Any]) -> Iterable[Any]:
 def _errors_of(form: SegmentForm) -> list[tuple[str, list[str]]]:
     """Return the errors of a form, each with the label of its field."""
     return [
-        (str(form.fields[name].label or name) if name in form.fields else "", list(errors))
+        (str(form.fields[name].label or name) if name in form.fields else "", [*map(str, errors)])
         for name, errors in form.errors.items()
     ]
 
