@@ -1,5 +1,6 @@
 // Bundle editor.js with CodeMirror into one static file, with the licences of what is in it.
 
+import { createHash } from "node:crypto";
 import { readFile, readdir } from "node:fs/promises";
 import { build } from "esbuild";
 
@@ -21,7 +22,11 @@ for (const name of [...packages].sort()) {
 const texts = new Map();
 for (const { name, text } of notices) texts.set(text, [...(texts.get(text) ?? []), name]);
 const licences = [...texts].map(([text, names]) => `${names.join("\n")}\n\n${text}`).join("\n\n----\n\n");
-await build(options(`/*!\nBuilt from frontend/editor.js; do not edit. It contains:\n\n${licences}\n*/`));
+// A test compares these, so that nobody forgets to build.
+const sources = createHash("sha256");
+for (const file of ["editor.js", "package-lock.json"]) sources.update(await readFile(file));
+const digest = sources.digest("hex");
+await build(options(`/*!\nBuilt from frontend/editor.js; do not edit. Sources: ${digest}\n\nIt contains:\n\n${licences}\n*/`));
 
 function options(banner) {
     return {

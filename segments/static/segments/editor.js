@@ -1,5 +1,7 @@
 /*!
-Built from frontend/editor.js; do not edit. It contains:
+Built from frontend/editor.js; do not edit. Sources: b7d9f5ee5e5f3f557546fb229ca6f34c8a7df8049bef58a940869aa7011e122f
+
+It contains:
 
 @codemirror/autocomplete 6.20.4 (MIT)
 @codemirror/commands 6.11.1 (MIT)
