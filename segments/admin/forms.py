@@ -14,7 +14,7 @@ from segments.admin.editing.fields import (
     MethodField,
     plain_lines,
 )
-from segments.admin.editing.pasted import ADD, MODES, PastedIds, list_size
+from segments.admin.editing.pasted import ADD, MODES, PastedIds, has_list
 from segments.definition.kinds import CHOICES, Choice, Manager, Sql, choice_of
 from segments.definition.methods import address_of, set_method
 from segments.exceptions import SegmentCostError, SegmentError, SegmentReadersError
@@ -50,7 +50,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         may_define: Whether the definition may be changed; the list may be in any case.
         preview: The preview, if there is one and it has not failed.
         places: The errors with a place in the definition: message, line and column, from 1.
-        list_size: How many ids the list of the saved segment has.
+        listed: Whether the list of the saved segment has any ids.
     """
 
     previewing = False
@@ -124,8 +124,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.places: list[dict[str, Any]] = []
-        self.list_size = list_size(self.instance)
-        if not self.list_size:
+        self.listed = has_list(self.instance)
+        if not self.listed:
             self.fields.pop("list_mode", None)
         if self.may_define:
             self._offer_kinds()
@@ -140,7 +140,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
                 field.required = False
 
     def _offer_kinds(self) -> None:
-        current = choice_of(self.instance, bool(self.list_size))
+        current = choice_of(self.instance, self.listed)
         if not self.instance.pk:
             current = CHOICES[0]
         elif self.instance.manager_method:
@@ -201,7 +201,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.instance.static_ids = PastedIds(self.instance.pk, pasted, mode)
             except ValidationError as error:
                 self.add_error("static_ids", error)
-        elif choice is not None and not choice.listed and self.list_size:
+        elif choice is not None and not choice.listed and self.listed:
             self.instance.static_ids = ""
 
     def _preview(self) -> None:

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from segments.admin.editing.intervals import in_words
-from segments.admin.editing.pasted import list_size
+from segments.admin.editing.pasted import has_list, list_size
 from segments.definition.kinds import StaticList, kind_of
 from segments.definition.methods import address_of
 from segments.models import Segment, SegmentRefresh, Status
@@ -59,7 +59,7 @@ def is_listed(segment: Segment | None) -> bool:
     """Return whether a saved segment has a list, which may be empty if it is nothing else."""
     if segment is None:
         return False
-    return kind_of(segment) is StaticList or bool(list_size(segment))
+    return kind_of(segment) is StaticList or has_list(segment)
 
 
 def list_words(segment: Segment) -> str:

@@ -59,6 +59,11 @@ def _keys(lines: list[str]) -> Iterator[Any]:
             raise ValidationError(text) from error
 
 
+def has_list(segment: Any) -> bool:
+    """Return whether the list of a saved segment has any id."""
+    return segment.pk is not None and static_member_rows().filter(segment_id=segment.pk).exists()
+
+
 def list_size(segment: Any) -> int:
     """Return how many ids the list of a saved segment has."""
     return static_member_rows().filter(segment_id=segment.pk).count() if segment.pk else 0
