@@ -1,4 +1,4 @@
-"""The actions that refresh segments."""
+"""What can be done with the selected segments of the list."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -11,14 +11,10 @@ from segments.models import Segment
 from segments.refreshing import history, many, order
 
 
-class RefreshActions(admin.ModelAdmin):  # type: ignore[type-arg]
-    """The actions for users who may refresh segments."""
+class Actions(admin.ModelAdmin):  # type: ignore[type-arg]
+    """The actions of the list."""
 
     actions = ("refresh_selected", "accept_loss_selected")
-
-    def has_refresh_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may refresh segments."""
-        return request.user.has_perm("segments.refresh_segment")
 
     @admin.action(description=_("Refresh selected segments"), permissions=("refresh",))
     def refresh_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:

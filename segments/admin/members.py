@@ -16,6 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from segments.admin.rights import Rights
 from segments.exceptions import SegmentError
 from segments.membership.members import shown_users
 from segments.models import Segment
@@ -24,12 +25,8 @@ from segments.sql import session
 PER_PAGE = 100
 
 
-class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
+class MembersPage(Rights):
     """The page of a segment's members, for users who may see them."""
-
-    def has_view_members_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may see who is in a segment."""
-        return request.user.has_perm("segments.view_members")
 
     def get_urls(self) -> list[URLPattern]:
         """Add the page of members."""
@@ -52,7 +49,7 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the number of members, as a link to them."""
         if segment.members_count is None:
             return None
-        url = self._url("members", segment.pk)
+        url = self.page_url("members", segment.pk)
         return format_html('<a href="{}">{}</a>', url, segment.members_count)
 
     def members_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -77,7 +74,7 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
                 users = list(page.object_list)
         except SegmentError as error:
             self.message_user(request, str(error), messages.ERROR)
-            return HttpResponseRedirect(self._url("change", segment.pk))
+            return HttpResponseRedirect(self.page_url("change", segment.pk))
         context = {
             **self.admin_site.each_context(request),
             "title": _("Members: %s") % segment,
@@ -102,10 +99,6 @@ class MembersPage(admin.ModelAdmin):  # type: ignore[type-arg]
             return None
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
         return reverse(name, args=(user.pk,), current_app=self.admin_site.name)
-
-    def _url(self, page: str, key: Any) -> str:
-        name = f"admin:segments_segment_{page}"
-        return reverse(name, args=(key,), current_app=self.admin_site.name)
 
 
 def _members(segment: Segment, query: str) -> "QuerySet[Any]":
