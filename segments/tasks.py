@@ -32,7 +32,7 @@ def task(function: Callable[..., Any]) -> Any:
 
 
 @task
-def refresh_segment(key: int, asked_at: str | None = None) -> str:
+def refresh_segment(key: int, asked_at: str | None = None, force: bool = False) -> str:
     """Refresh one segment; return the status, or `deleted` if it no longer exists.
 
     Waits for a running refresh, which may have started before this one was enqueued.
@@ -41,6 +41,7 @@ def refresh_segment(key: int, asked_at: str | None = None) -> str:
         key: The primary key of the segment.
         asked_at: When this was enqueued, by the database's clock. A refresh that has started since
             counts as this one.
+        force: Recompute the members even if nothing was written.
 
     Raises:
         SegmentError: when it fails.
@@ -52,7 +53,7 @@ def refresh_segment(key: int, asked_at: str | None = None) -> str:
             return "deleted"
         if enqueued and segment.attempted_at and segment.attempted_at >= enqueued:
             return segment.status
-        result = refresh(segment)
+        result = refresh(segment, force=force)
         if result.status != LOCKED:
             return str(result.status)
         wait_for(segment)
@@ -77,8 +78,11 @@ def refresh_user_segments(key: str) -> dict[str, str]:
     return {result.slug: str(result.status) for result in results}
 
 
-def enqueue_refresh(segment: "Segment") -> None:
+def enqueue_refresh(segment: "Segment", force: bool = False) -> None:
     """Let a worker refresh a segment once the current transaction is committed.
+
+    Args:
+        force: Recompute the members even if nothing was written.
 
     Raises:
         ImproperlyConfigured: when there is no tasks framework.
@@ -87,7 +91,7 @@ def enqueue_refresh(segment: "Segment") -> None:
 
     def enqueue() -> None:
         asked_at = fetch_value(connections[conf.exec_connection()], "select_clock")
-        refresh_segment.enqueue(segment.pk, asked_at.isoformat())
+        refresh_segment.enqueue(segment.pk, asked_at.isoformat(), force)
 
     transaction.on_commit(enqueue, using=conf.exec_connection())
 

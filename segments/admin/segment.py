@@ -58,13 +58,10 @@ def _read_committed(view: Any) -> Any:
 
 
 @admin.register(Segment)
-class SegmentAdmin(MembersPage):
-    """The list and the form of segments."""
+class SegmentAdmin(ListPage, ListActions, OverviewPage, ProgressPage, MembersPage):
+    """The list, the pages and the form of segments."""
 
     form = SegmentForm
-    list_display = ("name", "slug", "kind", "members_count", "refreshed_at", "state", "is_active")
-    list_filter = ("status", "is_active")
-    search_fields = ("name", "slug", "description")
     prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012
     readonly_fields = (
         "kind",
@@ -86,10 +83,10 @@ class SegmentAdmin(MembersPage):
         (_("State"), {"fields": readonly_fields}),
     )
     inlines = (RefreshInline,)
-    actions = ("refresh_selected",)
 
     class Media:
-        css = {"all": ("segments/admin.css",)}  # noqa: RUF012
+        css = {"all": ("segments/admin.css", "segments/pages.css")}  # noqa: RUF012
+        js = ("segments/pages.js",)
 
     def get_urls(self) -> list[URLPattern]:
         """Run each page in transactions that segments can be saved and refreshed in."""
@@ -97,14 +94,6 @@ class SegmentAdmin(MembersPage):
         for pattern in patterns:
             pattern.callback = _read_committed(pattern.callback)
         return patterns
-
-    def has_refresh_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may refresh segments."""
-        return request.user.has_perm("segments.refresh_segment")
-
-    def has_change_definition_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may write SQL and choose manager methods."""
-        return request.user.has_perm("segments.change_definition")
 
     def get_fieldsets(self, request: HttpRequest, obj: Segment | None = None) -> Any:
         """Leave out the fields that the user cannot use.
@@ -172,15 +161,10 @@ class SegmentAdmin(MembersPage):
             return self.has_add_permission(request)
         return self.has_change_permission(request, segment)
 
-    @admin.display(description=_("kind"))
-    def kind(self, segment: Segment) -> str:
-        """Return the kind of the definition."""
-        return segment.kind
-
     @admin.display(description=_("view"))
     def view_name(self, segment: Segment) -> str:
         """Return the name of the view, as in a query."""
-        return segment.view._meta.db_table.replace('"', "")
+        return view_name(segment)
 
     @admin.display(description=_("next refresh"))
     def next_refresh(self, segment: Segment) -> Any:
@@ -208,49 +192,6 @@ class SegmentAdmin(MembersPage):
         if not segment.last_error:
             return "-"
         return format_html('<div class="segments-error">{}</div>', segment.last_error)
-
-    @admin.action(description=_("Refresh selected segments"), permissions=("refresh",))
-    def refresh_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
-        """Refresh the segments, or let a worker do so, and show what failed."""
-        if conf.refresh_async():
-            self._enqueue(request, queryset)
-            return
-        refreshed = 0
-        for result in many.refresh_many(queryset):
-            for note in result.notes:
-                self.message_user(request, f"{result.slug}: {note}", messages.WARNING)
-            if result.error:
-                self.message_user(request, str(result.error), messages.ERROR)
-            elif result.detached_manually:
-                text = _("%s was not refreshed: it is detached from its tables.") % result.slug
-                self.message_user(request, f"{text} {history.ATTACH}", messages.ERROR)
-            elif result.status == history.DETACHED:
-                text = _("%s was not refreshed: a database change is in progress.") % result.slug
-                self.message_user(request, text, messages.WARNING)
-            elif result.status == history.LOCKED:
-                text = (
-                    _("%s was not refreshed: somebody else is refreshing or changing it.")
-                    % result.slug
-                )
-                self.message_user(request, text, messages.WARNING)
-            else:
-                refreshed += 1
-        if refreshed:
-            text = ngettext("%d segment refreshed.", "%d segments refreshed.", refreshed)
-            self.message_user(request, text % refreshed, messages.SUCCESS)
-
-    def _enqueue(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
-        from segments import tasks
-
-        segments = order.ordered(queryset)
-        for segment in segments:
-            tasks.enqueue_refresh(segment)
-        text = ngettext(
-            "A worker will refresh %d segment.",
-            "A worker will refresh %d segments.",
-            len(segments),
-        )
-        self.message_user(request, text % len(segments), messages.SUCCESS)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show errors that only saving can raise, such as a running refresh of the segment."""
