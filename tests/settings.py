@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.sessions",
+    "django.contrib.staticfiles",
     "django_pgviews",
     "django_tasks",
     "django_tasks_db",
@@ -36,6 +37,7 @@ INSTALLED_APPS += (
 MIGRATION_MODULES = {"django_tasks_database": None}  # Only the test database has its table.
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 MIDDLEWARE = [
+    "tests.browser.policy.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

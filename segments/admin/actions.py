@@ -57,7 +57,6 @@ class ListActions(ProgressPage):
         rows.update(is_active=active)
         if changed:
             words = f"Active: {not active} -> {active}"
-            LogEntry.objects.log_actions(
-                request.user.pk, changed, CHANGE, change_message=words
-            )
+            author: Any = request.user.pk
+            LogEntry.objects.log_actions(author, changed, CHANGE, change_message=words)
         return len(changed)

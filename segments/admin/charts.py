@@ -91,7 +91,15 @@ def _frame(points: Sequence[Point]) -> SafeString:
     """Return the axes and their labels."""
     counts = [point.members for point in points]
     low, high = min(counts), max(counts)
-    texts = [(LEFT - 6, TOP + 4, "end", number(high)), (LEFT - 6, LINE_BOTTOM + 4, "end", number(low))]
+    texts = [
+        (LEFT - 6, TOP + 4, "end", number(high)),
+        (LEFT - 6, LINE_BOTTOM + 4, "end", number(low)),
+    ]
+    if low == high:
+        texts: list[tuple[float, float, str, str]] = [
+            (LEFT - 6, TOP + 4, "end", number(high)),
+            (LEFT - 6, LINE_BOTTOM + 4, "end", number(low)),
+        ]
     if low == high:
         texts = [(LEFT - 6, (TOP + LINE_BOTTOM) / 2 + 4, "end", number(high))]
     peak = max(max(point.entered, point.left) for point in points)
@@ -112,9 +120,7 @@ def _frame(points: Sequence[Point]) -> SafeString:
         "", '<line class="rule" x1="{}" x2="{}" y1="{}" y2="{}"/>',
         ((LEFT, RIGHT, y, y) for y in rules),
     )  # fmt: skip
-    return lines + format_html_join(
-        "", '<text x="{}" y="{}" text-anchor="{}">{}</text>', texts
-    )
+    return lines + format_html_join("", '<text x="{}" y="{}" text-anchor="{}">{}</text>', texts)
 
 
 def _line(points: Sequence[Point]) -> SafeString:

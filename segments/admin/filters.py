@@ -37,9 +37,7 @@ class SituationFilter(admin.SimpleListFilter):
         words = [(word.value, word.label) for word in Word if word != Word.QUEUED]
         return [*words, ("inactive", _("inactive"))]
 
-    def queryset(
-        self, request: HttpRequest, queryset: "QuerySet[Segment]"
-    ) -> "QuerySet[Segment]":
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> "QuerySet[Segment]":
         """Return the segments that are doing so."""
         value = self.value()
         if value is None:
@@ -75,9 +73,7 @@ class KindFilter(admin.SimpleListFilter):
         """Return the kinds."""
         return [(kind.word, kind.word) for kind in reversed(KINDS)]
 
-    def queryset(
-        self, request: HttpRequest, queryset: "QuerySet[Segment]"
-    ) -> "QuerySet[Segment]":
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> "QuerySet[Segment]":
         """Return the segments of the kind: those without the fields of the kinds before it."""
         for kind in KINDS:
             has_field = ~Q(**{kind.field: ""}) if kind.field else Q()
@@ -99,13 +95,12 @@ class OwnerFilter(admin.SimpleListFilter):
         owners = get_user_model()._base_manager.filter(pk__in=_additions().values("user_id"))
         return [(str(owner.pk), str(owner)) for owner in owners.order_by("pk")[:MAX_OWNERS]]
 
-    def queryset(
-        self, request: HttpRequest, queryset: "QuerySet[Segment]"
-    ) -> "QuerySet[Segment]":
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> "QuerySet[Segment]":
         """Return the segments that the user has added."""
-        if self.value() not in [value for value, _ in self.lookup_choices]:
+        owner: Any = self.value()
+        if owner not in [value for value, _ in self.lookup_choices]:
             return queryset
-        added = _additions().filter(user_id=self.value()).values("object_id")
+        added = _additions().filter(user_id=owner).values("object_id")
         return queryset.alias(key=Cast("pk", CharField())).filter(key__in=added)
 
 
@@ -121,9 +116,7 @@ class TagFilter(admin.SimpleListFilter):
         texts = tagged.values_list("description", flat=True)
         return [(tag[1:], tag) for tag in sorted({tag for text in texts for tag in tags(text)})]
 
-    def queryset(
-        self, request: HttpRequest, queryset: "QuerySet[Segment]"
-    ) -> "QuerySet[Segment]":
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> "QuerySet[Segment]":
         """Return the segments with the tag."""
         if not self.value():
             return queryset

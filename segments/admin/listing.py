@@ -4,7 +4,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -28,10 +27,11 @@ class SegmentChangeList(ChangeList):
         """Load the rows of the page, and how they are doing."""
         super().get_results(request)
         rows: list[Any] = list(self.result_list)
+        pages: Any = self.model_admin
         found = situations(rows, asked_by(request)) if rows else {}
         for row in rows:
             row.situation = found[row.pk]
-            row.may_view_members = self.model_admin.has_view_members_permission(request)
+            row.may_view_members = pages.has_view_members_permission(request)
         self.result_list = rows
 
 
@@ -42,7 +42,7 @@ class ListPage(SegmentPages):
     list_display_links = None
     list_filter: Any = (SituationFilter, KindFilter, OwnerFilter, TagFilter)
     search_fields = ("name", "slug", "description", "definition", "manager_method")
-    search_help_text = _("Searches names, views, descriptions and definitions.")
+    search_help_text: Any = _("Searches names, views, descriptions and definitions.")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that knows how segments are doing."""
@@ -55,25 +55,15 @@ class ListPage(SegmentPages):
         order = {} if ORDER_VAR in request.GET else {"subtitle": _("Highest priority first")}
         return super().changelist_view(request, order | (extra_context or {}))
 
-    def get_queryset(self, request: HttpRequest) -> "QuerySet[Segment]":
-        """Return the segments. A page of them does not load which model a method belongs to."""
-        rows: QuerySet[Segment] = super().get_queryset(request)
-        return rows
-
     @admin.display(description=_("segment"), ordering="name")
     def title(self, segment: Segment) -> SafeString:
         """Return the name as a link to the page of the segment, above the name of its view."""
         return format_html(
             '<a class="segments-name" href="{}">{}</a><code class="segments-view">{}</code>',
-            self.url("overview", segment.pk),
+            self.page_url("overview", segment.pk),
             segment.name,
             view_name(segment),
         )
-
-    @admin.display(description=_("kind"))
-    def kind(self, segment: Segment) -> str:
-        """Return the kind of the definition."""
-        return segment.kind
 
     @admin.display(description=_("members"), ordering="members_count")
     def members_cell(self, segment: Any) -> SafeString | str:
@@ -82,7 +72,7 @@ class ListPage(SegmentPages):
             return "-"
         shown: Any = charts.number(segment.members_count)
         if segment.may_view_members:
-            url = self.url("members", segment.pk)
+            url = self.page_url("members", segment.pk)
             shown = format_html('<a href="{}">{}</a>', url, shown)
         line = charts.sparkline(segment.situation.counts[::-1])
         return format_html('<span class="segments-count">{}</span>{}', shown, line)
@@ -98,7 +88,7 @@ class ListPage(SegmentPages):
         off = format_html(' <span class="segments-off">{}</span>', _("inactive"))
         return format_html(
             "{}{}",
-            badge(segment, segment.situation, self.url("progress")),
+            badge(segment, segment.situation, self.page_url("progress")),
             "" if segment.is_active else off,
         )
 
@@ -112,7 +102,7 @@ class ListPage(SegmentPages):
         words += "; " + ngettext("%d segment reads it", "%d segments read it", readers) % readers
         return format_html(
             '<span title="{0}"><span aria-hidden="true">{1} \N{RIGHTWARDS ARROW} '
-            '\N{BULLET} \N{RIGHTWARDS ARROW} {2}</span>'
+            "\N{BULLET} \N{RIGHTWARDS ARROW} {2}</span>"
             '<span class="visually-hidden">{0}</span></span>',
             words,
             reads,

@@ -3,19 +3,17 @@
 from contextlib import suppress
 from typing import Any
 
-from django.contrib import messages
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import router
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils.translation import gettext_lazy as _
 
-from segments.admin.pages import SegmentPages
-from segments.exceptions import SegmentError
+from segments.admin.pages import SegmentPages, of_segment
 from segments.membership.members import shown_users
 from segments.models import Membership, Segment
 from segments.sql import session
@@ -31,20 +29,16 @@ class MembersPage(SegmentPages):
         page = self.page("<path:object_id>/members/", self.members_view, "members")
         return [page, *super().get_urls()]
 
-    def members_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @of_segment(members=True)
+    def members_view(self, request: HttpRequest, segment: Segment) -> HttpResponse:
         """List the members at the last refresh; `q` searches for a user name or a key."""
-        segment = self.viewed(request, object_id, members=True)
         query = request.GET.get(SEARCH_VAR, "").strip()
-        try:
-            alias = router.db_for_read(Segment)
-            with session.transaction(alias, segment.slug, read_only=True):
-                paginator = self.get_paginator(request, _members(segment, query), PER_PAGE)
-                page = paginator.get_page(request.GET.get(PAGE_VAR))
-                users = list(page.object_list)
-                since = _since(segment, users)
-        except SegmentError as error:
-            self.message_user(request, str(error), messages.ERROR)
-            return HttpResponseRedirect(self.url("overview", segment.pk))
+        alias = router.db_for_read(Segment)
+        with session.transaction(alias, segment.slug, read_only=True):
+            paginator = self.get_paginator(request, _members(segment, query), PER_PAGE)
+            page = paginator.get_page(request.GET.get(PAGE_VAR))
+            users = list(page.object_list)
+            since = _since(segment, users)
         context = self.page_context(
             request,
             title=_("Members: %s") % segment,

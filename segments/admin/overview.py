@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.options import get_content_type_for_model
 from django.contrib.admin.views.main import PAGE_VAR
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -14,14 +14,14 @@ from django.urls import URLPattern
 from segments import conf
 from segments.admin import charts
 from segments.admin.listing import age_of, badge, view_name
-from segments.admin.pages import SegmentPages
+from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import asked_by, outcome
 from segments.admin.state import situations
 from segments.exceptions import SegmentExecutionError, translated
 from segments.models import Segment, SegmentRefresh
 from segments.rows import with_slugs
-from segments.sql import names, session
-from segments.validation.preview import reads_of
+from segments.sql import names
+from segments.validation.trial import columns_read
 
 POINTS = 200
 """How many refreshes a chart shows."""
@@ -38,9 +38,9 @@ class OverviewPage(SegmentPages):
         page = self.page("<path:object_id>/overview/", self.overview_view, "overview")
         return [page, *super().get_urls()]
 
-    def overview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @of_segment(None)
+    def overview_view(self, request: HttpRequest, segment: Any) -> HttpResponse:
         """Show how a segment is doing. The number of queries is constant."""
-        segment: Any = self.viewed(request, object_id)
         situation = segment.situation = situations([segment], asked_by(request))[segment.pk]
         refreshes = self.get_paginator(
             request, segment.refreshes.order_by("-started_at"), PER_PAGE
@@ -50,7 +50,7 @@ class OverviewPage(SegmentPages):
             title=segment.name,
             segment=segment,
             situation=situation,
-            badge=badge(segment, situation, self.url("progress")),
+            badge=badge(segment, situation, self.page_url("progress")),
             age=age_of(segment),
             members=charts.number(segment.members_count),
             view_name=view_name(segment),
@@ -107,17 +107,18 @@ def _tables(segment: Segment) -> tuple[str, ...]:
     """Return the columns that its live view reads; none while it is detached."""
     connection = connections[conf.exec_connection()]
     with translated(SegmentExecutionError, segment.slug):
-        with transaction.atomic(using=connection.alias):
-            return reads_of(connection, names.live_view(segment.slug))
+        return columns_read(connection, names.view_name(segment.slug))
 
 
 def _lines(segment: Segment) -> list[tuple[str, str]]:
     """Return lines to copy: how others ask for the members."""
-    view = names.members_view(segment.slug).as_string()
+    slug, view = segment.slug, names.members_view(segment.slug).as_string()
+    select = f"SELECT user_id FROM {view}"  # noqa: S608  # It is shown, not run.
+    membership = f"SELECT user_id, entered_at FROM {conf.schema()}.membership"  # noqa: S608
     return [
-        ("SQL", f"SELECT user_id FROM {view};"),
-        ("psql", f"\\copy (SELECT user_id FROM {view}) TO '{segment.slug}.csv' CSV HEADER"),
-        ("Python", f'user.is_member("{segment.slug}")'),
-        ("Django", f'Segment.objects.get(slug="{segment.slug}").members'),
-        ("BI", f"{view_name(segment)} JOIN {conf.schema()}.catalog"),
+        ("SQL", f"{select};"),
+        ("psql", f"\\copy ({select}) TO '{slug}.csv' CSV HEADER"),
+        ("BI", f"{membership} WHERE slug = '{slug}';"),
+        ("Python", f'user.is_member("{slug}")'),
+        ("Django", f'Segment.objects.get(slug="{slug}").members'),
     ]

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.db import connections
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import URLPattern
@@ -15,7 +16,7 @@ from django.views.decorators.http import require_POST
 
 from segments import conf
 from segments.admin import charts
-from segments.admin.pages import SegmentPages
+from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.state import Situation, situations
 from segments.models import Segment, SegmentRefresh, Status
 from segments.refreshing import history, many, order
@@ -45,7 +46,7 @@ class ProgressPage(SegmentPages):
     def progress_view(self, request: HttpRequest) -> JsonResponse:
         """Return how segments are doing: word, label, text and seconds by key, as JSON."""
         if not self.has_view_permission(request):
-            return JsonResponse({}, status=403)
+            raise PermissionDenied
         keys = [key for key in request.GET.getlist("segment")[:MAX_KEYS] if key.isdecimal()]
         segments = list(self.get_queryset(request).filter(pk__in=keys))
         found = situations(segments, asked_by(request))
@@ -56,14 +57,14 @@ class ProgressPage(SegmentPages):
         }
         return JsonResponse({"segments": answer})
 
-    def refresh_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @of_segment()
+    def refresh_view(self, request: HttpRequest, segment: Segment) -> HttpResponse:
         """Refresh one segment, and return to its page."""
-        segment = self.viewed(request, object_id)
         if not self.has_refresh_permission(request):
-            return HttpResponse(status=403)
+            raise PermissionDenied
         rows = self.get_queryset(request).filter(pk=segment.pk)
         self.refresh_rows(request, rows, force="force" in request.POST)
-        return HttpResponseRedirect(self.url("overview", segment.pk))
+        return HttpResponseRedirect(self.page_url("overview", segment.pk))
 
     def refresh_rows(self, request: HttpRequest, segments: Any, force: bool = False) -> None:
         """Refresh segments, or let a worker do so if `SEGMENTS_REFRESH_ASYNC` is on."""

@@ -1,0 +1,52 @@
+"""What a page must not do: report errors, leave its host, or shut people out."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+SERIOUS = ("serious", "critical")
+"""The impacts of violations that fail a test."""
+
+
+class Watch:
+    """Collects what goes wrong on a page.
+
+    Attributes:
+        problems: One line for each error, and each request to another host.
+    """
+
+    def __init__(self, page, host):
+        self.problems, self._host = [], host
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
+        page.on("request", self._request)
+        page.on("requestfailed", lambda request: self.problems.append(_failed(request)))
+
+    def _console(self, message):
+        if message.location["url"].endswith("/favicon.ico"):  # Chromium asks for it unasked.
+            return
+        if message.type in ("error", "warning"):
+            self.problems.append(f"{message.type}: {message.text} ({message.location['url']})")
+
+    def _request(self, request):
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("data", "blob") and parts.netloc != self._host:
+            self.problems.append(f"a request to another host: {request.url}")
+
+
+def _failed(request):
+    return f"a request failed: {request.url} {request.failure}"
+
+
+def check_accessible(page):
+    """Run axe-core on a page; fail on any serious violation, naming the elements."""
+    axe = pytest.importorskip("axe_playwright_python.base").AXE_SCRIPT
+    page.evaluate(f"{axe}\n;0")  # As a script of the page it would break the page's policy.
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")
+    serious = [
+        f"{violation['id']}: {node['target']} {node['failureSummary']}"
+        for violation in found["violations"]
+        if violation["impact"] in SERIOUS
+        for node in violation["nodes"]
+    ]
+    assert not serious, "\n".join(serious)
