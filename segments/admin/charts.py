@@ -102,7 +102,7 @@ def _frame(points: Sequence[Point]) -> SafeString:
         ]
     if low == high:
         texts = [(LEFT - 6, (TOP + LINE_BOTTOM) / 2 + 4, "end", number(high))]
-    peak = max(max(point.entered, point.left) for point in points)
+    peak = _peak(points)
     if peak:
         middle = (BARS_TOP + BARS_BOTTOM) / 2
         texts += [
@@ -130,13 +130,12 @@ def _line(points: Sequence[Point]) -> SafeString:
     path = f"M{xs[0]:.1f},{ys[0]:.1f}" + "".join(
         f"H{x:.1f}V{y:.1f}" for x, y in zip(xs[1:], ys[1:], strict=True)
     )
-    area = f"{path}V{LINE_BOTTOM}H{xs[0]:.1f}Z"
-    return format_html('<path class="area" d="{}"/><path class="size" d="{}"/>', area, path)
+    return format_html('<path class="size" d="{}"/>', path)
 
 
 def _bars(points: Sequence[Point]) -> SafeString:
     """Return a bar up for who entered and one down for who left, at each refresh."""
-    peak = max(max(point.entered, point.left) for point in points)
+    peak = _peak(points)
     if not peak:
         return SafeString("")
     middle, room = (BARS_TOP + BARS_BOTTOM) / 2, (BARS_BOTTOM - BARS_TOP) / 2
@@ -144,7 +143,9 @@ def _bars(points: Sequence[Point]) -> SafeString:
     bars = []
     for x, point in zip(_places(points), points, strict=True):
         left = min(max(x - width / 2, LEFT), RIGHT - width)
-        up, down = (max(1, room * n / peak) if n else 0 for n in (point.entered, point.left))
+        up, down = (
+            min(room, max(1, room * n / peak)) if n else 0 for n in (point.entered, point.left)
+        )
         title = _("%(at)s: %(entered)s entered, %(left)s left, %(members)s members") % {
             "at": _moment(point.at),
             "entered": number(point.entered),
@@ -161,6 +162,11 @@ def _bars(points: Sequence[Point]) -> SafeString:
         '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
         bars,
     )
+
+
+def _peak(points: Sequence[Point]) -> int:
+    """Return the largest change after the first refresh, at which all members enter at once."""
+    return max(max(point.entered, point.left) for point in points[1:])
 
 
 def _places(points: Sequence[Point]) -> list[float]:

@@ -9,7 +9,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from segments.admin import charts
 from segments.admin.filters import KindFilter, OwnerFilter, SituationFilter, TagFilter
@@ -38,11 +37,10 @@ class SegmentChangeList(ChangeList):
 class ListPage(SegmentPages):
     """The list of segments."""
 
-    list_display: Any = ("title", "kind", "members_cell", "age", "state_cell", "neighbours")
+    list_display: Any = ("title", "kind", "members_cell", "age", "state_cell", "reads", "read_by")
     list_display_links = None
     list_filter: Any = (SituationFilter, KindFilter, OwnerFilter, TagFilter)
     search_fields = ("name", "slug", "description", "definition", "manager_method")
-    search_help_text: Any = _("Searches names, views, descriptions and definitions.")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that knows how segments are doing."""
@@ -52,8 +50,8 @@ class ListPage(SegmentPages):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Say in which order the list is, unless the user has chosen one."""
-        order = {} if ORDER_VAR in request.GET else {"subtitle": _("Highest priority first")}
-        return super().changelist_view(request, order | (extra_context or {}))
+        chosen = ORDER_VAR in request.GET
+        return super().changelist_view(request, {"chosen": chosen} | (extra_context or {}))
 
     @admin.display(description=_("segment"), ordering="name")
     def title(self, segment: Segment) -> SafeString:
@@ -62,7 +60,7 @@ class ListPage(SegmentPages):
             '<a class="segments-name" href="{}">{}</a><code class="segments-view">{}</code>',
             self.page_url("overview", segment.pk),
             segment.name,
-            view_name(segment),
+            names.view_name(segment.slug),
         )
 
     @admin.display(description=_("members"), ordering="members_count")
@@ -93,21 +91,14 @@ class ListPage(SegmentPages):
         )
 
     @admin.display(description=_("reads"))
-    def neighbours(self, segment: Any) -> SafeString | str:
-        """Return how many segments it reads, and how many read it."""
-        reads, readers = len(segment.situation.reads), len(segment.situation.readers)
-        if not reads and not readers:
-            return "-"
-        words = ngettext("reads %d segment", "reads %d segments", reads) % reads
-        words += "; " + ngettext("%d segment reads it", "%d segments read it", readers) % readers
-        return format_html(
-            '<span title="{0}"><span aria-hidden="true">{1} \N{RIGHTWARDS ARROW} '
-            "\N{BULLET} \N{RIGHTWARDS ARROW} {2}</span>"
-            '<span class="visually-hidden">{0}</span></span>',
-            words,
-            reads,
-            readers,
-        )
+    def reads(self, segment: Any) -> int | str:
+        """Return how many segments it reads."""
+        return len(segment.situation.reads) or "-"
+
+    @admin.display(description=_("read by"))
+    def read_by(self, segment: Any) -> int | str:
+        """Return how many segments read it."""
+        return len(segment.situation.readers) or "-"
 
 
 def view_name(segment: Segment) -> str:

@@ -16,15 +16,7 @@
   }
 
   function announce(text) {
-    let place = document.getElementById("segments-news");
-    if (!place) {
-      place = document.createElement("p");
-      place.id = "segments-news";
-      place.className = "segments-news";
-      place.setAttribute("role", "status");
-      const list = document.getElementById("changelist");
-      list.parentNode.insertBefore(place, list);
-    }
+    const place = document.getElementById("segments-news");
     place.textContent = place.textContent ? `${place.textContent} ${text}` : text;
   }
 
