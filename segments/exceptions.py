@@ -126,6 +126,16 @@ class SegmentCostError(SegmentDefinitionError):
     """The planner prices the definition higher than SEGMENTS_MAX_COST."""
 
 
+class SegmentListError(SegmentDefinitionError):
+    """Lines of a list cannot be used, and the list is unchanged.
+
+    Attributes:
+        report: What was read until then, as a `LoadReport`; None if the list could not be read.
+    """
+
+    report: Any = None
+
+
 class SegmentExecutionError(SegmentError):
     """Postgres could not evaluate or change the segment."""
 

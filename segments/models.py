@@ -14,6 +14,7 @@ from segments import refresh as refresh_module
 from segments import saving
 from segments.definition.mixin import DefinitionMixin
 from segments.exceptions import SegmentDefinitionError, SegmentError
+from segments.lists.mixin import ListsMixin
 from segments.lists.models import StaticMember as StaticMember
 from segments.membership.members import MembersMixin
 from segments.membership.models import Membership as Membership
@@ -31,7 +32,7 @@ from segments.validation.checks import validate_slug as validate_slug
 from segments.validation.preview import Preview, preview
 
 
-class Segment(MembersMixin, DefinitionMixin):
+class Segment(MembersMixin, DefinitionMixin, ListsMixin):
     """A named set of users.
 
     Its definition is SQL, a list of ids (`static_ids`), SQL and a list, or a manager method. Its

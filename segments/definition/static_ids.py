@@ -87,7 +87,7 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
         with connection.cursor() as cursor, cursor.copy(sql_text("copy_incoming_ids")) as copy:
             for line, raw in batch:
                 try:
-                    copy.write_row((line, _key(raw)))
+                    copy.write_row((line, entry_key(raw)))
                 except ValueError as error:
                     invalid += 1
                     if len(bad) < MAX_SHOWN:
@@ -96,7 +96,7 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
     unknown = fetch_all(connection, compose("select_unknown_ids", **users), limit=MAX_SHOWN)
     total = invalid + (unknown[0][2] if unknown else 0)
     if total:
-        bad += [(line, f"no user has the id {key}{_unseen(key)}") for line, key, _ in unknown]
+        bad += [(line, f"no user has the id {key}{unseen_words(key)}") for line, key, _ in unknown]
         raise _refusal(slug, total, sorted(bad)[:MAX_SHOWN])
 
 
@@ -119,7 +119,7 @@ def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
     if isinstance(ids, str):
         source = io.StringIO(ids, newline=None)
     elif isinstance(ids, models.QuerySet):
-        source = map(_only_value, keys.user_keys(ids).iterator(BATCH))
+        source = map(only_value, keys.user_keys(ids).iterator(BATCH))
     for line, value in enumerate(source, 1):
         entry = value.decode(errors="replace") if isinstance(value, bytes) else value
         entry = strip_blanks(entry) if isinstance(entry, str) else entry
@@ -127,14 +127,14 @@ def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
             yield line, entry
 
 
-def _only_value(row: Any) -> Any:
+def only_value(row: Any) -> Any:
     """Return the value of a row with one column, as `values()` and `values_list()` return it."""
     if isinstance(row, dict):
         (row,) = row.values()
     return row[0] if isinstance(row, tuple) else row
 
 
-def _key(entry: Any) -> Any:
+def entry_key(entry: Any) -> Any:
     """Return the key of a user that an entry means.
 
     Raises:
@@ -148,12 +148,13 @@ def _key(entry: Any) -> Any:
             raise
         raise ValueError(str(error)) from error
     except ValueError as error:
-        raise ValueError(f"{error}{_unseen(entry)}") from error
+        raise ValueError(f"{error}{unseen_words(entry)}") from error
     if key is None:
         raise ValueError(f"{keys.in_words(entry)} is not a user with an id")
     return key
 
 
-def _unseen(entry: Any) -> str:
+def unseen_words(entry: Any) -> str:
+    """Return a remark that names the characters in an entry that nobody sees, if it has any."""
     unseen = unseen_in(entry) if isinstance(entry, str) else ""
     return f" (it contains {unseen})" if unseen else ""

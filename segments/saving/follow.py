@@ -77,6 +77,7 @@ class Change:
         relabelled: Whether the comments on its views, or their names, have changed.
         check_cost: Whether the cost of the definition is still to be checked.
         old_slug: The slug before.
+        at_once: Whether to refresh it in this transaction, whatever the settings are.
     """
 
     created: bool
@@ -84,6 +85,7 @@ class Change:
     relabelled: bool
     check_cost: bool
     old_slug: str
+    at_once: bool = False
 
 
 @contextmanager
@@ -129,10 +131,10 @@ def saved(segment: "Segment", using: str, rewrite: bool = False) -> Iterator[Non
             old_slug=before.slug if before else row.slug,
         )
         if together:
-            _apply_views(connection, row, change)
+            apply_views(connection, row, change)
             renaming.follow(connection, readers)
         else:
-            apply = partial(_apply_views_on_commit, segment, row.slug, change)
+            apply = partial(apply_views_on_commit, segment, row.slug, change)
             django_transaction.on_commit(apply, using=using)
             follow = partial(renaming.follow_on_commit, readers)
             django_transaction.on_commit(follow, using=using)
@@ -184,7 +186,7 @@ def deleted(segment: "Segment", using: str) -> Iterator[None]:
             yield
 
 
-def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change) -> None:
+def apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change) -> None:
     """Change the views of a segment after its row. The caller holds the segment's lock."""
     stopwatch = Stopwatch()
     with translated(SegmentExecutionError, row.slug):
@@ -210,7 +212,7 @@ def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change
         if current.live:  # Nothing can read a view that is new.
             check_circle(connection, row.slug, names.view_name(row.slug))
         at_once = change.created or conf.refresh_on_save()
-        if at_once and not conf.refresh_async():
+        if change.at_once or (at_once and not conf.refresh_async()):
             announce(row, recompute(connection, row, current, stopwatch))
             return
         store_redefined(row, current.populated)
@@ -220,7 +222,7 @@ def _apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change
             tasks.enqueue_refresh(row)
 
 
-def _apply_views_on_commit(segment: "Segment", slug: str, change: Change) -> None:
+def apply_views_on_commit(segment: "Segment", slug: str, change: Change) -> None:
     """Change the views of a segment whose row was saved on another alias and is committed.
 
     A failure is stored on the segment, like that of a refresh, and logged. The state is set on the
@@ -240,7 +242,7 @@ def _apply_views_on_commit(segment: "Segment", slug: str, change: Change) -> Non
             # belong to another segment.
             exists = views.state(connection, change.old_slug).ours
             relabelled = change.relabelled and exists and not slug_of_view(alias, old_name, row.pk)
-            _apply_views(connection, row, replace(change, relabelled=relabelled))
+            apply_views(connection, row, replace(change, relabelled=relabelled))
     except SegmentError as error:
         logger.error("The views of segment %s were not changed: %s", slug, for_log(error))
         record_failure(alias, segment, stopwatch, error)

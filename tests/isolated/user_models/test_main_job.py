@@ -302,3 +302,19 @@ def test_key__of_another_type_has_the_views_recreated():
     assert entry.error is None
     assert sync.check() == []
     assert segment.refresh().members_count == 0
+
+
+def test_list__is_loaded_and_exported(users):
+    segment = create("listed", static_ids=[])
+    assert segment.load_ids("username\nu0\nu1\n", by="username").added == 2
+    assert set(segment.members) == set(users[:2])
+    assert segment.add(User.objects.filter(username__gte="u3")).added == 2
+    assert segment.add(users[2]).added == 1
+    assert segment.remove([users[0].pk, users[1]]).removed == 2
+    file = StringIO()
+    segment.export(file, ["pk", "username"])
+    assert segment.load_ids(file.getvalue(), mode="remove").removed == 3
+    assert segment.load_ids("\n".join(str(user.pk) for user in users)).added == 5
+    with pytest.raises(SegmentDefinitionError, match="line 1: "):
+        segment.load_ids(["not a key of anybody"])
+    assert set(segment.member_ids()) == {user.pk for user in users}

@@ -1,0 +1,173 @@
+"""The field by which the entries of a list name users."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db import connections, models
+from psycopg import sql
+
+from segments.definition.static_ids import entry_key, unseen_words
+from segments.definition.text import strip_blanks
+from segments.exceptions import SegmentListError
+from segments.membership.members import every_user
+from segments.sql import keys, names
+
+SPECIAL = re.compile(r"[\\\t\n\r]")
+ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+"""What COPY takes for something else, and how it is written."""
+
+MAX_DIGITS = 18
+"""With so many digits, any whole number is a bigint."""
+
+
+class Malformed(str):
+    """An entry that a file has in a wrong form.
+
+    Attributes:
+        reason: What is wrong with it.
+    """
+
+    reason: str
+
+    @classmethod
+    def because(cls, entry: str, reason: str) -> "Malformed":
+        """Return the entry with the reason why it cannot be used."""
+        malformed = cls(entry)
+        malformed.reason = reason
+        return malformed
+
+
+@dataclass(frozen=True)
+class ListField:
+    """A unique field of the user model.
+
+    Attributes:
+        by: The name that was asked for: `pk`, or that of a field.
+        field: The field itself.
+    """
+
+    by: str
+    field: "models.Field[Any, Any]"
+
+    @property
+    def is_key(self) -> bool:
+        """Whether it is the primary key."""
+        return self.field.primary_key and self.field == names.user_key_field()
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The names that a column of it may have in a header, the most exact first."""
+        own = (self.by, self.field.name, self.field.attname, str(self.field.column))
+        keys_only = ("pk", "user_id") if self.is_key else ()
+        return tuple(dict.fromkeys(name.casefold() for name in (*own, *keys_only)))
+
+    def type(self, alias: str) -> sql.SQL:
+        """Return the SQL type of its values, without a length."""
+        connection = connections[alias]
+        if self.is_key:
+            return sql.SQL(names.key_type(connection))
+        declared = self.field.rel_db_type(connection) or "text"
+        return sql.SQL(declared.partition("(")[0])
+
+    def users(self, alias: str) -> sql.SQL:
+        """Return a SELECT of the key and the value of all users."""
+        rows = every_user().using(alias).order_by().values_list("pk", self.field.name)
+        compiled, _ = rows.query.get_compiler(using=alias).as_sql()
+        return sql.SQL(compiled)
+
+    def copied(self, entry: Any) -> str:
+        """Return what an entry means, as COPY takes it. An entry with digits only costs least.
+
+        Raises:
+            ValueError: when it cannot name a user, with the reason.
+            TypeError: when it is an instance of another model.
+        """
+        if isinstance(entry, Malformed):
+            raise ValueError(entry.reason)
+        if self.is_key:
+            value = entry_key(entry)
+            if type(value) is int:
+                return str(value)
+        else:
+            value = self._value(entry)
+        text = str(value)
+        if not text.isascii():
+            text.encode()  # A lone surrogate is a ValueError.
+        return text.translate(ESCAPES) if SPECIAL.search(text) else text
+
+    def _value(self, entry: Any) -> Any:
+        """Return the value of the field that an entry means."""
+        if isinstance(entry, get_user_model()):
+            entry = getattr(entry, self.field.attname)
+        elif isinstance(entry, models.Model):
+            raise keys.not_users(entry)
+        if entry in (None, ""):
+            raise ValueError(f"it has no {self.by}")
+        if isinstance(entry, str) and "\0" in entry:
+            raise ValueError("it contains a NUL character")
+        try:
+            value: Any = self.field.to_python(entry)
+            if not isinstance(value, str):
+                self.field.run_validators(value)
+        except ValidationError as error:
+            raise ValueError(" ".join(error.messages) + unseen_words(entry)) from error
+        if isinstance(self.field, models.EmailField) and "@" not in value:
+            raise ValueError(f"{keys.in_words(value)} is not an e-mail address")
+        longest = self.field.max_length
+        if isinstance(value, str) and longest and len(value) > longest:
+            raise ValueError(f"{keys.in_words(value)}... has more than {longest} characters")
+        return value
+
+    def unknown(self, value: str) -> str:
+        """Return why a value is that of no user."""
+        what = "id" if self.is_key else self.by
+        shown = value[:80] if self.is_key else keys.in_words(value)
+        return f"no user has the {what} {shown}{unseen_words(value)}"
+
+
+def list_field(slug: str, by: str) -> ListField:
+    """Return the field of this name.
+
+    Raises:
+        SegmentListError: when the user model has no such field, or it is not unique.
+    """
+    label, unique = get_user_model()._meta.label, unique_fields()
+    if by == "pk":
+        return ListField(by, names.user_key_field())
+    hint = f"Use one that is unique: by={', '.join(map(repr, unique))}."
+    try:
+        field: Any = get_user_model()._meta.get_field(by)
+    except FieldDoesNotExist as error:
+        raise SegmentListError(
+            f'{label} has no field "{by}"', slug=slug, field="static_ids", hint=hint
+        ) from error
+    if by not in unique:
+        raise SegmentListError(
+            f'the field "{by}" of {label} is not unique, so a value may mean several users',
+            slug=slug,
+            field="static_ids",
+            hint=hint,
+        )
+    return ListField(by, field)
+
+
+def unique_fields() -> list[str]:
+    """Return `pk`, and the names of the fields of the user model that are unique."""
+    options = get_user_model()._meta
+    constrained = {
+        constraint.fields[0]
+        for constraint in options.total_unique_constraints
+        if len(constraint.fields) == 1
+    }
+    fields = (field for field in options.concrete_fields if not field.is_relation)
+    return ["pk", *(f.name for f in fields if f.unique or f.name in constrained)]
+
+
+def named_field(cell: str) -> str | None:
+    """Return the name of the concrete field of the user model that a cell names, if any."""
+    name = strip_blanks(cell).casefold()
+    fields = get_user_model()._meta.concrete_fields
+    return next((f.name for f in fields if name in (f.name, f.attname, f.column)), None)

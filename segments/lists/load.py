@@ -1,0 +1,219 @@
+"""Load users into the list of a segment, by COPY, and make them members at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from django.core.exceptions import EmptyResultSet
+from django.db import models, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import sql
+
+from segments import conf
+from segments.definition.kinds import StaticList, kind_of
+from segments.definition.static_ids import BATCH
+from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, SegmentListError
+from segments.lists.fields import MAX_DIGITS, ListField, list_field
+from segments.lists.report import MAX_SHOWN, BadLine, LoadReport, Tally, shortened
+from segments.lists.source import Entry, ListReader, ListSource
+from segments.rows import static_member_rows
+from segments.saving import listed
+from segments.sql import keys, names
+from segments.sql.owned import STATIC_MEMBER
+from segments.sql.session import fetch_all, fetch_value, planned_anew, transaction
+from segments.sql.statements import compose, sql_text
+
+if TYPE_CHECKING:
+    from segments.models import Segment
+
+Mode = Literal["replace", "add", "remove"]
+
+CHANGES = {"replace": "replace_listed", "add": "add_listed", "remove": "remove_listed"}
+"""The statement of each mode."""
+
+
+@dataclass(frozen=True)
+class _Load:
+    """One load of a list.
+
+    Attributes:
+        connection: The connection, in the transaction of the load.
+        segment: The segment.
+        mode: What becomes of the list.
+        field: The field by which entries name users.
+        skip_bad: Whether the good lines are used if there are others.
+    """
+
+    connection: BaseDatabaseWrapper
+    segment: "Segment"
+    mode: Mode
+    field: ListField
+    skip_bad: bool
+
+    @property
+    def parts(self) -> dict[str, sql.Composable]:
+        return {"users": self.field.users(self.connection.alias)}
+
+    def read(self, source: Any) -> Tally:
+        """Copy the list into a temporary table; return what was read."""
+        type_ = self.field.type(self.connection.alias)
+        fetch_all(self.connection, compose("create_listed", type=type_))
+        if isinstance(source, models.QuerySet) and self.field.is_key:
+            queryset = keys.user_keys(source)
+            if queryset.db == self.connection.alias:
+                return self._select(queryset)
+            source = queryset
+        entries = ListReader(self.segment.slug, self.field).entries(source)
+        tally = Tally()
+        # The entries may come from a query on this connection, which cannot run during a COPY.
+        while batch := list(islice(entries, BATCH)):
+            rows = "".join(self._copied(batch, tally))
+            with (
+                self.connection.cursor() as cursor,
+                cursor.copy(sql_text("copy_listed")) as copy,
+            ):
+                copy.write(rows)
+        return tally
+
+    def _copied(self, batch: list[Entry], tally: Tally) -> Iterator[str]:
+        """Yield the lines of a batch that may name users, as COPY takes them."""
+        whole = self.field.is_key and keys.user_key_type().type is int
+        tally.lines += len(batch)
+        for number, entry in batch:
+            if (
+                whole
+                and type(entry) is str
+                and entry.isdigit()
+                and entry.isascii()
+                and len(entry) <= MAX_DIGITS
+            ):
+                yield f"{number}\t{entry}\n"
+                continue
+            try:
+                value = self.field.copied(entry)
+            except ValueError as error:
+                tally.refuse(number, entry, str(error))
+            else:
+                yield f"{number}\t{value}\n"
+
+    def _select(self, queryset: "models.QuerySet[Any, Any]") -> Tally:
+        """Insert the keys that a queryset selects. Python holds none of them."""
+        try:
+            text, params = queryset.query.get_compiler(using=queryset.db).as_sql()
+        except EmptyResultSet:  # As .none() does.
+            return Tally()
+        operations: Any = self.connection.ops
+        query = operations.compose_sql(text, params).replace("%", "%%")
+        fetch_all(self.connection, compose("insert_listed", query=sql.SQL(query)))
+        return Tally(lines=int(fetch_value(self.connection, "count_listed")))
+
+    def change(self, tally: Tally) -> LoadReport:
+        """Change the list, unless an entry is bad; return what has changed."""
+        good_only = self.skip_bad or not tally.malformed
+        statement = compose(CHANGES[self.mode], static=sql.Identifier(STATIC_MEMBER), **self.parts)
+        with planned_anew(self.connection):
+            ((users, lines, added, removed),) = fetch_all(
+                self.connection,
+                statement,
+                segment=self.segment.pk,
+                skip_bad=self.skip_bad,
+                valid=tally.valid if good_only else -1,
+            )
+        removing = self.mode == "remove"
+        unknown = tally.valid - int(lines)
+        report = LoadReport(
+            self.segment.slug,
+            self.mode,
+            lines=tally.lines,
+            added=added,
+            removed=removed,
+            already_there=0 if removing else users - added,
+            not_there=users - removed if removing else 0,
+            duplicates=int(lines) - users,
+            malformed=tally.malformed,
+            unknown=unknown,
+            malformed_lines=tuple(tally.shown),
+            unknown_lines=self._unknown() if unknown else (),
+        )
+        if report.bad and not self.skip_bad:
+            raise report.error()
+        return report
+
+    def _unknown(self) -> tuple[BadLine, ...]:
+        query = compose("select_unknown_listed", **self.parts)
+        rows = fetch_all(self.connection, query, limit=MAX_SHOWN)
+        return tuple(
+            BadLine(line, shortened(value), self.field.unknown(str(value)))
+            for line, value, _ in rows
+        )
+
+    def still_members(self, slug: str) -> int:
+        """Return how many of the users are in the view of the segment."""
+        query = compose("count_listed_members", view=names.members_view(slug), **self.parts)
+        return int(fetch_value(self.connection, query))
+
+
+def load(
+    segment: "Segment",
+    source: ListSource,
+    mode: Mode = "replace",
+    by: str = "pk",
+    skip_bad: bool = False,
+) -> LoadReport:
+    """Load a list, and refresh the segment, in one transaction.
+
+    Reads the list before it takes the segment's lock. Then takes that lock, row locks on the users
+    that are added or removed, and what a refresh takes; readers go on. Holds some 10,000 lines in
+    memory. Costs a COPY of the list, a join with the table of users, and a refresh.
+
+    Raises:
+        SegmentListError: when the list cannot be read, or has bad lines and `skip_bad` is false,
+            with the `report`. Nothing is changed.
+        SegmentDefinitionError: when the segment has SQL or a manager method and no list, and the
+            mode is not `add`.
+        SegmentExecutionError: when Postgres refuses, or the segment is not saved.
+        SegmentLockedError: when another session locks the segment for too long.
+    """
+    slug = segment.slug
+    if mode not in get_args(Mode):
+        raise SegmentListError(
+            f'the mode of a load is "replace", "add" or "remove", not {keys.in_words(mode)}',
+            slug=slug,
+        )
+    if segment.pk is None:
+        raise SegmentExecutionError("it is not saved yet", slug=slug)
+    field = list_field(slug, by)
+    using = router.db_for_write(type(segment), instance=segment)
+    with transaction(using, slug, timeout=segment.timeout) as connection:
+        one = _Load(connection, segment, mode, field, skip_bad)
+        tally = one.read(source)
+        with listed(segment, using) as listing:
+            row = listing.row
+            check_mode(row, mode, using)
+            report = one.change(tally)
+            listing.changed = bool(report.added or report.removed)
+        if mode == "remove" and kind_of(row) is not StaticList and using == conf.exec_connection():
+            report = replace(report, still_members=one.still_members(row.slug))
+        fetch_all(connection, "drop_listed")
+    return report
+
+
+def check_mode(row: "Segment", mode: Mode, using: str) -> None:
+    """Refuse to remove users from a segment that has no list, because its definition selects them.
+
+    Adding is possible: the segment then has its definition and a list.
+    """
+    kind = kind_of(row)
+    if mode == "add" or kind is StaticList:
+        return
+    if static_member_rows(using).filter(segment=row.pk).exists():
+        return
+    what = "SQL" if kind.word == "sql" else "a manager method"
+    raise SegmentDefinitionError(
+        f"its members are those that {what} selects, and it has no list that users could be "
+        f"{'removed from' if mode == 'remove' else 'replaced in'}",
+        slug=row.slug,
+        field=kind.error_field,
+        hint="Change its definition to leave users out, or add users to it: mode='add'.",
+    )

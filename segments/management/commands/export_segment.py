@@ -1,0 +1,72 @@
+"""manage.py export_segment"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from segments.management.report import ReportingCommand
+from segments.models import Segment
+from segments.rows import by_slug
+
+
+class Command(ReportingCommand):
+    """Write the members of a segment as CSV."""
+
+    help = (
+        "Writes the members of a segment as CSV in UTF-8, with a header, in the order of their "
+        "keys. They are those of the last refresh, and are streamed from the database. "
+        "load_segment reads such a file."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take a slug and options."""
+        parser.add_argument("slug", metavar="SLUG", help="The segment.")
+        parser.add_argument(
+            "--fields",
+            default="pk",
+            metavar="FIELD,FIELD",
+            help="Fields of the user model; the default is the primary key.",
+        )
+        parser.add_argument("--format", choices=["csv"], default="csv", help="Only CSV.")
+        parser.add_argument(
+            "--output",
+            type=Path,
+            metavar="FILE",
+            help="A file to write to, instead of stdout. It is replaced when all is written.",
+        )
+
+    def handle(self, *, slug: str, fields: str, output: Path | None, **options: Any) -> None:
+        """Export, and report if stdout is free for that."""
+        try:
+            segment = by_slug(slug)
+        except Segment.DoesNotExist as error:
+            raise CommandError(str(error)) from error
+        names = [name.strip() for name in fields.split(",") if name.strip()]
+        if output is None:
+            segment.export(self.stdout, names)
+            return
+        try:
+            with replaced(output) as file:
+                count = segment.export(file, names)
+        except OSError as error:
+            raise CommandError(f"{output} cannot be written: {error.strerror}") from error
+        self.stdout.write(f"{segment.slug}: {count:,} members written to {output}")
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of another one at the end, if no error is raised."""
+    if path.exists() and not path.is_file():  # A pipe or a terminal cannot be replaced.
+        with path.open("wb") as file:
+            yield file
+        return
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+"""manage.py load_segment"""
+
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from django.core.management.base import CommandError, CommandParser
+
+from segments.lists.load import Mode
+from segments.management.report import ReportingCommand
+from segments.models import Segment
+from segments.rows import by_slug
+
+
+class Command(ReportingCommand):
+    """Load the list of a segment from a file."""
+
+    help = (
+        "Loads users into the list of a segment, from a file with one user a line, or a CSV file "
+        "with a header. The segment is refreshed in the same transaction. If any line is "
+        "malformed or names no user, nothing is changed and the exit code is 1."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take a slug, a file and options."""
+        parser.add_argument("slug", metavar="SLUG", help="The segment.")
+        parser.add_argument("file", metavar="FILE", help="The file, in UTF-8; - reads stdin.")
+        parser.add_argument(
+            "--mode",
+            choices=get_args(Mode),
+            default="replace",
+            help="Replace the list (the default), add to it, or remove from it.",
+        )
+        parser.add_argument(
+            "--by",
+            default="pk",
+            metavar="FIELD",
+            help="The unique field of the user model by which the file names users; the primary "
+            "key if it is left out.",
+        )
+        parser.add_argument(
+            "--skip-bad",
+            action="store_true",
+            help="Use the good lines if others are malformed or unknown.",
+        )
+
+    def handle(
+        self, *, slug: str, file: str, mode: Mode, by: str, skip_bad: bool, **options: Any
+    ) -> None:
+        """Load, and report."""
+        try:
+            segment = by_slug(slug)
+        except Segment.DoesNotExist as error:
+            raise CommandError(str(error)) from error
+        source = sys.stdin.buffer if file == "-" else Path(file)
+        self.stdout.write(str(segment.load_ids(source, mode=mode, by=by, skip_bad=skip_bad)))

@@ -1,0 +1,83 @@
+"""Change a segment's list, and its members with it.
+
+The members are recomputed in the transaction that changes the list, whatever the settings are, so
+they are current at the moment it commits. Only if segments are saved on another alias than
+`SEGMENTS_EXEC_CONNECTION`, that happens right after the commit.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.db import transaction as django_transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from segments import conf
+from segments.exceptions import SegmentExecutionError
+from segments.rows import Status, copy_state, locked, segment_rows
+from segments.saving.follow import Change, apply_views, apply_views_on_commit
+
+if TYPE_CHECKING:
+    from segments.models import Segment
+
+
+@dataclass
+class ListChange:
+    """A change of a segment's list, while the segment is locked.
+
+    Attributes:
+        row: The current row of the segment.
+        changed: Whether the list has changed. If it has not, and the segment was refreshed since
+            its definition has changed, the members stay as they are.
+    """
+
+    row: "Segment"
+    changed: bool = True
+
+    @property
+    def matters(self) -> bool:
+        """Whether the members are to be recomputed."""
+        return self.changed or self.row.status != Status.REFRESHED
+
+
+@contextmanager
+def listed(segment: "Segment", using: str) -> Iterator[ListChange]:
+    """Lock a segment, whose list is changed in the block, and then recompute its members.
+
+    Takes the segment's lock and, like a refresh, lets readers go on. After any failure the list
+    and the members are as before.
+
+    Raises:
+        SegmentDefinitionError: when the definition beside the list is no longer valid.
+        SegmentExecutionError: when Postgres cannot evaluate it, or the segment was deleted.
+        SegmentLockedError: when another session locks the segment for too long, or it is detached.
+    """
+    with locked(using, segment.pk, segment.slug, segment.timeout) as (connection, row):
+        if row is None:
+            raise SegmentExecutionError("it has been deleted", slug=segment.slug)
+        listing = ListChange(row)
+        yield listing
+        if listing.matters:
+            _apply(connection, segment, row, using)
+    copy_state(segment_rows(using).filter(pk=segment.pk).first(), segment)
+
+
+def _apply(
+    connection: BaseDatabaseWrapper, segment: "Segment", row: "Segment", using: str
+) -> None:
+    """Recompute the members of a segment whose list has changed, now or after the commit."""
+    change = Change(
+        created=False,
+        redefined=True,
+        relabelled=False,
+        check_cost=False,
+        old_slug=row.slug,
+        at_once=True,
+    )
+    if using == conf.exec_connection():
+        apply_views(connection, row, change)
+    else:
+        apply = partial(apply_views_on_commit, segment, row.slug, change)
+        django_transaction.on_commit(apply, using=using)

@@ -1,0 +1,134 @@
+-- Lists: load the users of a segment's list, change the list, and export members.
+
+
+-- name: create_listed
+-- Runs when a list is loaded. Needs TEMP on the database. Locks nothing.
+CREATE TEMPORARY TABLE segments_listed (line bigint, value {type}) ON COMMIT DROP
+
+
+-- name: copy_listed
+-- Runs when a list is loaded. Streams the entries, so Python never holds them all.
+COPY pg_temp.segments_listed (line, value) FROM STDIN
+
+
+-- name: insert_listed
+-- Runs when a list is loaded from a queryset. Takes AccessShare on what the queryset reads. No id
+-- passes through Python.
+INSERT INTO pg_temp.segments_listed (line, value)
+SELECT row_number() OVER () AS line, entry.value FROM ({query}) AS entry (value)
+
+
+-- name: count_listed
+-- Runs when a list was loaded from a queryset. Locks nothing else.
+SELECT count(*) FROM pg_temp.segments_listed
+
+
+-- name: select_unknown_listed
+-- Runs when entries of a list name no user. Takes AccessShare on the table of users. Returns the
+-- first of them, and how many there are in all.
+SELECT l.line, l.value::text, count(*) OVER () AS total
+FROM pg_temp.segments_listed AS l
+WHERE NOT EXISTS (SELECT FROM ({users}) AS u (user_id, value) WHERE u.value = l.value)
+ORDER BY l.line
+LIMIT %(limit)s
+
+
+-- name: matched_users
+-- Part of the statements that change a list: the users that its entries name, and whether the list
+-- may be changed. It may not be if an entry names no user, unless such entries are skipped.
+matched AS MATERIALIZED (
+    SELECT u.user_id, count(*) AS lines
+    FROM pg_temp.segments_listed AS l
+    JOIN ({users}) AS u (user_id, value) ON u.value = l.value
+    GROUP BY u.user_id
+),
+verdict AS MATERIALIZED (
+    SELECT
+        count(*) AS users,
+        coalesce(sum(lines), 0)::bigint AS lines,
+        %(skip_bad)s OR coalesce(sum(lines), 0) = %(valid)s AS good
+    FROM matched
+)
+
+
+-- name: inserted_users
+-- Part of the statements that add to a list. A list that is loaded again, as it is each night, is
+-- mostly the same, and to look for a row costs less than to insert it in vain. The order fills the
+-- indexes from one end to the other.
+inserted AS (
+    INSERT INTO {static} (segment_id, user_id)
+    SELECT %(segment)s, m.user_id FROM matched AS m
+    WHERE (SELECT good FROM verdict)
+        AND NOT EXISTS (SELECT FROM {static} AS s WHERE s.segment_id = %(segment)s AND s.user_id = m.user_id)
+    ORDER BY m.user_id
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+
+
+-- name: add_listed
+-- Runs when users are added to a list. Takes AccessShare on the table of users, and row locks on
+-- the users that are newly listed. Returns the known users, their lines, and the users added and
+-- removed.
+WITH
+-- part: matched_users
+,
+-- part: inserted_users
+SELECT users, lines, (SELECT count(*) FROM inserted) AS added, 0 AS removed FROM verdict
+
+
+-- name: replace_listed
+-- Runs when a list is replaced. Locks and returns the same as add_listed, and takes row locks on
+-- the users that are no longer listed.
+WITH
+-- part: matched_users
+,
+deleted AS (
+    DELETE FROM {static} AS s
+    WHERE s.segment_id = %(segment)s AND (SELECT good FROM verdict)
+        AND NOT EXISTS (SELECT FROM matched AS m WHERE m.user_id = s.user_id)
+    RETURNING 1
+),
+-- part: inserted_users
+SELECT
+    users, lines,
+    (SELECT count(*) FROM inserted) AS added, (SELECT count(*) FROM deleted) AS removed
+FROM verdict
+
+
+-- name: remove_listed
+-- Runs when users are removed from a list. Takes AccessShare on the table of users, and row locks
+-- on the users that are no longer listed. Returns the same as add_listed.
+WITH
+-- part: matched_users
+,
+deleted AS (
+    DELETE FROM {static} AS s
+    USING matched AS m
+    WHERE s.segment_id = %(segment)s AND s.user_id = m.user_id AND (SELECT good FROM verdict)
+    RETURNING 1
+)
+SELECT users, lines, 0 AS added, (SELECT count(*) FROM deleted) AS removed FROM verdict
+
+
+-- name: count_listed_members
+-- Runs after users were removed from the list of a segment that has a definition as well. Takes
+-- AccessShare on its members and on the table of users. Returns how many of them are still members.
+SELECT count(*)
+FROM {view} AS v
+WHERE v.user_id IN (
+    SELECT u.user_id
+    FROM pg_temp.segments_listed AS l
+    JOIN ({users}) AS u (user_id, value) ON u.value = l.value
+)
+
+
+-- name: drop_listed
+-- Runs when a list was loaded, since the caller's transaction may go on to load others.
+DROP TABLE pg_temp.segments_listed
+
+
+-- name: export_members
+-- Runs when members are exported. Takes AccessShare on the segment's members and on the table of
+-- users. Postgres streams the rows, and nobody holds them all.
+COPY ({query}) TO STDOUT WITH (FORMAT csv, HEADER false)
