@@ -1,7 +1,7 @@
 """The SQL of segments that are made from others: from several members, or from a part of them."""
 
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Literal
 
 from psycopg import sql
@@ -55,10 +55,7 @@ def _share(percent: float | Decimal) -> Decimal:
     """Return a percentage as a number without an exponent or zeros at its end."""
     number = Decimal("NaN")
     if isinstance(percent, int | float | Decimal) and not isinstance(percent, bool):
-        try:
-            number = Decimal(str(percent))
-        except InvalidOperation:  # It is a number of another kind.
-            pass
+        number = Decimal(str(percent))
     if not (number.is_finite() and 0 < number <= 100 and int(number * HASHES / 100)):
         raise SegmentDefinitionError(
             f"a sample has a percentage above 0 and at most 100, not {percent!r}",

@@ -14,23 +14,32 @@ if TYPE_CHECKING:
     from segments.models import Segment
 
 
-def given(segments: "Iterable[Segment | str]", alias: str, purpose: str) -> "list[Segment]":
-    """Return the current rows of at least two segments, in the order given. At most two queries.
+LEAST = 2
+"""How many segments can be combined or compared."""
+
+
+def given(
+    segments: "Iterable[Segment | str]", alias: str, purpose: str, least: int = LEAST
+) -> "list[Segment]":
+    """Return the current rows of segments, in the order given. At most two queries.
 
     Args:
         segments: Segments or slugs, where `-` and `_` are the same.
         alias: The database that the rows are read from.
-        purpose: What needs them, for messages.
+        purpose: What takes them, for messages.
+        least: How many there must be.
 
     Raises:
         Segment.DoesNotExist: when no segment has a slug, naming the nearest one.
-        SegmentDefinitionError: when there are fewer than two, or one of them twice.
+        SegmentDefinitionError: when there are fewer, or one of them is given twice.
         SegmentExecutionError: when a segment is not saved, or has been deleted.
         TypeError: when one is neither a segment nor a slug.
     """
     wanted: list[Segment | str] = [segments] if isinstance(segments, str) else [*segments]
-    if len(wanted) < 2:
-        raise SegmentDefinitionError(f"{purpose} takes at least two segments, not {len(wanted)}")
+    if len(wanted) < least:
+        raise SegmentDefinitionError(
+            f"{purpose} takes {least} segments or more, not {len(wanted)}"
+        )
     with translated(SegmentExecutionError):
         found = _find(wanted, alias)
     rows = [found[_key(each)] for each in wanted]

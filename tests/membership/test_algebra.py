@@ -101,8 +101,8 @@ def test_combine__is_rewritten_when_what_it_reads_is_renamed(even, late):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("mixed", "late"), SegmentDefinitionError, "at least two segments, not 1"),
-        (("mixed",), SegmentDefinitionError, "at least two segments, not 0"),
+        (("mixed", "late"), SegmentDefinitionError, "takes 2 segments or more, not 1"),
+        (("mixed",), SegmentDefinitionError, "takes 2 segments or more, not 0"),
         (("mixed", "late", "late"), SegmentDefinitionError, '"late".*takes each segment once'),
         (("mixed", "late", "pilod"), Segment.DoesNotExist, 'Did you mean "pilot"'),
         (("mixed", "late", 17), TypeError, "segments or their slugs are needed, not 17"),
