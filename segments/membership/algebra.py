@@ -1,6 +1,6 @@
 """Segments that combine others: who is in any, in all, or in the first but in no other."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models
 
@@ -10,8 +10,10 @@ from segments.membership.given import given
 if TYPE_CHECKING:
     from segments.models import Segment
 
+S = TypeVar("S", bound=models.Model)
 
-class AlgebraQuerySet(models.QuerySet["Segment"]):
+
+class AlgebraQuerySet(models.QuerySet[S]):
     """Creates combined segments. With querysets as arguments, the methods are those of Django.
 
     A combined segment is an ordinary one in SQL, which reads the members that the others had at
@@ -47,11 +49,11 @@ class AlgebraQuerySet(models.QuerySet["Segment"]):
 
     def _combine(
         self, operator: Operator, slug: str, *segments: "Segment | str", **fields: Any
-    ) -> "Segment":
+    ) -> S:
         self._for_write = True  # Otherwise self.db may be a replica.
         rows = given(segments, self.db, "a combined segment")
         definition = combined(operator, (row.slug for row in rows))
-        return self.create(**{"name": slug, **fields, "slug": slug, "definition": definition})
+        return self.create(slug=slug, definition=definition, **{"name": slug} | fields)
 
 
 def _is_slug(arguments: tuple[Any, ...]) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from segments.models import Membership, Segment  # noqa: F401  # For mypy.
 
 
-class SegmentQuerySet(AlgebraQuerySet):
+class SegmentQuerySet(AlgebraQuerySet["Segment"]):
     """Segments, by priority."""
 
     def for_user(self, user: Any) -> "SegmentQuerySet":

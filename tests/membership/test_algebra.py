@@ -119,6 +119,15 @@ def test_combine__refuses(method, arguments, error, message, late, pilot):
 
 
 @pytest.mark.django_db
+def test_combine__refuses_another_definition(late, pilot):
+    with pytest.raises(TypeError, match="definition"):
+        Segment.objects.union("mixed", late, pilot, definition=LATE)
+    with pytest.raises(TypeError, match="all"):
+        Segment.objects.union("mixed", late, pilot, all=True)
+    assert Segment.objects.count() == 2
+
+
+@pytest.mark.django_db
 def test_combine__refuses_a_deleted_segment(late, pilot):
     deleted = Segment.objects.get(slug="late")
     late.delete()
@@ -127,7 +136,7 @@ def test_combine__refuses_a_deleted_segment(late, pilot):
 
 
 @pytest.mark.django_db
-def test_combine__refuses_a_segment_that_was_never_populated(late, settings, make):
+def test_combine__refuses_a_segment_that_was_never_populated(late):
     Segment.objects.bulk_create([Segment(slug="new", name="New", definition=LATE)])
     with pytest.raises(SegmentDefinitionError, match="segments.new"), transaction.atomic():
         Segment.objects.union("either", late, "new")
