@@ -13,6 +13,7 @@ HOMES = {
     "SegmentDefinitionError": "segments.exceptions",
     "SegmentExecutionError": "segments.exceptions",
     "SegmentLockedError": "segments.exceptions",
+    "overlap": "segments.membership.overlap",
     "refresh_due": "segments.refreshing.many",
     "refresh_many": "segments.refreshing.many",
     "segment_refreshed": "segments.signals",

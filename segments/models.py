@@ -25,6 +25,7 @@ from segments.refreshing.many import refresh_with_dependents
 from segments.refreshing.models import SegmentRefresh as SegmentRefresh
 from segments.rows import SecondsField
 from segments.rows import Status as Status
+from segments.saving.copies import CopiesMixin
 from segments.sql import names
 from segments.users import SegmentMixin as SegmentMixin
 from segments.validation.checks import validate
@@ -32,7 +33,7 @@ from segments.validation.checks import validate_slug as validate_slug
 from segments.validation.preview import Preview, preview
 
 
-class Segment(MembersMixin, DefinitionMixin, ListsMixin):
+class Segment(MembersMixin, DefinitionMixin, ListsMixin, CopiesMixin):
     """A named set of users.
 
     Its definition is SQL, a list of ids (`static_ids`), SQL and a list, or a manager method. Its

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -102,3 +102,52 @@ def test_scheduling__what_pg_cron_runs_refreshes_the_view(users, make, query):
         users.pop().delete()
         query(what)
         assert query("SELECT count(*) FROM segments.vip") == [(remaining,)]
+
+
+@pytest.fixture
+def campaign(users, make):
+    """Segments of the slugs that the page on combined segments names."""
+    numbers = {
+        "vip": range(6),
+        "quiet": (0, 3, 4, 9),
+        "staff": (4, 8),
+        "has-email": range(3),
+        "has-phone": range(2, 5),
+    }
+    for slug, chosen in numbers.items():
+        make(slug, static_ids=[users[number] for number in chosen])
+
+
+@pytest.mark.django_db
+def test_algebra__does_what_is_told(campaign, capsys):
+    """Run the page from top to bottom, and compare what it prints and notes."""
+    page = (DOCS / "algebra.md").read_text()
+    namespace = {"Segment": Segment}
+    for code, told in re.findall(r"```python\n(.*?)```(?:\n\n```\n(.*?)```)?", page, re.DOTALL):
+        if "freeze" in code:
+            Segment.objects.update(refreshed_at=datetime(2026, 11, 1, 12, tzinfo=UTC))
+        exec(code, namespace)
+        printed = capsys.readouterr().out
+        assert not told or printed == told
+        noted = re.findall(r"^print\(.*?\)  # (.*)$", code, re.MULTILINE)
+        assert not noted or printed.splitlines() == noted
+        for expression, value in re.findall(
+            r"^((?:found|pair)\S.*?)  # ([({].*)$", code, re.MULTILINE
+        ):
+            assert eval(expression, namespace) == eval(value)
+    found = {
+        each.slug: {int(user.username[1]) for user in each.members}
+        for each in Segment.objects.all()
+    }
+    assert found["reachable"] == {0, 1, 2, 3, 4}
+    assert found["quiet-vip"] == {0, 3, 4}
+    assert found["win-back"] == found["win-back-2026-11"] == found["win-back-draft"] == {1, 2, 5}
+    assert found["win-back-test"] <= found["win-back"]
+
+
+@pytest.mark.django_db
+def test_algebra__shows_what_the_command_prints(campaign, capsys):
+    page = (DOCS / "algebra.md").read_text()
+    (arguments,) = re.findall(r"^python manage\.py (compare_segments .*)$", page, re.MULTILINE)
+    call_command(*arguments.split())
+    assert f"```\n{capsys.readouterr().out}```" in page

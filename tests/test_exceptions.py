@@ -100,6 +100,7 @@ COMMANDS = {
     "sync": ("sync_segments",),
     "check": ("sync_segments", "--check"),
     "detach": ("detach_segments",),
+    "compare": ("compare_segments", "vip", "gold"),
     "find": ("find_segments", "shop_order"),
     "forget": ("forget_user", "1"),
 }

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -22,8 +23,20 @@ MAX_SHOWN = 20
 BATCH = 10_000
 """How many ids Python holds at a time."""
 
-StaticIds = str | Iterable[Any]
-"""Text with one id a line, or an iterable of ids or users."""
+
+@dataclass(frozen=True)
+class SelectedIds:
+    """Ids that are in the database already, so that they need not pass through Python.
+
+    Attributes:
+        query: A SELECT of the ids. Those of users who do not exist are left out.
+    """
+
+    query: sql.Composable
+
+
+StaticIds = str | Iterable[Any] | SelectedIds
+"""Text with one id a line, an iterable of ids or users, or a query for them."""
 
 
 def checked(ids: Any, slug: str) -> StaticIds:
@@ -79,6 +92,10 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
     """Copy the ids into a temporary table, and raise an error if any cannot be used."""
     key_type = names.key_type(connection)
     fetch_all(connection, compose("create_incoming_ids", key_type=sql.SQL(key_type)))
+    users = {"users": names.user_table(), "key": sql.Identifier(names.user_key_column())}
+    if isinstance(ids, SelectedIds):
+        fetch_all(connection, compose("insert_incoming_ids", query=ids.query, **users))
+        return
     bad: list[tuple[int, str]] = []
     invalid = 0
     entries = _numbered(ids)
@@ -92,7 +109,6 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
                     invalid += 1
                     if len(bad) < MAX_SHOWN:
                         bad.append((line, str(error)))
-    users = {"users": names.user_table(), "key": sql.Identifier(names.user_key_column())}
     unknown = fetch_all(connection, compose("select_unknown_ids", **users), limit=MAX_SHOWN)
     total = invalid + (unknown[0][2] if unknown else 0)
     if total:
@@ -113,7 +129,7 @@ def _refusal(slug: str, total: int, bad: list[tuple[int, str]]) -> SegmentDefini
     )
 
 
-def _numbered(ids: StaticIds) -> Iterator[tuple[int, Any]]:
+def _numbered(ids: str | Iterable[Any]) -> Iterator[tuple[int, Any]]:
     """Yield each entry with its line number, from 1. Skip blank lines and blank entries."""
     source: Iterable[Any] = ids
     if isinstance(ids, str):

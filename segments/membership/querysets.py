@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
 
+from segments.membership.algebra import AlgebraQuerySet
 from segments.membership.members import every_user
 from segments.refreshing.order import ordered
 from segments.rows import membership_rows
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from segments.models import Membership, Segment  # noqa: F401  # For mypy.
 
 
-class SegmentQuerySet(models.QuerySet["Segment"]):
+class SegmentQuerySet(AlgebraQuerySet["Segment"]):
     """Segments, by priority."""
 
     def for_user(self, user: Any) -> "SegmentQuerySet":

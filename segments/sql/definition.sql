@@ -233,3 +233,28 @@ ON CONFLICT DO NOTHING
 -- Runs when static ids have been checked or saved, since the caller's transaction may go on to
 -- save others.
 DROP TABLE pg_temp.segments_incoming
+
+
+-- name: define_members
+-- Part of definitions that combine segments: the members of one at its last refresh.
+SELECT user_id FROM {view}
+
+
+-- name: define_sample
+-- Part of the definition of a sample. The hash is the same on every server and for every type of
+-- key, and that of another seed is independent of it. The percentage is there for the reader.
+SELECT user_id FROM {view}
+WHERE ('x' || left(md5({seed} || user_id::text), 8))::bit(32)::bigint < {limit} -- {percent} % of 2^32
+
+
+-- name: insert_incoming_ids
+-- Runs when a list of ids is copied from another segment. Takes AccessShare on what the query reads
+-- and on the table of users. Leaves out users who were deleted.
+INSERT INTO pg_temp.segments_incoming (user_id)
+SELECT copied.user_id FROM ({query}) AS copied (user_id)
+WHERE copied.user_id IN (SELECT u.{key} FROM {users} AS u)
+
+
+-- name: select_listed_ids
+-- Part of insert_incoming_ids: the list of a segment.
+SELECT s.user_id FROM {static} AS s WHERE s.segment_id = {segment}

@@ -58,3 +58,28 @@ SELECT live.user_id FROM {live} AS live (user_id) WHERE {check}
 -- who were deleted since the refresh.
 SELECT members.user_id FROM {members} AS members (user_id)
 WHERE {check} AND members.user_id = ANY(%(keys)s::{key_type}[]) AND members.user_id IN (SELECT {key} FROM {users})
+
+
+-- name: select_overlap
+-- Runs for overlap. Takes AccessShare on the members of each segment and on the table of users.
+-- Returns one row: how many users are in both segments of each pair. Every segment has a bit, and
+-- so a user's segments are one number.
+SELECT {counts}
+FROM (
+    SELECT m.user_id, bit_or(m.bit) AS bits
+    FROM (
+{members}
+    ) AS m (user_id, bit)
+    WHERE m.user_id IN ({users})
+    GROUP BY m.user_id
+) AS u
+
+
+-- name: select_with_bit
+-- Part of select_overlap: the members of a segment.
+SELECT v.user_id, {bit}::bigint FROM {view} AS v WHERE {check}
+
+
+-- name: count_with_bits
+-- Part of select_overlap: how many users are in both of two segments.
+count(*) FILTER (WHERE u.bits & {bits} = {bits})

@@ -1,5 +1,6 @@
 """The main job with the user model that SEGMENTS_TEST_USER names; test_each_model.py runs it."""
 
+from hashlib import md5
 from io import StringIO
 from pathlib import Path
 from uuid import UUID
@@ -13,9 +14,10 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils.functional import SimpleLazyObject
 
-from segments import sync
+from segments import overlap, sync
 from segments.checks import check_project
 from segments.exceptions import SegmentDefinitionError
+from segments.membership.overlap import users_in
 from segments.models import Membership, Segment
 from segments.pgviews import models as view_models
 from segments.sql import names
@@ -162,6 +164,26 @@ def test_hidden_user__is_in_checks_and_sql_but_in_no_list(users, settings):
                 assert len(segment) == segment.members_count == 5
                 assert users[0] in segment.preview().sample
         assert segment.pk in users[0].segment_ids
+
+
+def test_copies__and_comparisons_work_with_every_key(users):
+    everyone = create("everyone", definition=f"SELECT {KEY} FROM {TABLE}")
+    listed = create("listed", static_ids=users[:2])
+    rest = Segment.objects.difference("rest", everyone, listed)
+    assert set(rest.members) == set(users[2:])
+    assert set(everyone.freeze("frozen").members) == set(listed.clone("copy").members) | set(
+        rest.members
+    )
+    bits = [int(md5(f"7:{user.pk}".encode()).hexdigest()[:8], 16) for user in users]
+    chosen = {user for user, number in zip(users, bits, strict=True) if number < 2**31}
+    assert set(everyone.sample("half", 50).members) == chosen
+    if User.__name__ == "SoftUser":
+        User.all_objects.filter(pk=users[0].pk).update(deleted=True)
+    shown = 4 if User.__name__ == "SoftUser" else 5
+    found = overlap([everyone, listed, rest])
+    assert found.counts == {"everyone": shown, "listed": shown - 3, "rest": 3}
+    assert [pair.both for pair in found.pairs] == [shown - 3, 3, 0]
+    assert set(users_in([everyone], [listed])) == set(users[2:])
 
 
 def test_user_manager__that_is_not_there_is_an_error(users, settings):
