@@ -14,6 +14,8 @@ HOMES = {
     "SegmentExecutionError": "segments.exceptions",
     "SegmentLockedError": "segments.exceptions",
     "overlap": "segments.membership.overlap",
+    "SegmentLossError": "segments.exceptions",
+    "acting": "segments.saving.versions",
     "refresh_due": "segments.refreshing.many",
     "refresh_many": "segments.refreshing.many",
     "segment_refreshed": "segments.signals",

@@ -141,6 +141,28 @@ def user_manager() -> str | None:
     return None if name is None else str(name)
 
 
+def max_loss() -> int | None:
+    """How many percent of its members a refresh may remove; None means all of them."""
+    percent = _get("SEGMENTS_MAX_LOSS", None)
+    if percent is None:
+        return None
+    if not isinstance(percent, int) or isinstance(percent, bool) or not 1 <= percent <= 100:
+        raise ImproperlyConfigured(
+            f"SEGMENTS_MAX_LOSS must be a whole number from 1 to 100, or None, not {percent!r}."
+        )
+    return percent
+
+
+def versions() -> int:
+    """How many versions of each segment are kept."""
+    number = _get("SEGMENTS_VERSIONS", 100)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise ImproperlyConfigured(
+            f"SEGMENTS_VERSIONS must be a whole number, zero or more, not {number!r}."
+        )
+    return number
+
+
 def work_mem() -> str | None:
     """Postgres' work_mem during a refresh, such as "256MB"; None keeps the server's value."""
     value = _get("SEGMENTS_WORK_MEM", None)

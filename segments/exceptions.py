@@ -140,6 +140,21 @@ class SegmentExecutionError(SegmentError):
     """Postgres could not evaluate or change the segment."""
 
 
+class SegmentLossError(SegmentExecutionError):
+    """A refresh would remove more members than max_loss allows.
+
+    Attributes:
+        before: How many members the segment has.
+        removed: How many of them the refresh would remove.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, before: int = 0, removed: int = 0, **options: Any
+    ) -> None:
+        super().__init__(message, **options)
+        self.before, self.removed = before, removed
+
+
 class SegmentLockedError(SegmentExecutionError):
     """Another session is changing or refreshing the segment."""
 

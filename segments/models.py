@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, router
 from django.db.models.functions import Replace
 from django.utils.translation import gettext_lazy as _
@@ -26,7 +26,10 @@ from segments.refreshing.models import SegmentRefresh as SegmentRefresh
 from segments.rows import SecondsField
 from segments.rows import Status as Status
 from segments.saving.copies import CopiesMixin
+from segments.saving.models import ListChange as ListChange
+from segments.saving.models import SegmentVersion as SegmentVersion
 from segments.sql import names
+from segments.sync.usage import Usage, usage_of
 from segments.users import SegmentMixin as SegmentMixin
 from segments.validation.checks import validate
 from segments.validation.checks import validate_slug as validate_slug
@@ -88,6 +91,16 @@ class Segment(MembersMixin, DefinitionMixin, ListsMixin, CopiesMixin):
         validators=[MinValueValidator(timedelta(milliseconds=1))],
         help_text=_(
             "How long its queries may run, such as 00:05:00. Empty means the setting's value."
+        ),
+    )
+    max_loss = models.PositiveSmallIntegerField(
+        _("largest loss"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text=_(
+            "How many percent of its members one refresh may remove; a refresh that would remove "
+            "more is refused. Empty means the setting's value, and 100 means no limit."
         ),
     )
     is_active = models.BooleanField(
@@ -212,8 +225,17 @@ class Segment(MembersMixin, DefinitionMixin, ListsMixin, CopiesMixin):
         """Return a preview of the segment, saved or not; see `segments.validation.preview`."""
         return preview(self, limit)
 
+    def used_by(self) -> Usage:
+        """Return what uses the segment; see `segments.sync.usage`."""
+        return usage_of(self)
+
     def refresh(
-        self, concurrently: bool = True, *, with_dependents: bool = False, force: bool = False
+        self,
+        concurrently: bool = True,
+        *,
+        with_dependents: bool = False,
+        force: bool = False,
+        accept_loss: bool = False,
     ) -> RefreshResult:
         """Recompute the members; see `segments.refresh.refresh`.
 
@@ -221,7 +243,9 @@ class Segment(MembersMixin, DefinitionMixin, ListsMixin, CopiesMixin):
             with_dependents: Also refresh the active segments that read this one, directly or
                 indirectly. Their results are in `dependents` of the result.
             force: Recompute the members even if nothing was written since the last refresh.
+            accept_loss: Remove as many members as it takes, whatever `max_loss` says.
         """
+        options = {"force": force, "accept_loss": accept_loss}
         if with_dependents:
-            return refresh_with_dependents(self, concurrently, force=force)
-        return refresh_module.refresh(self, concurrently, force=force)
+            return refresh_with_dependents(self, concurrently, **options)
+        return refresh_module.refresh(self, concurrently, **options)

@@ -22,18 +22,20 @@ from segments.definition.kinds import kind_of
 from segments.definition.select import Definition, compile_definition
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import views
+from segments.refreshing.guard import NO_GUARD, Guard, guard_of
 from segments.refreshing.history import (
     DETACHED,
     LOCKED,
     RefreshResult,
     Stopwatch,
     announce,
+    failure_status,
     record,
     record_failure,
 )
 from segments.refreshing.reconcile import count_members, counters, reconcile
 from segments.refreshing.unchanged import digest, unchanged_until
-from segments.rows import Status, copy_state, reload_state, try_locked_row
+from segments.rows import FAILURES, Status, copy_state, reload_state, try_locked_row
 from segments.sql import session
 from segments.validation.checks import check_circle
 
@@ -55,6 +57,8 @@ class RefreshOptions:
         caller: The process id of the session that asks for refreshes in others, which has
             reported its writes. The proof can ignore it as long as it runs nothing else.
         scheduled: Whether to skip the segment if another session has refreshed it meanwhile.
+        accept_loss: Whether the refresh may remove more members than `max_loss` allows.
+        expected_loss: How many members are removed in any case, and so do not count as a loss.
     """
 
     concurrently: bool = True
@@ -63,10 +67,17 @@ class RefreshOptions:
     own_pids: Collection[int] = ()
     caller: int | None = None
     scheduled: bool = False
+    accept_loss: bool = False
+    expected_loss: int = 0
 
 
 def refresh(
-    segment: "Segment", concurrently: bool = True, *, force: bool = False
+    segment: "Segment",
+    concurrently: bool = True,
+    *,
+    force: bool = False,
+    accept_loss: bool = False,
+    expected_loss: int = 0,
 ) -> RefreshResult:
     """Recompute the members of a segment, as defined in the database, in one transaction.
 
@@ -81,12 +92,18 @@ def refresh(
         concurrently: False rewrites all rows, which is faster if most of them change, but makes
             readers wait.
         force: Recompute the members even if nothing was written.
+        accept_loss: Remove as many members as it takes, whatever `max_loss` says.
+        expected_loss: How many members are removed in any case, and so do not count as a loss.
 
     Raises:
         SegmentDefinitionError: when the definition no longer compiles.
+        SegmentLossError: when it would remove more members than `max_loss` allows.
         SegmentExecutionError: when Postgres cannot evaluate it, or the segment was deleted.
     """
-    result = try_refresh(segment, RefreshOptions(concurrently, force))
+    options = RefreshOptions(
+        concurrently, force, accept_loss=accept_loss, expected_loss=expected_loss
+    )
+    result = try_refresh(segment, options)
     announce(segment, result)
     if result.error:
         raise result.error
@@ -112,9 +129,9 @@ def try_refresh(segment: "Segment", options: RefreshOptions) -> RefreshResult:
     except SegmentError as error:
         record_failure(alias, segment, stopwatch, error)
         reload_state(alias, segment)
-        duration = stopwatch.elapsed
+        duration, status = stopwatch.elapsed, failure_status(error)
         return RefreshResult(
-            Status.FAILED, segment.members_count, duration=duration, slug=slug, error=error
+            status, segment.members_count, duration=duration, slug=slug, error=error
         )
     if row:  # It is committed only now.
         copy_state(row, segment)
@@ -157,7 +174,8 @@ def _refresh_locked(
     current = views.ensure(connection, row.label, compiled, current)
     if current.rebound:
         check_circle(connection, row.slug, current.name)
-    return recompute(connection, row, current, stopwatch, options.concurrently)
+    guard = guard_of(row, options.accept_loss, options.expected_loss)
+    return recompute(connection, row, current, stopwatch, options.concurrently, guard)
 
 
 def _unchanged_until(
@@ -171,7 +189,7 @@ def _unchanged_until(
     if not (
         options.concurrently
         # The counters do not show a missing privilege, nor another definition.
-        and row.status not in (Status.FAILED, Status.OUTDATED)
+        and row.status not in (*FAILURES, Status.OUTDATED)
         and row.read_digest
         and row.refreshed_at
         and views.is_current(connection, row.label, definition, current)
@@ -194,15 +212,17 @@ def recompute(
     current: views.State,
     stopwatch: Stopwatch,
     concurrently: bool = True,
+    guard: Guard = NO_GUARD,
 ) -> RefreshResult:
     """Recompute members in the caller's transaction, which holds the lock and has the views.
 
     Args:
         current: The state that `views.ensure` returned.
+        guard: How many members may be removed.
 
     Raises:
-        SegmentExecutionError: when Postgres cannot evaluate the definition. The caller must roll
-            back.
+        SegmentExecutionError: when Postgres cannot evaluate the definition, or the guard refuses
+            its result. The caller must roll back.
     """
     with translated(SegmentExecutionError, row.slug, field=kind_of(row).error_field):
         # A view that was never populated cannot be refreshed concurrently, and one that Citus
@@ -210,15 +230,21 @@ def recompute(
         concurrently = concurrently and current.whole
         read_digest = digest(connection, row.slug)
         before = counters(connection, row.slug)
+        counts = concurrently and before.counted
+        scan = guard.is_on and not counts and current.populated
+        held = count_members(connection, row.slug) if scan else 0
         with session.pinned(connection, evaluate=True), session.as_owner(connection):
             row.view.refresh(concurrently=concurrently)
         after = counters(connection, row.slug)
         entered, left = reconcile(connection, row.slug, row.pk)
-        if concurrently and after.counted:
+        if counts:
             added, removed = after.inserted - before.inserted, after.deleted - before.deleted
         else:  # A rewrite inserts all rows, and some servers do not count.
             added, removed = entered, left
         count = count_members(connection, row.slug)
+        # What left the index counts as well: somebody may have refreshed the view by hand.
+        lost = max(removed, left, held + added - count)
+        guard.check(row.slug, max(held, count - added + lost), lost)
         result = RefreshResult(
             Status.REFRESHED, count, added, removed, slug=row.slug, notes=current.repairs
         )

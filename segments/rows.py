@@ -35,7 +35,8 @@ class Status(models.TextChoices):
     """The status of a segment or of a refresh.
 
     Only a refresh can be `unchanged`. Only a segment can be `outdated`: its definition has changed
-    since its members were computed.
+    since its members were computed. A refresh that is `refused` would have removed more members
+    than `max_loss` allows; it counts as a failure.
     """
 
     UNPOPULATED = "unpopulated", _("unpopulated")
@@ -43,6 +44,11 @@ class Status(models.TextChoices):
     UNCHANGED = "unchanged", _("unchanged")
     OUTDATED = "outdated", _("outdated")
     FAILED = "failed", _("failed")
+    REFUSED = "refused", _("refused")
+
+
+FAILURES = (Status.FAILED, Status.REFUSED)
+"""The statuses of a segment whose last refresh has kept the former members, with an error."""
 
 
 class Seconds(DeferredAttribute):

@@ -32,7 +32,9 @@ def task(function: Callable[..., Any]) -> Any:
 
 
 @task
-def refresh_segment(key: int, asked_at: str | None = None, force: bool = False) -> str:
+def refresh_segment(
+    key: int, asked_at: str | None = None, accept_loss: bool = False, force: bool = False
+) -> str:
     """Refresh one segment; return the status, or `deleted` if it no longer exists.
 
     Waits for a running refresh, which may have started before this one was enqueued.
@@ -40,20 +42,21 @@ def refresh_segment(key: int, asked_at: str | None = None, force: bool = False) 
     Args:
         key: The primary key of the segment.
         asked_at: When this was enqueued, by the database's clock. A refresh that has started since
-            counts as this one.
-        force: Recompute the members even if nothing was written.
+            counts as this one, unless a loss is accepted.
+        accept_loss, force: As for `segments.refresh.refresh`.
 
     Raises:
-        SegmentError: when it fails.
+        SegmentError: when it fails or is refused.
     """
     enqueued = datetime.fromisoformat(asked_at) if asked_at else None
     while True:
         segment = segment_rows(conf.exec_connection()).filter(pk=key).first()
         if segment is None:
             return "deleted"
-        if enqueued and segment.attempted_at and segment.attempted_at >= enqueued:
+        attempted = segment.attempted_at
+        if enqueued and attempted and attempted >= enqueued and not accept_loss:
             return segment.status
-        result = refresh(segment, force=force)
+        result = refresh(segment, force=force, accept_loss=accept_loss)
         if result.status != LOCKED:
             return str(result.status)
         wait_for(segment)
@@ -78,11 +81,13 @@ def refresh_user_segments(key: str) -> dict[str, str]:
     return {result.slug: str(result.status) for result in results}
 
 
-def enqueue_refresh(segment: "Segment", force: bool = False) -> None:
+def enqueue_refresh(
+    segment: "Segment", accept_loss: bool = False, *, force: bool = False
+) -> None:
     """Let a worker refresh a segment once the current transaction is committed.
 
     Args:
-        force: Recompute the members even if nothing was written.
+        accept_loss, force: As for `segments.refresh.refresh`.
 
     Raises:
         ImproperlyConfigured: when there is no tasks framework.
@@ -91,7 +96,7 @@ def enqueue_refresh(segment: "Segment", force: bool = False) -> None:
 
     def enqueue() -> None:
         asked_at = fetch_value(connections[conf.exec_connection()], "select_clock")
-        refresh_segment.enqueue(segment.pk, asked_at.isoformat(), force)
+        refresh_segment.enqueue(segment.pk, asked_at.isoformat(), accept_loss, force)
 
     transaction.on_commit(enqueue, using=conf.exec_connection())
 

@@ -19,6 +19,7 @@ class ListActions(ProgressPage):
     actions: Any = (
         "refresh_selected",
         "force_selected",
+        "accept_loss_selected",
         "activate_selected",
         "deactivate_selected",
     )
@@ -35,6 +36,11 @@ class ListActions(ProgressPage):
     def force_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
         """Recompute the segments, whether or not anything was written since the last time."""
         self.refresh_rows(request, queryset, force=True)
+
+    @admin.action(description=_("Refresh, and accept any loss"), permissions=("refresh",))
+    def accept_loss_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:
+        """Refresh the segments once, whatever their `max_loss` is."""
+        self.refresh_rows(request, queryset, accept_loss=True)
 
     @admin.action(description=_("Activate selected segments"), permissions=("change",))
     def activate_selected(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> None:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from segments.admin.listing import view_name
 from segments.models import Segment, Status
 from segments.refreshing import schedule
+from segments.rows import FAILURES
 
 
 class Columns(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -39,7 +40,7 @@ class Columns(admin.ModelAdmin):  # type: ignore[type-arg]
         if segment.status == Status.OUTDATED:
             reason: Any = _("The definition has changed since the members were computed.")
             return format_html('<span title="{}">{}</span>', reason, label)
-        if segment.status != Status.FAILED:
+        if segment.status not in FAILURES:
             return label
         line = segment.last_error.partition("\n")[0]
         return format_html('<span class="segments-failed" title="{}">{}</span>', line, label)

@@ -9,6 +9,7 @@ from segments.admin.forms import SegmentForm
 from segments.admin.rights import Rights
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.models import Segment
+from segments.saving import acting
 from segments.validation.preview import EMPTY_WARNING
 
 PREVIEW = "_preview"
@@ -60,6 +61,11 @@ class FormPage(Rights):
         form.previewing = PREVIEW in request.POST
         form.may_define = self.has_change_definition_permission(request)
         return form
+
+    def save_model(self, request: HttpRequest, obj: Segment, *args: Any) -> None:
+        """Save a segment; its version before has the name of the user."""
+        with acting(request.user):
+            super().save_model(request, obj, *args)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -59,6 +59,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             "priority",
             "refresh_every",
             "timeout",
+            "max_loss",
             "is_active",
         )
         widgets = {  # noqa: RUF012

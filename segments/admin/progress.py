@@ -63,16 +63,21 @@ class ProgressPage(SegmentPages):
         if not self.has_refresh_permission(request):
             raise PermissionDenied
         rows = self.get_queryset(request).filter(pk=segment.pk)
-        self.refresh_rows(request, rows, force="force" in request.POST)
+        options = {name: name in request.POST for name in ("force", "accept_loss")}
+        self.refresh_rows(request, rows, **options)
         return HttpResponseRedirect(self.page_url("overview", segment.pk))
 
-    def refresh_rows(self, request: HttpRequest, segments: Any, force: bool = False) -> None:
-        """Refresh segments, or let a worker do so if `SEGMENTS_REFRESH_ASYNC` is on."""
+    def refresh_rows(self, request: HttpRequest, segments: Any, **options: bool) -> None:
+        """Refresh segments, or let a worker do so if `SEGMENTS_REFRESH_ASYNC` is on.
+
+        Args:
+            options: `force` and `accept_loss`, as for `segments.refresh.refresh`.
+        """
         if conf.refresh_async():
-            self._enqueue(request, segments, force)
+            self._enqueue(request, segments, options)
             return
         refreshed = 0
-        for result in many.refresh_many(segments, force=force):
+        for result in many.refresh_many(segments, **options):
             for note in result.notes:
                 self.message_user(request, f"{result.slug}: {note}", messages.WARNING)
             problem, level = problem_of(result)
@@ -84,13 +89,13 @@ class ProgressPage(SegmentPages):
             text = ngettext("%d segment refreshed.", "%d segments refreshed.", refreshed)
             self.message_user(request, text % refreshed, messages.SUCCESS)
 
-    def _enqueue(self, request: HttpRequest, segments: Any, force: bool) -> None:
+    def _enqueue(self, request: HttpRequest, segments: Any, options: dict[str, bool]) -> None:
         from segments import tasks
 
         ordered = order.ordered(segments)
         remember(request, ordered)
         for segment in ordered:
-            tasks.enqueue_refresh(segment, force)
+            tasks.enqueue_refresh(segment, **options)
         text = ngettext(
             "A worker will refresh %d segment.",
             "A worker will refresh %d segments.",

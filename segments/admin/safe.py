@@ -12,7 +12,7 @@ from django.urls import URLPattern
 
 from segments import conf
 from segments.exceptions import SegmentError
-from segments.models import Membership, Segment, SegmentRefresh, StaticMember
+from segments.models import Segment
 from segments.rows import write_alias
 from segments.sql import session
 
@@ -23,7 +23,7 @@ class SegmentCollector(NestedObjects):
     def related_objects(self, related_model: Any, related_fields: Any, objs: Any) -> Any:
         """Return the rows that refer to these objects; none for models of this package."""
         rows = super().related_objects(related_model, related_fields, objs)
-        own = issubclass(related_model, Membership | StaticMember | SegmentRefresh)
+        own = related_model._meta.app_label == Segment._meta.app_label
         return rows.none() if own else rows
 
 

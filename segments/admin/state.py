@@ -28,6 +28,7 @@ class Word(models.TextChoices):
     QUEUED = "queued", _("waiting for a worker")
     DETACHED = "detached", _("detached")
     FAILING = "failing", _("failing")
+    REFUSED = "refused", _("refused")
     OUTDATED = "outdated", _("outdated definition")
     UNPOPULATED = "unpopulated", _("unpopulated")
     DUE = "due", _("due")
@@ -49,6 +50,7 @@ REASONS = {
 
 STORED = {
     Status.FAILED: Word.FAILING,
+    Status.REFUSED: Word.REFUSED,
     Status.OUTDATED: Word.OUTDATED,
     Status.UNPOPULATED: Word.UNPOPULATED,
 }
@@ -154,7 +156,7 @@ def _situation(
     word = _word(segment, running, name in detached, asked.get(str(segment.pk)))
     if word is None:
         word = Word.REFRESHED if due is None else Word.DUE if due <= now else Word.FRESH
-    failed = word == Word.FAILING
+    failed = word in (Word.FAILING, Word.REFUSED)
     return Situation(
         word=word,
         reason=segment.last_error.partition("\n")[0] if failed else str(REASONS[word]),

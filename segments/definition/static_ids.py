@@ -13,7 +13,7 @@ from psycopg import sql
 from segments.definition.text import strip_blanks, unseen_in
 from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import keys, names
-from segments.sql.owned import STATIC_MEMBER
+from segments.sql.owned import LIST_CHANGE, STATIC_MEMBER
 from segments.sql.session import fetch_all
 from segments.sql.statements import compose, sql_text
 
@@ -66,19 +66,36 @@ def checked(ids: Any, slug: str) -> StaticIds:
     return tuple(ids) if isinstance(ids, Iterator) else ids
 
 
-def replace(connection: BaseDatabaseWrapper, slug: str, segment: int, ids: StaticIds) -> None:
+def replace(
+    connection: BaseDatabaseWrapper,
+    slug: str,
+    segment: int,
+    ids: StaticIds,
+    version: int | None = None,
+) -> tuple[int, int]:
     """Replace the static ids of a segment, in constant memory. Locks only the rows that change.
+
+    Args:
+        version: The key of the version that keeps which ids are added and removed, if one does.
+
+    Returns:
+        How many ids are added and removed, if a version keeps them; otherwise zeros.
 
     Raises:
         SegmentDefinitionError: with every line that is not the id of a user.
         TypeError: for an instance of another model.
     """
-    static = sql.Identifier(STATIC_MEMBER)
+    static, added, removed = sql.Identifier(STATIC_MEMBER), 0, 0
     with translated(SegmentDefinitionError, slug, field="static_ids"):
         _load(connection, slug, ids)
+        if version is not None:
+            change = sql.Identifier(LIST_CHANGE)
+            query = compose("insert_list_changes", change=change, static=static)
+            ((added, removed),) = fetch_all(connection, query, version=version, segment=segment)
         fetch_all(connection, compose("delete_static_ids", static=static), segment=segment)
         fetch_all(connection, compose("insert_static_ids", static=static), segment=segment)
         fetch_all(connection, "drop_incoming_ids")
+    return added, removed
 
 
 def check(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from segments import conf
 from segments.exceptions import SegmentExecutionError, translated
 from segments.refreshing.schedule import due_times
-from segments.rows import Status, segment_rows, with_slugs
+from segments.rows import FAILURES, segment_rows, with_slugs
 from segments.sql import session
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def table(segments: list[ListedSegment], width: int | None = None) -> list[tuple
     beside = room >= min(longest, MIN_ERROR)
     lines = [(_line(HEADINGS, sizes, ERROR_HEADING if beside and any(errors) else ""), False)]
     for segment, row, error in zip(segments, rows[1:], errors, strict=True):
-        failed = segment.status == Status.FAILED or segment.overrun is not None
+        failed = segment.status in FAILURES or segment.overrun is not None
         lines.append((_line(row, sizes, _cut(error, room) if beside else ""), failed))
         if error and width is not None and not beside:
             lines.append((GAP + _cut(error, width - len(GAP)), failed))

@@ -16,7 +16,7 @@ from django.utils import timezone
 from psycopg import sql
 
 from segments import conf
-from segments.exceptions import SegmentError, for_log
+from segments.exceptions import SegmentError, SegmentLossError, for_log
 from segments.refreshing.unchanged import ReadDigest
 from segments.rows import STATE, Status, try_locked_row
 from segments.signals import segment_refresh_failed, segment_refreshed
@@ -46,7 +46,8 @@ class RefreshResult:
         status: `refreshed`; `unchanged` if nothing that the segment reads was written since the
             last refresh, so its members are still right; `locked` if another session was
             refreshing or changing the segment, or `detached` during a schema change, and nothing
-            was done; `failed` with the `error`, when several segments are refreshed.
+            was done; `failed` or, if it would have removed too many members, `refused`, with the
+            `error`, when several segments are refreshed.
         members_count: The current number of members; None if the segment was never populated.
         added, removed: How many rows the view has gained and lost.
         duration: The time from the start to just before the commit.
@@ -135,7 +136,16 @@ def record(
     (stored,) = session.fetch_all(connection, query, **params)
     for name, value in zip(STATE, stored, strict=False):
         setattr(row, name, value)
+    if digest:
+        query = compose("complete_version", version=sql.Identifier(owned.VERSION))
+        fetched = {name: params[name] for name in ("segment", "members_count", "added", "removed")}
+        session.fetch_all(connection, query, **fetched)
     return result
+
+
+def failure_status(error: SegmentError) -> Status:
+    """Return the status of a refresh that ends with an error."""
+    return Status.REFUSED if isinstance(error, SegmentLossError) else Status.FAILED
 
 
 def record_failure(
@@ -146,7 +156,7 @@ def record_failure(
     If another session holds the segment or has refreshed it since, that result counts, and nothing
     is stored.
     """
-    result = RefreshResult(Status.FAILED, slug=segment.slug, error=error)
+    result = RefreshResult(failure_status(error), slug=segment.slug, error=error)
     try:
         with session.transaction(alias, segment.slug) as connection:
             row, _ = try_locked_row(connection, segment.pk)

@@ -16,7 +16,7 @@ from segments.refreshing.history import RefreshResult, announce
 from segments.refreshing.order import Plan, dependents, ordered
 from segments.refreshing.pool import RefreshPool
 from segments.refreshing.unchanged import report_writes
-from segments.rows import Status, segment_rows
+from segments.rows import FAILURES, Status, segment_rows
 from segments.sql import names
 
 if TYPE_CHECKING:
@@ -24,12 +24,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FAILURE_WORDS = {
+    Status.FAILED: "which failed",
+    Status.REFUSED: "whose refresh was refused",
+}
+"""What a note says of a segment that has kept its former members."""
+
 
 def refresh_many(
     segments: Iterable["Segment"],
     concurrently: bool = True,
     *,
     force: bool = False,
+    accept_loss: bool = False,
     jobs: int = 1,
     scheduled: bool = False,
     stop: Event | None = None,
@@ -37,11 +44,11 @@ def refresh_many(
     """Refresh segments, each in its own transaction, and yield each result when it is ready.
 
     A segment comes after the segments that it reads. A failure yields a result with the status
-    `failed` and the error. Segments that read the failed one are computed from its last good
-    members, and their `notes` say so.
+    `failed` or `refused` and the error. Segments that read the failed one are computed from its
+    last good members, and their `notes` say so.
 
     Args:
-        concurrently, force: As for `segments.refresh.refresh`.
+        concurrently, force, accept_loss: As for `segments.refresh.refresh`.
         jobs: How many connections refresh at the same time. In a transaction of the caller, it is
             always one, since no other connection sees uncommitted changes.
         scheduled: Whether this is a scheduled run. It skips segments that another run has
@@ -50,7 +57,9 @@ def refresh_many(
     """
     plan = Plan(segments)
     lag = conf.skip_lag() if scheduled else RefreshOptions.lag
-    options = RefreshOptions(concurrently, force, lag=lag, scheduled=scheduled)
+    options = RefreshOptions(
+        concurrently, force, lag=lag, scheduled=scheduled, accept_loss=accept_loss
+    )
     if jobs > 1 and len(plan) > 1 and not connections[conf.exec_connection()].in_atomic_block:
         with RefreshPool(min(jobs, len(plan))) as pool:
             results = _side_by_side(plan, options, pool, stop or Event())
@@ -69,7 +78,11 @@ def refresh_due(jobs: int = 1, stop: Event | None = None) -> Iterator[RefreshRes
 
 
 def refresh_with_dependents(
-    segment: "Segment", concurrently: bool = True, *, force: bool = False
+    segment: "Segment",
+    concurrently: bool = True,
+    *,
+    force: bool = False,
+    accept_loss: bool = False,
 ) -> RefreshResult:
     """Refresh a segment, and then the active segments that read it, directly or indirectly.
 
@@ -78,8 +91,10 @@ def refresh_with_dependents(
     Raises:
         SegmentError: when the segment itself fails. No other is refreshed then.
     """
-    result = refresh(segment, concurrently, force=force)
-    others = refresh_many(dependents([segment]), concurrently, force=force)
+    result = refresh(segment, concurrently, force=force, accept_loss=accept_loss)
+    others = refresh_many(
+        dependents([segment]), concurrently, force=force, accept_loss=accept_loss
+    )
     return replace(result, dependents=tuple(others))
 
 
@@ -110,20 +125,20 @@ def _announced(
     plan: Plan, results: Iterable[tuple["Segment", RefreshResult]]
 ) -> Iterator[RefreshResult]:
     """Add notes about failed segments that a segment reads, and send the signals."""
-    failed_rows = segment_rows(conf.exec_connection()).filter(status=Status.FAILED)
-    failing = {names.view_name(s.slug): s.slug for s in failed_rows}
+    failed_rows = segment_rows(conf.exec_connection()).filter(status__in=FAILURES)
+    failing = {names.view_name(s.slug): (s.slug, s.status) for s in failed_rows}
     for segment, result in results:
         own, reads = names.view_name(segment.slug), plan.reads(segment)
         notes = [
-            f"it reads {slug}, which failed, so its last good members were used"
-            for name, slug in sorted(failing.items())
+            f"it reads {slug}, {FAILURE_WORDS[Status(status)]}, so its last good members were used"
+            for name, (slug, status) in sorted(failing.items())
             if name in reads and name != own and result.status == Status.REFRESHED
         ]
         for note in notes:
             logger.warning("Segment %s: %s", segment.slug, note)
         failing.pop(own, None)
         if result.error:
-            failing[own] = segment.slug
+            failing[own] = segment.slug, result.status
         result_with_notes = replace(result, notes=(*result.notes, *notes))
         announce(segment, result_with_notes)
         yield result_with_notes

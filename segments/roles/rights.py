@@ -44,6 +44,7 @@ REFRESH_PRIVILEGES: dict[str, tuple[LiteralString, ...]] = {
     owned.STATIC_MEMBER: ("SELECT",),
     owned.MEMBERSHIP: ("SELECT", "INSERT", "DELETE"),
     owned.REFRESH: ("SELECT", "INSERT", "DELETE"),
+    owned.VERSION: ("SELECT", "UPDATE"),
 }
 """Privileges of a login that runs refreshes and writes their history."""
 

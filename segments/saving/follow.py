@@ -18,7 +18,6 @@ from django.db import transaction as django_transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from segments import conf
-from segments.definition import static_ids
 from segments.definition.compile import compile_segment
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.definition.select import check_text
@@ -45,6 +44,7 @@ from segments.rows import (
     static_member_rows,
     store_redefined,
 )
+from segments.saving import versions
 from segments.sql import locks, names, session
 from segments.validation import renaming
 from segments.validation.checks import (
@@ -53,6 +53,7 @@ from segments.validation.checks import (
     check_cost,
     check_defined,
     check_free,
+    check_max_loss,
     check_timeout,
     differ,
     try_definition,
@@ -109,6 +110,7 @@ def saved(segment: "Segment", using: str, rewrite: bool = False) -> Iterator[Non
         check_clash(segment, using)
         check_defined(segment, before, using)
         check_timeout(segment, before)
+        check_max_loss(segment)
         if not together:
             check_free(segment)
         # A refresh may have stored its state since this instance was loaded. None can from now on.
@@ -116,12 +118,13 @@ def saved(segment: "Segment", using: str, rewrite: bool = False) -> Iterator[Non
         with _row_locks(segment.slug):
             yield
         ids = segment.unsaved_static_ids
-        if ids is not None:
-            static_ids.replace(connection, segment.slug, segment.pk, ids)
         row = segment_rows(using).get(pk=segment.pk)
-        readers = renaming.check_rename(before, row, using, rewrite)
-        renaming.rewrite_texts(readers, using)
         redefined = differ(before, row, DEFINING_FIELDS)
+        versions.keep(connection, before, row, ids, redefined)
+        readers = renaming.check_rename(before, row, using, rewrite)
+        for reader in readers:
+            versions.keep_rewritten(connection, reader.key)
+        renaming.rewrite_texts(readers, using)
         change = Change(
             created=before is None,
             redefined=ids is not None or redefined,
@@ -182,6 +185,7 @@ def deleted(segment: "Segment", using: str) -> Iterator[None]:
         # Without the instances that Django loads if anything listens to deletions.
         for rows in (membership_rows(using), static_member_rows(using)):
             rows.filter(segment=segment.pk)._raw_delete(using)
+        versions.remove(using, segment.pk)
         with _row_locks(segment.slug):
             yield
 

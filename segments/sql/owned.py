@@ -9,7 +9,9 @@ from psycopg import sql
 SEGMENT, STATIC_MEMBER = "segments_segment", "segments_staticmember"
 MEMBERSHIP, REFRESH = "segments_membership", "segments_segmentrefresh"
 
-TABLES = (SEGMENT, STATIC_MEMBER, MEMBERSHIP, REFRESH)
+VERSION, LIST_CHANGE = "segments_segmentversion", "segments_listchange"
+
+TABLES = (SEGMENT, STATIC_MEMBER, MEMBERSHIP, REFRESH, VERSION, LIST_CHANGE)
 """The tables of the models, in `public` or wherever migrations have created them."""
 
 
@@ -73,8 +75,9 @@ VIEWS = (
             "members_count": "How many members its last good refresh found; NULL before that.",
             "refreshed_at": "When its last good refresh began: its members are those of then.",
             "age": "The time since refreshed_at.",
-            "status": "unpopulated, refreshed, outdated (its definition has changed since) or "
-            "failed; outdated and failed keep the former members.",
+            "status": "unpopulated, refreshed, outdated (its definition has changed since), "
+            "failed or refused (too many would have left); the last three keep the former "
+            "members.",
             "last_error": "Why the last refresh failed; empty if it did not.",
             "duration": "How long the last refresh took, good or failed.",
             "failures": "How many refreshes have failed since the last good one.",

@@ -51,6 +51,23 @@ SELECT plan FROM {view}
 SELECT user_id FROM {view} ORDER BY user_id LIMIT %(limit)s
 
 
+-- name: compare_members
+-- Runs for a preview of a saved segment. Takes AccessShare on the trial view and on the members.
+-- Returns how many members there are, how many would enter and leave, and the first of each.
+WITH change AS MATERIALIZED (
+    SELECT t.user_id AS entering, m.user_id AS leaving
+    FROM {view} AS t
+    FULL JOIN {members} AS m ON m.user_id = t.user_id
+    WHERE t.user_id IS NULL OR m.user_id IS NULL
+)
+SELECT
+    (SELECT count(*) FROM {members}) AS present,
+    (SELECT count(entering) FROM change) AS entering,
+    (SELECT count(leaving) FROM change) AS leaving,
+    ARRAY(SELECT entering FROM change WHERE entering IS NOT NULL ORDER BY 1 LIMIT %(limit)s) AS first_entering,
+    ARRAY(SELECT leaving FROM change WHERE leaving IS NOT NULL ORDER BY 1 LIMIT %(limit)s) AS first_leaving
+
+
 -- name: set_statement_timeout
 -- Runs before a preview evaluates a definition. Locks nothing. The timeout lasts until the preview
 -- is rolled back.

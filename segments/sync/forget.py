@@ -23,6 +23,7 @@ from segments.rows import (
     wait_for,
     write_alias,
 )
+from segments.saving import versions
 from segments.sql import keys
 from segments.sync.detach import StepResult
 from segments.sync.repair import orphans
@@ -30,7 +31,7 @@ from segments.sync.repair import orphans
 if TYPE_CHECKING:
     from segments.models import Segment
 
-POSITION = re.compile(r" \(line \d+, column \d+\)")
+POSITION = re.compile(r" \(line \d+, column \d+\)|remove [\d,]+ of [\d,]+ members .*? of \d+ %")
 """Numbers in the text of an error that are not keys."""
 
 FORGOTTEN = "(This error named a user who has been forgotten.)"
@@ -63,6 +64,7 @@ def forget(keys: list[Any]) -> Iterator[StepResult]:
     with translated(SegmentExecutionError), transaction.atomic(using=alias):
         for rows in (static_member_rows(alias), membership_rows(alias)):
             rows.filter(user_id__in=keys)._raw_delete(alias)
+        versions.forget(alias, keys)
     for segment in ordered(segment_rows(conf.exec_connection())):
         try:
             if _refreshed_without(segment, keys):
@@ -80,16 +82,18 @@ def _refreshed_without(segment: "Segment", keys: list[Any]) -> bool:
         SegmentError: when the view cannot be read, or still contains one of them.
     """
     wait_for(segment)  # A running refresh may still add them.
-    if not _has(segment.slug, keys):
+    number = _count(segment.slug, keys)
+    if not number:
         return False
-    result = refresh(segment, force=True)
+    # They leave in any case, so the guard asks only whether others leave with them.
+    result = refresh(segment, force=True, expected_loss=number)
     if result.status != Status.REFRESHED:
         raise SegmentExecutionError(
             f"it was not refreshed, because it is {result.status}",
             slug=segment.slug,
             hint=ATTACH if result.detached_manually else None,
         )
-    if _has(segment.slug, keys):
+    if _count(segment.slug, keys):
         raise SegmentExecutionError(
             "its definition selects them",
             slug=segment.slug,
@@ -104,7 +108,7 @@ def _orphans_with(keys: list[Any]) -> Iterator[StepResult]:
         orphan_names = orphans(connections[conf.exec_connection()])
     for name in orphan_names:
         try:
-            if _has(name, keys):
+            if _count(name, keys):
                 raise SegmentExecutionError(
                     "no segment has this view",
                     slug=name,
@@ -114,13 +118,13 @@ def _orphans_with(keys: list[Any]) -> Iterator[StepResult]:
             yield StepResult(name, error=error)
 
 
-def _has(slug: str, keys: list[Any]) -> bool:
-    """Return whether the view contains one of the users, existing or not."""
+def _count(slug: str, keys: list[Any]) -> int:
+    """Return how many of the users the view contains, existing or not."""
     alias = conf.exec_connection()
     with translated(SegmentExecutionError, slug):
         if not views.state(connections[alias], slug).populated:
-            return False
-        return segment_view(slug).objects.using(alias).filter(user_id__in=keys).exists()
+            return 0
+        return segment_view(slug).objects.using(alias).filter(user_id__in=keys).count()
 
 
 def _clear_texts(alias: str, keys: list[Any]) -> None:

@@ -140,6 +140,21 @@ def check_timeout(segment: "Segment", before: "Segment | None") -> None:
         )
 
 
+def check_max_loss(segment: "Segment") -> None:
+    """Refuse a `max_loss` that is not a whole number from 1 to 100, nor None."""
+    field: Any = segment._meta.get_field("max_loss")
+    try:
+        field.clean(segment.max_loss, segment)
+    except ValidationError as error:
+        raise SegmentDefinitionError(
+            f"its max_loss cannot be {segment.max_loss!r}: it is how many percent of its members "
+            "one refresh may remove, a whole number from 1 to 100",
+            slug=segment.slug,
+            field="max_loss",
+            hint="Use 100 for no limit, and None for that of SEGMENTS_MAX_LOSS.",
+        ) from error
+
+
 def check_cost(connection: BaseDatabaseWrapper, segment: "Segment", compiled: Compiled) -> None:
     """Refuse a definition whose cost, by the planner, is above `SEGMENTS_MAX_COST`."""
     limit = conf.max_cost()

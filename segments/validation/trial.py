@@ -56,16 +56,45 @@ class Price:
 
 
 @dataclass(frozen=True)
+class Movement:
+    """Users who would enter or leave.
+
+    Attributes:
+        count: How many.
+        sample: The keys of the first ones.
+    """
+
+    count: int
+    sample: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a definition returns, compared with the present members.
+
+    Attributes:
+        present: The number of present members.
+        entering, leaving: Who would enter and leave.
+    """
+
+    present: int
+    entering: Movement
+    leaving: Movement
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What a definition returns.
 
     Attributes:
         count: The number of members.
         sample: The keys of the first members.
+        comparison: How they differ from the present members, if there are any to compare with.
     """
 
     count: int
     sample: tuple[Any, ...]
+    comparison: Comparison | None
 
 
 def create(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> str:
@@ -108,7 +137,12 @@ def price(connection: BaseDatabaseWrapper, slug: str, compiled: Compiled) -> Pri
 
 
 def evaluate(
-    connection: BaseDatabaseWrapper, slug: str, compiled: Compiled, limit: timedelta, sample: int
+    connection: BaseDatabaseWrapper,
+    slug: str,
+    compiled: Compiled,
+    limit: timedelta,
+    sample: int,
+    members: sql.Identifier | None = None,
 ) -> Evaluation | None:
     """Evaluate a definition once; return None if that takes longer than the limit.
 
@@ -117,6 +151,7 @@ def evaluate(
     Args:
         limit: How long a statement may run; zero means no limit.
         sample: How many keys to return, in order.
+        members: The view of the present members to compare with.
     """
     try:
         with transaction.atomic(using=connection.alias):
@@ -125,11 +160,20 @@ def evaluate(
             with as_owner(connection):  # Reading a materialized view evaluates nothing.
                 count = fetch_value(connection, compose("count_members", view=view))
                 keys = fetch_all(connection, compose("select_sample", view=view), limit=sample)
-            return Evaluation(count, tuple(key for (key,) in keys))
+                comparison = _compare(connection, view, members, sample) if members else None
+            return Evaluation(count, tuple(key for (key,) in keys), comparison)
     except (django.db.Error, psycopg.Error) as error:
         if not isinstance(error.__cause__ or error, QueryCanceled):
             raise
         return None
+
+
+def _compare(
+    connection: BaseDatabaseWrapper, view: sql.Identifier, members: sql.Identifier, limit: int
+) -> Comparison:
+    query = compose("compare_members", view=view, members=members)
+    ((present, entering, leaving, first, last),) = fetch_all(connection, query, limit=limit)
+    return Comparison(present, Movement(entering, tuple(first)), Movement(leaving, tuple(last)))
 
 
 def columns_read(connection: BaseDatabaseWrapper, trial: str) -> tuple[str, ...]:

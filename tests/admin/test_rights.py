@@ -97,6 +97,15 @@ def test_preview__of_a_change_keeps_the_segment(author, users, make):
     assert segment.refreshes.count() == 1
 
 
+@pytest.mark.parametrize("may_view", [True, False])
+def test_preview__compares_with_the_members(person, users, make, may_view):
+    segment = make(definition=f"SELECT id FROM {USERS} ORDER BY id LIMIT 4")
+    ask = person("change_definition", "change_segment", *(["view_members"] * may_view))
+    page = ask(CHANGE, segment.pk, **form(definition=FEW), _preview="Preview")
+    assert ("4 now; 5 then; 2 leave, 3 enter" in page) == may_view
+    assert "Reads columns" in page
+
+
 def test_preview__names_the_column_of_the_ids(author, orders):
     page = author(ADD, **form(definition="SELECT * FROM shop_order"), _preview="Preview")
     assert "<code>shop_order.user_id</code>" in page.partition("User ids from:")[2][:120]

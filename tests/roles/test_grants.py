@@ -158,6 +158,8 @@ def test_login_role__records_refreshes_and_has_no_members(roles, settings, query
         ("segments_segment", "SELECT"),
         ("segments_segment", "UPDATE"),
         ("segments_staticmember", "SELECT"),
+        ("segments_segmentversion", "SELECT"),
+        ("segments_segmentversion", "UPDATE"),
         *(
             (f"segments_{name}", right)
             for name in ("membership", "segmentrefresh")

@@ -60,6 +60,52 @@ def test_preview__of_a_change_keeps_what_is_saved(staff, users, make, relation):
     assert (relation("segments.vip"), relation("segments_live.vip")) == before
 
 
+@pytest.mark.roles
+def test_comparison__shows_who_would_enter_and_leave(staff, users, make):
+    segment = make(definition=EVEN)
+    staff(0, 1, 3, 5, 7, 9)
+    preview = segment.preview(limit=2)
+    keys = [user.pk for user in users]
+    assert (preview.present, preview.members_count) == (5, 6)
+    assert (preview.entering.count, preview.entering.sample) == (5, (keys[1], keys[3]))
+    assert (preview.leaving.count, preview.leaving.sample) == (4, (keys[2], keys[4]))
+    assert preview.comparison == "5 now; 6 then; 4 leave, 5 enter"
+    assert segment.members_count == 5
+
+
+def test_comparison__is_with_what_is_saved(staff, users, make):
+    segment = make(definition=EVEN)
+    segment.slug, segment.definition = "other", ""
+    segment.static_ids = users[1:3]
+    preview = segment.preview()
+    assert preview.entering.sample == (users[1].pk,)
+    assert preview.leaving.count == 4
+
+
+def test_comparison__names_members_who_were_deleted(users, make):
+    segment = make()
+    key = users[0].pk
+    users[0].delete()
+    assert segment.preview().leaving.sample == (key,)
+
+
+def test_comparison__needs_members_and_time(users, make, settings):
+    none = (None, None, None, "")
+
+    def compared(segment):
+        preview = segment.preview()
+        return preview.present, preview.entering, preview.leaving, preview.comparison
+
+    assert compared(unsaved(EVEN)) == none
+    settings.SEGMENTS_REFRESH_ASYNC = True
+    assert compared(make("new")) == none
+    settings.SEGMENTS_REFRESH_ASYNC = False
+    segment = make()
+    segment.definition = SLOW
+    settings.SEGMENTS_PREVIEW_TIMEOUT = 0.1
+    assert compared(segment) == none
+
+
 def test_preview__inside_a_transaction_leaves_its_timeouts(users, query):
     query("SET LOCAL statement_timeout = '77s'")
     unsaved(EVEN).preview()

@@ -68,6 +68,11 @@ class Command(ReportingCommand):
             "--force", action="store_true", help="Recompute even if nothing was written."
         )
         parser.add_argument(
+            "--accept-loss",
+            action="store_true",
+            help="Let the named segments remove more members than max_loss allows, this once.",
+        )
+        parser.add_argument(
             "--no-concurrently",
             action="store_false",
             dest="concurrently",
@@ -90,10 +95,12 @@ class Command(ReportingCommand):
         self.quiet = options["quiet"] or options["verbosity"] == 0
         self.as_json = options["as_json"]
         if watch:
-            if slugs or options["with_dependents"]:
+            if slugs or options["with_dependents"] or options["accept_loss"]:
                 raise CommandError("--watch refreshes all active segments: name none.")
             self._watch(options["jobs"])
             return
+        if options["accept_loss"] and not slugs:
+            raise CommandError("--accept-loss needs the slugs of the segments that may lose many.")
         segments = self._segments(slugs)
         if due:
             segments = schedule.due(segments)
@@ -106,6 +113,7 @@ class Command(ReportingCommand):
             segments,
             options["concurrently"],
             force=options["force"],
+            accept_loss=options["accept_loss"],
             jobs=options["jobs"],
             scheduled=due,
         )
@@ -198,7 +206,7 @@ def _outcome(result: history.RefreshResult) -> str:
     if result.status == history.DETACHED:
         return "skipped, it is detached from its tables by a schema change"
     if result.error:
-        return "failed"
+        return "refused" if result.status == Status.REFUSED else "failed"
     if result.status == history.LOCKED:
         return "skipped, another session is refreshing or changing it"
     seconds = f"{result.duration.total_seconds():.2f} s"
