@@ -119,8 +119,8 @@ class Segment(MembersMixin, ChangesMixin, DefinitionMixin):
     read_digest = models.CharField(max_length=32, default="", editable=False)
     # The column that the members of the last refresh came from; see definition/origins.py.
     ids_from = models.TextField(_("ids from"), default="", blank=True, editable=False)
-    # From where on the changes are complete: since this moment, after this id, from this moment. The
-    # first is None while they are not written, the others are set when old changes are deleted.
+    # From where on its changes are complete: None while they are not tracked; and the last id and
+    # time of those that were deleted for their age.
     tracked_since = models.DateTimeField(null=True, editable=False)
     changes_kept_after = models.BigIntegerField(default=0, db_default=0, editable=False)
     changes_kept_from = models.DateTimeField(null=True, editable=False)

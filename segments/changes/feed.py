@@ -1,9 +1,9 @@
 """Read the changes of a segment: in pages, without a gap, or with an error.
 
 The ids of one segment's changes are in the order in which refreshes have committed them; see
-`SegmentChange`. So a reader asks for what comes after the last id that it has seen. It sees what is
-committed and nothing else, waits for no transaction, and misses nothing that commits later. What
-was deleted in the meantime is looked for after each page: a page from before the deletion is whole.
+`SegmentChange`. So a reader asks for what comes after the last id that it has seen. It sees what
+is committed and nothing else, waits for no transaction, and misses nothing that commits later.
+After each page, it looks whether older changes were deleted: a page from before that is whole.
 """
 
 from collections.abc import Iterator
@@ -169,7 +169,7 @@ def _check(segment: "Segment", place: Place, feed: Feed) -> None:
         )
     if place.after < feed.after:
         raise SegmentChangesError(
-            "changes after this cursor were deleted, since they are older than SEGMENTS_CHANGES_DAYS",
+            "changes after this place were deleted for their age (SEGMENTS_CHANGES_DAYS)",
             slug=segment.slug,
             hint=SNAPSHOT,
         )

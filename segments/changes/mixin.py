@@ -51,8 +51,8 @@ class ChangesMixin(models.Model):
             after: The cursor of a change; None begins with the first change that is kept.
 
         Raises:
-            SegmentChangesError: when it is no cursor or that of another segment; when changes after
-                it were deleted for their age, or were not tracked.
+            SegmentChangesError: when it is no cursor or that of another segment; when changes
+                after it were deleted for their age, or were not tracked.
         """
         segment: Any = self
         place = None if after is None else cursors.parse(after, self.slug, segment.pk)

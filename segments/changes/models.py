@@ -26,8 +26,8 @@ class SegmentChange(models.Model):
 
     Only refreshes write rows, each in its own transaction and with the segment's lock, which it
     holds until its commit is visible. The ids are taken under that lock. So the ids of one segment
-    are in the order of commits: whoever has seen a row never misses one with a smaller id, whatever
-    else is open or rolled back. Between two segments, there is no such order.
+    are in the order of commits: whoever has seen a row never misses one with a smaller id,
+    whatever else is open or rolled back. Between two segments, there is no such order.
 
     There are no foreign keys in the database, and rows stay when their user is deleted: whoever
     follows the changes has to learn that the user left. `forget_user` removes them.

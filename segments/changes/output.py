@@ -54,9 +54,9 @@ FORMATS: dict[str, tuple[str, Callable[[Change], str]]] = {
 def opened(slug: str, path: Path | None, stdout: Any) -> Iterator[Any]:
     """Yield where to write; at the end, return when it has arrived.
 
-    A file appears when it is whole: until then it has another name in the same folder. It is on the
-    disk then, and so is its name. Devices and pipes are written to as they are, and so is stdout;
-    a pipe has arrived when its reader can read it.
+    A file appears when it is whole: until then it has another name in the same folder. It is on
+    the disk then, and so is its name. Devices and pipes are written to as they are, and so is
+    stdout; what is in a pipe counts as arrived.
 
     Args:
         slug: The segment, for messages.

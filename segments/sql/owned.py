@@ -121,7 +121,7 @@ VIEWS = (
             "status": "refreshed, unchanged (nothing was written since the last one) or failed.",
             "size": "How many members it found, or the last ones if it failed.",
             "entered": "How many members were new; all of them at the first refresh.",
-            "left": "How many members left. Name it with its view (h.left): LEFT is a word of SQL.",
+            "left": "How many members left. Write h.left: LEFT alone is a word of SQL.",
         },
     ),
 )
