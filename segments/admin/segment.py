@@ -20,7 +20,15 @@ from segments.admin.history import RefreshInline
 from segments.admin.members import MembersPage
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.exceptions import SegmentError
-from segments.models import Membership, Segment, SegmentRefresh, StaticMember, Status
+from segments.models import (
+    ChangeConsumer,
+    Membership,
+    Segment,
+    SegmentChange,
+    SegmentRefresh,
+    StaticMember,
+    Status,
+)
 from segments.refreshing import history, many, order, schedule
 from segments.rows import write_alias
 from segments.sql import session
@@ -30,14 +38,17 @@ PREVIEW = "_preview"
 """The name of the preview button."""
 
 
+OWN = (Membership, StaticMember, SegmentRefresh, SegmentChange, ChangeConsumer)
+"""The models whose rows belong to a segment."""
+
+
 class SegmentCollector(NestedObjects):
     """The objects deleted together with segments, without the rows of this package."""
 
     def related_objects(self, related_model: Any, related_fields: Any, objs: Any) -> Any:
         """Return the rows that refer to these objects; none for models of this package."""
         rows = super().related_objects(related_model, related_fields, objs)
-        own = issubclass(related_model, Membership | StaticMember | SegmentRefresh)
-        return rows.none() if own else rows
+        return rows.none() if issubclass(related_model, OWN) else rows
 
 
 def _read_committed(view: Any) -> Any:
@@ -82,7 +93,7 @@ class SegmentAdmin(MembersPage):
             _("Who is in the segment"),
             {"fields": ("definition", "allow_cost", "static_ids", *DEFINING_FIELDS[1:])},
         ),
-        (_("Options"), {"fields": ("priority", "refresh_every", "timeout", "is_active")}),
+        (_("Options"), {"fields": ("priority", "refresh_every", "timeout", "is_active", "track_changes")}),
         (_("State"), {"fields": readonly_fields}),
     )
     inlines = (RefreshInline,)

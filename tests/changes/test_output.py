@@ -63,7 +63,7 @@ def test_file__that_exists_is_left_alone(tmp_path):
     assert path.read_text() == "old"
 
 
-def test_file__that_another_program_makes_meanwhile_is_left_alone(tmp_path):
+def test_file__that_appears_meanwhile_is_left_alone(tmp_path):
     path = tmp_path / "out"
     with pytest.raises(SegmentChangesError, match="File exists"), opened("vip", path, None):
         path.write_text("new")
