@@ -95,12 +95,12 @@ def skip_lag() -> timedelta:
 
 def history() -> timedelta:
     """How long the rows of `segment.refreshes` are kept."""
-    days = _get("SEGMENTS_HISTORY_DAYS", 90)
-    if not isinstance(days, int) or isinstance(days, bool) or not 0 <= days <= MAX_DAYS:
-        raise ImproperlyConfigured(
-            f"SEGMENTS_HISTORY_DAYS must be a whole number from 0 to {MAX_DAYS}, not {days!r}."
-        )
-    return timedelta(days=days)
+    return _days("SEGMENTS_HISTORY_DAYS", _get("SEGMENTS_HISTORY_DAYS", 90))
+
+
+def changes() -> timedelta:
+    """How long the rows of who entered and who left are kept."""
+    return _days("SEGMENTS_CHANGES_DAYS", _get("SEGMENTS_CHANGES_DAYS", 90))
 
 
 def statement_timeout() -> timedelta:
@@ -248,6 +248,15 @@ def _checked_time_zone(name: object) -> str:
         raise ImproperlyConfigured(
             f'SEGMENTS_TIME_ZONE is {name!r}. It must name a time zone, such as "Europe/Berlin".'
         ) from error
+
+
+def _days(name: str, days: object) -> timedelta:
+    """Return a timedelta, given a number of days."""
+    if not isinstance(days, int) or isinstance(days, bool) or not 0 <= days <= MAX_DAYS:
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number from 0 to {MAX_DAYS}, not {days!r}."
+        )
+    return timedelta(days=days)
 
 
 def _duration(name: str, value: object) -> timedelta:

@@ -159,6 +159,10 @@ class SegmentLockedError(SegmentExecutionError):
     """Another session is changing or refreshing the segment."""
 
 
+class SegmentChangesError(SegmentError, ValueError):
+    """The changes of the segment cannot be read from there, or were not delivered."""
+
+
 def for_log(error: Exception) -> str:
     """Return the text of an error without anything that it may quote from data or a definition.
 

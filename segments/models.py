@@ -12,6 +12,9 @@ from django.utils.translation import gettext_lazy as _
 
 from segments import refresh as refresh_module
 from segments import saving
+from segments.changes.mixin import ChangesMixin
+from segments.changes.models import ChangeConsumer as ChangeConsumer
+from segments.changes.models import SegmentChange as SegmentChange
 from segments.definition.mixin import DefinitionMixin
 from segments.exceptions import SegmentDefinitionError, SegmentError
 from segments.lists.mixin import ListsMixin
@@ -36,7 +39,7 @@ from segments.validation.checks import validate_slug as validate_slug
 from segments.validation.preview import Preview, preview
 
 
-class Segment(MembersMixin, DefinitionMixin, ListsMixin, CopiesMixin):
+class Segment(MembersMixin, ChangesMixin, DefinitionMixin, ListsMixin, CopiesMixin):
     """A named set of users.
 
     Its definition is SQL, a list of ids (`static_ids`), SQL and a list, or a manager method. Its
@@ -108,6 +111,12 @@ class Segment(MembersMixin, DefinitionMixin, ListsMixin, CopiesMixin):
         default=True,
         help_text=_("Inactive segments are skipped by bulk refreshes and keep their members."),
     )
+    track_changes = models.BooleanField(
+        _("track changes"),
+        default=True,
+        db_default=True,
+        help_text=_("Each refresh writes who entered and who left."),
+    )
     members_count = models.BigIntegerField(_("members"), null=True, editable=False)
     refreshed_at = models.DateTimeField(_("refreshed"), null=True, editable=False)
     status = models.CharField(
@@ -125,6 +134,11 @@ class Segment(MembersMixin, DefinitionMixin, ListsMixin, CopiesMixin):
     read_digest = models.CharField(max_length=32, default="", editable=False)
     # The column that the members of the last refresh came from; see definition/origins.py.
     ids_from = models.TextField(_("ids from"), default="", blank=True, editable=False)
+    # From where on its changes are complete: None while they are not tracked; and the last id and
+    # time of those that were deleted for their age.
+    tracked_since = models.DateTimeField(null=True, editable=False)
+    changes_kept_after = models.BigIntegerField(default=0, db_default=0, editable=False)
+    changes_kept_from = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 

@@ -33,7 +33,7 @@ from segments.refreshing.history import (
     record,
     record_failure,
 )
-from segments.refreshing.reconcile import count_members, counters, reconcile
+from segments.refreshing.reconcile import count_members, counters, reconcile, writes_changes
 from segments.refreshing.unchanged import digest, unchanged_until
 from segments.rows import FAILURES, Status, copy_state, reload_state, try_locked_row
 from segments.sql import session
@@ -236,18 +236,19 @@ def recompute(
         with session.pinned(connection, evaluate=True), session.as_owner(connection):
             row.view.refresh(concurrently=concurrently)
         after = counters(connection, row.slug)
-        entered, left = reconcile(connection, row.slug, row.pk)
+        feed_from = stopwatch.started_at if writes_changes(row) else None
+        changed = reconcile(connection, row.slug, row.pk, feed_from=feed_from)
         if counts:
             added, removed = after.inserted - before.inserted, after.deleted - before.deleted
         else:  # A rewrite inserts all rows, and some servers do not count.
-            added, removed = entered, left
+            added, removed = changed.entered, changed.left
         count = count_members(connection, row.slug)
         # What left the index counts as well: somebody may have refreshed the view by hand.
-        lost = max(removed, left, held + added - count)
+        lost = max(removed, changed.left, held + added - count)
         guard.check(row.slug, max(held, count - added + lost), lost)
         result = RefreshResult(
             Status.REFRESHED, count, added, removed, slug=row.slug, notes=current.repairs
         )
         for note in result.notes:
             logger.warning("Segment %s: %s", row.slug, note)
-        return record(connection, row, stopwatch, result, digest=read_digest)
+        return record(connection, row, stopwatch, result, digest=read_digest, changed=changed)

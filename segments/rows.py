@@ -98,6 +98,13 @@ STATE = (
 """The fields that refreshes store on a row."""
 
 
+FEED_STATE = ("tracked_since", "changes_kept_after", "changes_kept_from")
+"""The fields that say from where on the changes of a segment are complete.
+
+They outlive its views, unlike the others, so that a repair leaves no gap.
+"""
+
+
 def segment_rows(alias: str | None = None) -> "SegmentQuerySet":
     """Return the segments of a database. None leaves the choice to the database routers."""
     return _rows("Segment", alias)  # type: ignore[no-any-return]
@@ -116,6 +123,16 @@ def membership_rows(alias: str | None = None) -> Any:
 def refresh_rows(alias: str | None = None) -> "models.QuerySet[Any]":
     """Return the rows of the history of all segments."""
     return _rows("SegmentRefresh", alias)  # type: ignore[no-any-return]
+
+
+def change_rows(alias: str | None = None) -> Any:
+    """Return the rows of the changes of all segments, as a `ChangeQuerySet`."""
+    return _rows("SegmentChange", alias)
+
+
+def consumer_rows(alias: str | None = None) -> "models.QuerySet[Any]":
+    """Return the consumers of changes."""
+    return _rows("ChangeConsumer", alias)  # type: ignore[no-any-return]
 
 
 def write_alias() -> str:
@@ -249,7 +266,7 @@ def check_no_migration(connection: BaseDatabaseWrapper, slug: str) -> None:
 
 def copy_state(source: "Segment | None", target: "Segment") -> None:
     """Copy what refreshes store on a row. Without a source, set the state of a new segment."""
-    for name in STATE:
+    for name in STATE + FEED_STATE:
         field: Any = target._meta.get_field(name)
         setattr(target, name, getattr(source, name) if source else field.get_default())
 

@@ -166,6 +166,7 @@ def test_application__besides_a_login_of_its_own_is_looked_at(login, query):
         ("SEGMENTS_SCHEMA", "Bad Name"),
         ("SEGMENTS_READER_ROLES", "bi"),
         ("SEGMENTS_REFRESH_EVERY", "daily"),
+        ("SEGMENTS_CHANGES_DAYS", -1),
         ("SEGMENTS_STATEMENT_TIMEOUT", -1),
         ("SEGMENTS_LOCK_TIMEOUT", True),
         ("SEGMENTS_PREVIEW_TIMEOUT", "5"),

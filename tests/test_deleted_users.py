@@ -1,5 +1,7 @@
 """A deleted user is in no read at once, and in no view after the next refresh."""
 
+from datetime import timedelta
+
 import pytest
 
 from segments.models import Membership, Segment, StaticMember
@@ -75,7 +77,18 @@ def test_views__are_without_them_after_one_refresh(gone, query):
     assert not Membership.objects.filter(user_id=gone.pk).exists()
 
 
-def test_list_and_index__go_with_django_at_once(users, make):
-    make(static_ids=users)
+def test_list__goes_with_django_at_once_the_index_on_refresh(users, make):
+    segment = make(static_ids=users)
     type(users[0]).objects.filter(pk=users[0].pk).delete()
-    assert StaticMember.objects.count() == Membership.objects.count() == 9
+    assert (StaticMember.objects.count(), Membership.objects.count()) == (9, 10)
+    segment.refresh()
+    assert (StaticMember.objects.count(), Membership.objects.count()) == (9, 9)
+
+
+def test_changes__tell_that_they_left(gone):
+    for slug in ("vip", "pilot"):
+        segment = Segment.objects.get(slug=slug)
+        segment.refresh()
+        (change,) = segment.changes()
+        assert (change.user, change.change) == (gone.pk, "left")
+        assert list(segment.left(timedelta(minutes=1)).users()) == []

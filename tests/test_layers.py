@@ -17,7 +17,7 @@ LAYERS = [
     {"rows"},
     {"definition"},
     {"pgviews", "roles"},
-    {"membership", "refresh", "refreshing", "tasks", "validation"},
+    {"changes", "membership", "refresh", "refreshing", "tasks", "validation"},
     {"lists", "saving", "sync"},
     {"models", "users"},
     {"admin", "apps", "checks", "management"},

@@ -38,7 +38,19 @@ class SegmentAdmin(SafePages, ListPage, ListActions, OverviewPage, Columns, Memb
             _("Who is in the segment"),
             {"fields": ("definition", "allow_cost", "static_ids", *DEFINING_FIELDS[1:])},
         ),
-        (_("Options"), {"fields": ("priority", "refresh_every", "timeout", "max_loss", "is_active")}),
+        (
+            _("Options"),
+            {
+                "fields": (
+                    "priority",
+                    "refresh_every",
+                    "timeout",
+                    "max_loss",
+                    "is_active",
+                    "track_changes",
+                )
+            },
+        ),
         (_("State"), {"fields": readonly_fields}),
     )
     inlines = (RefreshInline,)

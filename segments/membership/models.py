@@ -10,13 +10,15 @@ from segments.membership.querysets import MembershipQuerySet
 class Membership(models.Model):
     """A user's membership at the segment's last refresh; an index over the views.
 
-    There are no foreign keys in the database: their triggers would cost more than a refresh.
+    There are no foreign keys in the database: their triggers would cost more than a refresh. The
+    rows of a deleted user stay until the next refresh, which then finds that the user left. No
+    answer counts them until then.
     """
 
     pk = models.CompositePrimaryKey("user_id", "segment_id")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
-        models.CASCADE,
+        models.DO_NOTHING,
         db_constraint=False,
         db_index=False,
         related_name="+",

@@ -1,4 +1,4 @@
-"""What all segments share: two schemas, two views, and some functions."""
+"""What all segments share: two schemas, some views, and some functions."""
 
 import hashlib
 import re
@@ -20,6 +20,9 @@ from segments.sql.session import (
 )
 from segments.sql.statements import compose, sql_text
 
+RENAME = "rename the segment with segment.rename(), then run manage.py sync_segments"
+"""What to do about a segment that has the name of a shared view."""
+
 DECLARATION = re.compile(r"CREATE OR REPLACE FUNCTION \{function\} (\(.*?\))\s+RETURNS", re.DOTALL)
 """Matches a statement that creates a function, and captures the function's arguments."""
 
@@ -36,22 +39,25 @@ def ensure_shared(connection: BaseDatabaseWrapper) -> None:
     for schema in (conf.schema(), conf.live_schema()):
         if not fetch_value(connection, "select_schema", schema=schema):
             run_ddl(connection, "create_schema", schema=sql.Identifier(schema))
-    before = membership_type(connection)
+    before = key_type_of(connection, "membership")
     if before not in (None, names.key_type(connection)):
         _drop_keyed(connection, before)
     for name, signature in owned.RETIRED_FUNCTIONS:
         former = {"function": function(name), "arguments": sql.SQL(signature)}
         run_ddl(connection, "drop_function", **former)
     former = fetch_value(connection, "reset_settings", names=[*PINNED_SETTINGS])
+    views = creatable_views(connection)
+    left_out = {view.statement for view in owned.VIEWS if view not in views}
     for name, parts in _statements(connection):
-        run_ddl(connection, name, **parts)
+        if name not in left_out:
+            run_ddl(connection, name, **parts)
     fetch_value(connection, "restore_settings", former=former)
     for identifier, arguments in functions(connection):
         run_ddl(connection, "grant_execute", function=identifier, arguments=arguments)
-    for view in owned.VIEWS:
+    for view in views:
         comment_view(connection, shared_view(view.name), view.comment)
         grant(connection, shared_view(view.name))
-        has_key = {"user_id": key_comment()} if view.name == "membership" else {}
+        has_key = {"user_id": key_comment()} if view.detached else {}
         comment_columns(connection, view.name, has_key | dict(view.columns))
     members = comment_text("Members of segments, at their last refresh.", _fingerprint(connection))
     live = comment_text("Members of segments, computed on each read.")
@@ -66,12 +72,37 @@ def drift(connection: BaseDatabaseWrapper) -> list[str]:
     what = [f"{name} is missing" for name in missing]
     if not missing and not comment.endswith(f"{_fingerprint(connection)}]"):
         what.append("what all segments share is of another version or other settings")
+    taken = taken_names(connection)
+    what += [f"{conf.schema()}.{name} is that of a segment: {RENAME}" for name in taken]
     for view in owned.VIEWS:
         name = f"{conf.schema()}.{view.name}"
-        if name not in missing:
+        if name not in missing and view.name not in taken:
             denied = ungranted(connection, shared_view(view.name))
             what += [f"role {role} may not read {name}" for role, _ in denied]
     return what
+
+
+def taken_names(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the names of shared views that segments have, since they are older than the views.
+
+    Such a view is left out until the segment is renamed, and everything else works.
+    """
+    names_of_views = [view.name for view in owned.VIEWS]
+    return [name for (name,) in fetch_all(connection, "select_taken_names", names=names_of_views)]
+
+
+def creatable_views(connection: BaseDatabaseWrapper) -> list[owned.SharedView]:
+    """Return the shared views whose names are free and whose tables exist.
+
+    While a migration runs that adds a table, the table may be missing; the sync at the end of
+    `migrate` creates the view.
+    """
+    taken = taken_names(connection)
+    return [
+        view
+        for view in owned.VIEWS
+        if view.name not in taken and fetch_all(connection, "select_relation", name=view.table)
+    ]
 
 
 def functions(connection: BaseDatabaseWrapper) -> Iterator[tuple[sql.Identifier, sql.Composed]]:
@@ -103,9 +134,9 @@ def due_expression() -> sql.Composed:
     return expression
 
 
-def membership_type(connection: BaseDatabaseWrapper) -> str | None:
-    """Return the type of the user ids in the view over all memberships; None without a view."""
-    view = shared_view("membership").as_string()
+def key_type_of(connection: BaseDatabaseWrapper, name: str) -> str | None:
+    """Return the type of the user ids in a shared view; None without a view."""
+    view = shared_view(name).as_string()
     key_type: str | None = fetch_value(connection, "select_key_type", view=view)
     return key_type
 
@@ -124,7 +155,9 @@ def _missing(connection: BaseDatabaseWrapper) -> list[str]:
 
 def _drop_keyed(connection: BaseDatabaseWrapper, key_type: str | None) -> None:
     """Drop what has the former type of the user key in its signature: it cannot be replaced."""
-    run_ddl(connection, "drop_shared_view", view=shared_view("membership"))
+    for view in creatable_views(connection):
+        if view.detached:
+            run_ddl(connection, "drop_shared_view", view=shared_view(view.name))
     parts = dict(_statements(connection))
     for function in owned.FUNCTIONS:
         if function.keyed:
@@ -155,6 +188,7 @@ def _statements(connection: BaseDatabaseWrapper) -> list[tuple[str, dict[str, sq
         "membership": sql.Identifier(owned.MEMBERSHIP),
         "segment": sql.Identifier(owned.SEGMENT),
         "refresh": sql.Identifier(owned.REFRESH),
+        "change": sql.Identifier(owned.CHANGE),
         "segments": _located(connection, sql.Identifier(owned.SEGMENT)),
         "schema": sql.Literal(conf.schema()),
         "live_schema": sql.Literal(conf.live_schema()),

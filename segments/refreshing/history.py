@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import django.db
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import connections
+from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 from psycopg import sql
 
 from segments import conf
 from segments.exceptions import SegmentError, SegmentLossError, for_log
+from segments.refreshing.reconcile import Reconciled
 from segments.refreshing.unchanged import ReadDigest
-from segments.rows import STATE, Status, try_locked_row
+from segments.rows import STATE, Status, change_rows, try_locked_row
 from segments.signals import segment_refresh_failed, segment_refreshed
 from segments.sql import owned, session
 from segments.sql.statements import compose
@@ -58,6 +59,8 @@ class RefreshResult:
         dependents: The results of the segments that read this one, if they were refreshed as well.
         detached_manually: Whether it is `detached` since somebody ran `detach_segments`, so that
             only `sync_segments` attaches it.
+        refresh_id: The key of its row in the history, if it has one.
+        change_ids: The first and the last id of the changes that it wrote, if it wrote any.
     """
 
     status: str
@@ -70,6 +73,19 @@ class RefreshResult:
     notes: tuple[str, ...] = ()
     dependents: tuple["RefreshResult", ...] = ()
     detached_manually: bool = False
+    refresh_id: int | None = None
+    change_ids: tuple[int, int] | None = None
+
+    def changes(self) -> "models.QuerySet[Any]":
+        """Return who entered and who left at this refresh, in the order of their ids.
+
+        It is empty after a first population, and while `track_changes` of the segment is off.
+        Use `iterator()` on it if there may be many.
+        """
+        rows: models.QuerySet[Any] = change_rows(conf.exec_connection())
+        if self.change_ids is None:
+            return rows.none()
+        return rows.filter(pk__range=self.change_ids, refresh_id=self.refresh_id).order_by("pk")
 
 
 @dataclass(frozen=True)
@@ -93,14 +109,19 @@ def record(
     *,
     digest: ReadDigest | None = None,
     until: datetime | None = None,
+    changed: Reconciled | None = None,
 ) -> RefreshResult:
     """Store the result of a refresh, notify the database's listeners, and return it with its time.
+
+    Also deletes history and changes that are older than the settings say.
 
     Args:
         row: The segment, whose state is set. Its `ids_from` is stored.
         digest: The digest of what the members were computed from, if they were.
         until: Until when the members are known to be right, if they were not recomputed.
+        changed: What became of the members, if they were recomputed.
     """
+    done = changed or Reconciled(0, 0)
     result = replace(result, duration=stopwatch.elapsed)
     # The clock may have been ahead at the last refresh; a digest counts from its own moment.
     moment = digest.moment if digest else until and max(until, row.refreshed_at or until)
@@ -122,6 +143,10 @@ def record(
         "read_digest": digest.digest if digest else None,
         "ids_from": row.ids_from,
         "history": conf.history(),
+        "changes": conf.changes(),
+        "recomputed": changed is not None,
+        "refresh": done.refresh,
+        "written": done.entered + done.left if done.refresh else 0,
         # Losing an "unchanged" row in a crash is harmless; do not wait for the disk.
         "light": bool(until) and not digest and not connection.savepoint_ids,
         "channel": conf.schema(),
@@ -131,6 +156,7 @@ def record(
         "record_refresh",
         segment=sql.Identifier(owned.SEGMENT),
         refresh=sql.Identifier(owned.REFRESH),
+        change=sql.Identifier(owned.CHANGE),
         state=sql.SQL(", ").join(map(sql.Identifier, STATE)),
     )
     (stored,) = session.fetch_all(connection, query, **params)
@@ -140,7 +166,8 @@ def record(
         query = compose("complete_version", version=sql.Identifier(owned.VERSION))
         fetched = {name: params[name] for name in ("segment", "members_count", "added", "removed")}
         session.fetch_all(connection, query, **fetched)
-    return result
+    ids = (done.first, done.last) if done.first and done.last else None
+    return replace(result, refresh_id=stored[len(STATE)], change_ids=ids)
 
 
 def failure_status(error: SegmentError) -> Status:

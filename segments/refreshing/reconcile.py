@@ -1,14 +1,17 @@
 """Make the membership index match a segment's view, and count what a refresh changed."""
 
-from typing import NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
-from segments.sql import names
-from segments.sql.owned import MEMBERSHIP
+from segments.sql import names, owned
 from segments.sql.session import fetch_all, fetch_value, planned_anew
 from segments.sql.statements import compose
+
+if TYPE_CHECKING:
+    from segments.models import Segment
 
 
 class Counters(NamedTuple):
@@ -17,6 +20,15 @@ class Counters(NamedTuple):
     inserted: int
     deleted: int
     counted: bool
+
+
+def writes_changes(row: "Segment") -> bool:
+    """Return whether a refresh of this row, which is locked, writes who entered and who left.
+
+    A first population is one row of the history, unless a consumer is waiting for its members.
+    Views that were lost and are populated again are no first population.
+    """
+    return row.track_changes and bool(row.tracked_since or row.refreshed_at)
 
 
 def counters(connection: BaseDatabaseWrapper, slug: str) -> Counters:
@@ -35,19 +47,47 @@ def count_members(connection: BaseDatabaseWrapper, slug: str) -> int:
     return int(fetch_value(connection, query))
 
 
-def reconcile(connection: BaseDatabaseWrapper, slug: str, segment: int) -> tuple[int, int]:
-    """Make the membership index match the segment's view; return how many users entered and left.
+class Reconciled(NamedTuple):
+    """How many users entered and left, and what the feed has of it.
+
+    Attributes:
+        refresh: The row of the history that the changes refer to; None if none were written.
+        first, last: The first and the last of their ids.
+    """
+
+    entered: int
+    left: int
+    refresh: int | None = None
+    first: int | None = None
+    last: int | None = None
+
+
+def reconcile(
+    connection: BaseDatabaseWrapper,
+    slug: str,
+    segment: int,
+    *,
+    feed_from: datetime | None = None,
+) -> Reconciled:
+    """Make the membership index match the segment's view, and write what changed to the feed.
 
     One statement, which costs one pass over the segment's members in both. It is planned for the
-    current size of the table, never with a plan from when the table was small.
+    current size of the table, never with a plan from when the table was small. The caller holds
+    the segment's lock.
+
+    Args:
+        feed_from: When the refresh started whose changes are written; None writes none.
     """
     query = compose(
         "reconcile_membership",
         view=names.members_view(slug),
-        membership=sql.Identifier(MEMBERSHIP),
+        membership=sql.Identifier(owned.MEMBERSHIP),
+        refresh=sql.Identifier(owned.REFRESH),
+        change=sql.Identifier(owned.CHANGE),
         users=names.user_table(),
         key=sql.Identifier(names.user_key_column()),
     )
+    track = feed_from is not None
     with planned_anew(connection):
-        ((entered, left),) = fetch_all(connection, query, segment=segment)
-    return entered, left
+        (row,) = fetch_all(connection, query, segment=segment, track=track, started_at=feed_from)
+    return Reconciled(*row)

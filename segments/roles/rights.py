@@ -35,7 +35,17 @@ VIEW_COLUMNS = {
     ),
     owned.STATIC_MEMBER: ("segment_id", "user_id"),
     owned.MEMBERSHIP: ("user_id", "segment_id", "entered_at"),
-    owned.REFRESH: ("segment_id", "started_at", "duration"),
+    owned.REFRESH: (
+        "id",
+        "segment_id",
+        "started_at",
+        "duration",
+        "status",
+        "members_count",
+        "added",
+        "removed",
+    ),
+    owned.CHANGE: ("id", "segment_id", "user_id", "entered", "at", "refresh_id"),
 }
 """The columns of our tables that the views read: all that the owner of the views may read."""
 
@@ -43,7 +53,8 @@ REFRESH_PRIVILEGES: dict[str, tuple[LiteralString, ...]] = {
     owned.SEGMENT: ("SELECT", "UPDATE"),
     owned.STATIC_MEMBER: ("SELECT",),
     owned.MEMBERSHIP: ("SELECT", "INSERT", "DELETE"),
-    owned.REFRESH: ("SELECT", "INSERT", "DELETE"),
+    owned.REFRESH: ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    owned.CHANGE: ("SELECT", "INSERT", "DELETE"),
     owned.VERSION: ("SELECT", "UPDATE"),
 }
 """Privileges of a login that runs refreshes and writes their history."""

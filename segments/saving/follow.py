@@ -33,6 +33,7 @@ from segments.pgviews import views
 from segments.refresh import recompute
 from segments.refreshing.history import ATTACH, Stopwatch, announce, record_failure
 from segments.rows import (
+    change_rows,
     check_no_migration,
     copy_state,
     locked,
@@ -183,7 +184,7 @@ def deleted(segment: "Segment", using: str) -> Iterator[None]:
                     drop = partial(_drop_views_on_commit, row.pk, row.slug)
                     django_transaction.on_commit(drop, using=using)
         # Without the instances that Django loads if anything listens to deletions.
-        for rows in (membership_rows(using), static_member_rows(using)):
+        for rows in (membership_rows(using), static_member_rows(using), change_rows(using)):
             rows.filter(segment=segment.pk)._raw_delete(using)
         versions.remove(using, segment.pk)
         with _row_locks(segment.slug):

@@ -8,10 +8,11 @@ from psycopg import sql
 
 SEGMENT, STATIC_MEMBER = "segments_segment", "segments_staticmember"
 MEMBERSHIP, REFRESH = "segments_membership", "segments_segmentrefresh"
+CHANGE, CONSUMER = "segments_change", "segments_changeconsumer"
 
 VERSION, LIST_CHANGE = "segments_segmentversion", "segments_listchange"
 
-TABLES = (SEGMENT, STATIC_MEMBER, MEMBERSHIP, REFRESH, VERSION, LIST_CHANGE)
+TABLES = (SEGMENT, STATIC_MEMBER, MEMBERSHIP, REFRESH, CHANGE, CONSUMER, VERSION, LIST_CHANGE)
 """The tables of the models, in `public` or wherever migrations have created them."""
 
 
@@ -22,14 +23,19 @@ class SharedView:
     Attributes:
         name: Its name in the members' schema.
         statement: The statement that creates or replaces it.
+        table: The youngest table that it reads.
         comment: What it is.
         columns: What its columns are, but for `user_id`.
+        detached: The statement that detaches it from its table; only views with a `user_id` have
+            one, since the type of that may change.
     """
 
     name: str
     statement: str
+    table: str
     comment: str
     columns: Mapping[str, str] = field(default_factory=dict)
+    detached: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,16 +60,19 @@ VIEWS = (
     SharedView(
         "membership",
         "replace_membership_view",
+        MEMBERSHIP,
         "Which user is in which segment, and since when.",
         {
             "segment_id": "Key of the segment, as in the catalog.",
             "slug": "The segment's slug. The view of that name, with _ for -, has its members.",
             "entered_at": "When the refresh began that added the user; kept while they stay in.",
         },
+        "detach_membership_view",
     ),
     SharedView(
         "catalog",
         "replace_catalog_view",
+        REFRESH,
         "Every segment, how it is doing, and how old its members are.",
         {
             "segment_id": "Key of the segment, as in membership.",
@@ -84,6 +93,38 @@ VIEWS = (
             "due": "When the next refresh is due; NULL without an interval, or if not active.",
             "ids_from": "The column that user ids come from; NULL before the first refresh, and "
             "for lists of ids.",
+        },
+    ),
+    SharedView(
+        "changes",
+        "replace_changes_view",
+        CHANGE,
+        "Who entered and who left which segment, and when; kept for SEGMENTS_CHANGES_DAYS.",
+        {
+            "change_id": "Grows with each change of a segment.",
+            "segment_id": "Key of the segment, as in the catalog.",
+            "slug": "The segment's slug.",
+            "change": "entered or left.",
+            "at": "When the refresh found it.",
+            "refresh_id": "The refresh that found it, as in history.",
+        },
+        "detach_changes_view",
+    ),
+    SharedView(
+        "history",
+        "replace_history_view",
+        REFRESH,
+        "Every refresh: how many members it found, and how many entered and left.",
+        {
+            "refresh_id": "Key of the refresh, as in changes.",
+            "segment_id": "Key of the segment, as in the catalog.",
+            "slug": "The segment's slug.",
+            "started_at": "When it began.",
+            "duration": "How long it took.",
+            "status": "refreshed, unchanged (nothing was written since the last one) or failed.",
+            "size": "How many members it found, or the last ones if it failed.",
+            "entered": "How many members were new; all of them at the first refresh.",
+            "left": "How many members left. Write h.left: LEFT alone is a word of SQL.",
         },
     ),
 )

@@ -36,7 +36,13 @@ SELECT
 --
 -- A place still has the same row when the DELETE comes to it. The snapshot of this statement sees
 -- the row, so no vacuum may free its place before the statement ends. If another session has
--- deleted the row in the meantime, as for a user who is deleted, the DELETE skips it.
+-- deleted the row in the meantime, as for a user who is forgotten, the DELETE skips it.
+--
+-- What the statement has deleted and inserted is what it writes to the feed, if that is asked for:
+-- no other rows, and none twice. The caller holds the segment's lock until the commit is visible,
+-- and the ids of changes are taken here, so those of one segment are in the order of commits. So
+-- are the times, which are those of this statement. The row of the history that the changes refer
+-- to is begun here; record_refresh completes it.
 WITH change AS MATERIALIZED (
     SELECT v.user_id AS entering, m.place AS leaving
     FROM {view} AS v
@@ -47,15 +53,38 @@ WITH change AS MATERIALIZED (
 deleted AS (
     DELETE FROM {membership}
     WHERE ctid = ANY (ARRAY(SELECT leaving FROM change WHERE leaving IS NOT NULL))
-    RETURNING 1
+    RETURNING user_id
 ),
 inserted AS (
     INSERT INTO {membership} (user_id, segment_id, entered_at)
     SELECT entering, %(segment)s, pg_catalog.now() FROM change
     WHERE entering IN (SELECT {key} FROM {users})
-    RETURNING 1
+    RETURNING user_id
+),
+history AS (
+    INSERT INTO {refresh} (segment_id, started_at, duration, status, error)
+    SELECT %(segment)s, %(started_at)s, interval '0', 'refreshed', ''
+    WHERE %(track)s AND (EXISTS (SELECT FROM inserted) OR EXISTS (SELECT FROM deleted))
+    RETURNING id
+),
+written AS (
+    INSERT INTO {change} (segment_id, user_id, entered, at, refresh_id)
+    SELECT %(segment)s, moved.user_id, moved.entered, pg_catalog.statement_timestamp(), history.id
+    FROM history
+    CROSS JOIN (
+        SELECT user_id, false AS entered FROM deleted
+        UNION ALL
+        SELECT user_id, true FROM inserted
+    ) AS moved
+    WHERE %(track)s
+    RETURNING id
 )
-SELECT (SELECT count(*) FROM inserted) AS entered, (SELECT count(*) FROM deleted) AS left
+SELECT
+    (SELECT count(*) FROM inserted) AS entered,
+    (SELECT count(*) FROM deleted) AS left,
+    (SELECT id FROM history) AS refresh,
+    (SELECT min(id) FROM written) AS first,
+    (SELECT max(id) FROM written) AS last
 
 
 -- name: record_refresh
@@ -63,7 +92,28 @@ SELECT (SELECT count(*) FROM inserted) AS entered, (SELECT count(*) FROM deleted
 -- the outcome, deletes history that is older than SEGMENTS_HISTORY_DAYS, and notifies listeners at
 -- the commit. The session also reports its writes to the statistics then, which select_read_digest
 -- reads.
-WITH state AS (
+--
+-- A refresh that has written changes has begun its row of the history already. Changes older than
+-- SEGMENTS_CHANGES_DAYS are deleted in batches, oldest first: 10,000 at most, or twice as many as
+-- were written, so that deleting keeps up with writing. The segment keeps up to where they were
+-- deleted, and since when the feed is complete: since the members before this refresh, or the
+-- creation of the segment; never while it is off.
+WITH pruned AS (
+    DELETE FROM {change}
+    WHERE id IN (
+        SELECT c.id FROM {change} AS c
+        WHERE c.segment_id = %(segment)s AND c.at < pg_catalog.statement_timestamp() - %(changes)s::interval
+            -- Without this, a segment with nothing to delete would look through a batch each time.
+            AND (
+                SELECT oldest.at FROM {change} AS oldest
+                WHERE oldest.segment_id = %(segment)s ORDER BY oldest.id LIMIT 1
+            ) < pg_catalog.statement_timestamp() - %(changes)s::interval
+        ORDER BY c.id
+        LIMIT greatest(10000, 2 * %(written)s)
+    )
+    RETURNING id, at
+),
+state AS (
     UPDATE {segment}
     SET
         status = CASE WHEN %(error)s = '' THEN 'refreshed' ELSE %(status)s END,
@@ -73,7 +123,16 @@ WITH state AS (
         refreshed_at = coalesce(%(refreshed_at)s, refreshed_at),
         members_count = coalesce(%(members_count)s, members_count),
         read_digest = coalesce(%(read_digest)s, read_digest),
-        ids_from = %(ids_from)s
+        ids_from = %(ids_from)s,
+        tracked_since = CASE
+            WHEN NOT %(recomputed)s THEN tracked_since
+            WHEN track_changes THEN coalesce(tracked_since, refreshed_at, created_at)
+        END,
+        changes_kept_after = greatest(changes_kept_after, CASE
+            WHEN %(recomputed)s AND NOT track_changes AND tracked_since IS NOT NULL
+                THEN (SELECT max(c.id) FROM {change} AS c WHERE c.segment_id = %(segment)s)
+        END, (SELECT max(id) FROM pruned)),
+        changes_kept_from = greatest(changes_kept_from, (SELECT max(at) FROM pruned))
     WHERE id = %(segment)s
     RETURNING {state}
 ),
@@ -81,14 +140,21 @@ expired AS (
     DELETE FROM {refresh}
     WHERE segment_id = %(segment)s AND started_at < %(started_at)s - %(history)s
 ),
+completed AS (
+    UPDATE {refresh}
+    SET duration = %(duration)s, members_count = %(members_count)s, added = %(added)s, removed = %(removed)s
+    WHERE id = %(refresh)s
+),
 history AS (
     INSERT INTO {refresh} (segment_id, started_at, duration, status, members_count, added, removed, error)
-    VALUES (
+    SELECT
         %(segment)s, %(started_at)s, %(duration)s, %(status)s, %(members_count)s, %(added)s, %(removed)s, %(error)s
-    )
+    WHERE %(refresh)s::bigint IS NULL
+    RETURNING id
 )
 SELECT
     state.*,
+    coalesce(%(refresh)s, (SELECT id FROM history)) AS refresh,
     pg_catalog.pg_notify(%(channel)s, %(payload)s),
     pg_catalog.pg_stat_force_next_flush(),
     CASE WHEN %(light)s THEN pg_catalog.set_config('synchronous_commit', 'off', true) END

@@ -26,6 +26,16 @@ FROM pg_catalog.pg_namespace AS n
 WHERE n.nspname = %(schema)s
 
 
+-- name: select_taken_names
+-- Runs at sync and before the shared views are created. Locks nothing. Returns which of these names
+-- a relation has that is no view: that of a segment which is older than the name.
+SELECT c.relname::text
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = ANY (%(names)s) AND c.relkind <> 'v'
+ORDER BY 1
+
+
 -- name: select_missing_shared
 -- Runs at sync and before a segment's views are created. Locks nothing. Returns what all segments
 -- share and does not exist.
@@ -148,6 +158,55 @@ LEFT JOIN LATERAL (
     ORDER BY r.started_at DESC
     LIMIT 1
 ) AS last ON true
+
+
+-- name: detach_changes_view
+-- Runs before a migration that changes the key of the user model. Takes AccessExclusive on the
+-- view.
+CREATE OR REPLACE VIEW {view} AS
+SELECT
+    NULL::bigint AS change_id,
+    NULL::bigint AS segment_id,
+    NULL::varchar(63) AS slug,
+    d AS user_id,
+    NULL::text AS change,
+    NULL::timestamptz AS at,
+    NULL::bigint AS refresh_id
+FROM {function}('changes', NULL::{key_type}) AS d
+
+
+-- name: replace_changes_view
+-- Runs at sync and when the schema is created. Takes AccessExclusive on the view for an instant.
+-- Columns may only be appended.
+CREATE OR REPLACE VIEW {view} AS
+SELECT
+    c.id AS change_id,
+    c.segment_id,
+    s.slug,
+    c.user_id::{key_type} AS user_id,
+    CASE WHEN c.entered THEN 'entered' ELSE 'left' END AS change,
+    c.at,
+    c.refresh_id
+FROM {change} AS c
+JOIN {segment} AS s ON s.id = c.segment_id
+
+
+-- name: replace_history_view
+-- Runs at sync and when the schema is created. Takes AccessExclusive on the view for an instant.
+-- Columns may only be appended.
+CREATE OR REPLACE VIEW {view} AS
+SELECT
+    r.id AS refresh_id,
+    r.segment_id,
+    s.slug,
+    r.started_at,
+    r.duration,
+    r.status,
+    r.members_count AS size,
+    r.added AS entered,
+    r.removed AS "left"
+FROM {refresh} AS r
+JOIN {segment} AS s ON s.id = r.segment_id
 
 
 -- name: due_of_segment

@@ -157,15 +157,19 @@ def detach_view(
     return True
 
 
-def detach_membership(connection: BaseDatabaseWrapper) -> None:
-    """Detach the view over all memberships, so that the type of user keys may change."""
-    run_ddl(
-        connection,
-        "detach_membership_view",
-        view=shared.shared_view("membership"),
-        function=shared.function("detached"),
-        key_type=sql.SQL(shared.membership_type(connection) or names.key_type(connection)),
-    )
+def detach_shared(connection: BaseDatabaseWrapper) -> None:
+    """Detach the shared views that have user ids, so that the type of user keys may change."""
+    for view in shared.creatable_views(connection):
+        if not view.detached:
+            continue
+        key_type = shared.key_type_of(connection, view.name) or names.key_type(connection)
+        run_ddl(
+            connection,
+            view.detached,
+            view=shared.shared_view(view.name),
+            function=shared.function("detached"),
+            key_type=sql.SQL(key_type),
+        )
 
 
 def changes(connection: BaseDatabaseWrapper, current: views.State) -> list[str]:

@@ -16,6 +16,7 @@ from segments.refreshing.history import ATTACH
 from segments.refreshing.order import ordered
 from segments.rows import (
     Status,
+    change_rows,
     membership_rows,
     refresh_rows,
     segment_rows,
@@ -72,6 +73,8 @@ def forget(keys: list[Any]) -> Iterator[StepResult]:
         except SegmentError as error:
             yield StepResult(segment.slug, error=error)
     yield from _orphans_with(keys)
+    with translated(SegmentExecutionError):
+        change_rows(alias).filter(user_id__in=keys)._raw_delete(alias)
     _clear_texts(alias, keys)  # Last, since a failed refresh may have stored another text.
 
 

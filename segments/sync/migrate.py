@@ -37,7 +37,7 @@ from segments.pgviews import views
 from segments.rows import segment_rows, write_alias
 from segments.sql import locks, owned, session
 from segments.sync.blockers import begin, detach_patiently
-from segments.sync.detach import StepResult, attached, detach_membership, live_views
+from segments.sync.detach import StepResult, attached, detach_shared, live_views
 from segments.sync.repair import sync
 from segments.sync.uninstall import drop_shared
 
@@ -78,7 +78,7 @@ def before_migrate(using: str, plan: Any = (), **kwargs: Any) -> None:
             _warn(_drop_shared_unless_used(connections[conf.exec_connection()]), stdout)
         if _changes_user_key(plan):
             with session.transaction(conf.exec_connection(), "", task="migrate") as connection:
-                detach_membership(connection)
+                detach_shared(connection)
     except SegmentError as error:
         if guard.session:
             _attach_all(using, stdout)

@@ -16,7 +16,13 @@ from segments import conf
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.pgviews import shared
 from segments.refreshing.order import ordered
-from segments.rows import membership_rows, segment_rows, static_member_rows, write_alias
+from segments.rows import (
+    change_rows,
+    membership_rows,
+    segment_rows,
+    static_member_rows,
+    write_alias,
+)
 from segments.sql import locks, owned, session
 from segments.sql.session import fetch_value, run_ddl
 from segments.sync.detach import StepResult
@@ -51,7 +57,7 @@ def drop() -> Iterator[StepResult]:
             yield from failed
             return
     if has_rows:
-        for rows in (membership_rows(alias), static_member_rows(alias)):
+        for rows in (membership_rows(alias), static_member_rows(alias), change_rows(alias)):
             rows._raw_delete(alias)
     yield from drop_shared(connection)
 
@@ -65,7 +71,10 @@ def drop_shared(connection: BaseDatabaseWrapper) -> Iterator[StepResult]:
             locks.lock_shared(opened)
             if not any(fetch_value(opened, "select_schema", schema=each) for each in schemas):
                 return
+            taken = shared.taken_names(opened)
             for view in owned.VIEWS:
+                if view.name in taken:
+                    continue
                 run_ddl(opened, "drop_shared_view", view=shared.shared_view(view.name))
             for function, arguments in shared.functions(opened):
                 run_ddl(opened, "drop_function", function=function, arguments=arguments)

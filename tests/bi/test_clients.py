@@ -18,6 +18,7 @@ from tests.fill import MEMBERS
 pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parent / "dbt_project"
+SHARED = ["catalog", "changes", "history", "membership"]
 VIEWS = sorted(MEMBERS)
 
 
@@ -76,7 +77,7 @@ def test_sqlalchemy__finds_views_and_comments(engine):
 
     inspector = inspect(engine)
     assert sorted(inspector.get_materialized_view_names(schema="segments")) == VIEWS
-    assert sorted(inspector.get_view_names(schema="segments")) == ["catalog", "membership"]
+    assert sorted(inspector.get_view_names(schema="segments")) == SHARED
     (column,) = inspector.get_columns("vip", schema="segments")
     assert (column["name"], str(column["type"])) == ("user_id", "BIGINT")
     assert column["comment"].startswith("Key of the user")
@@ -96,7 +97,7 @@ def test_sqlalchemy__joins_reflected_tables(engine):
     with engine.connect() as connection:
         assert connection.execute(revenue).scalar() == 1950
     metadata.reflect(engine, schema="segments", views=True)
-    assert {f"segments.{name}" for name in [*VIEWS, "membership", "catalog"]} <= set(
+    assert {f"segments.{name}" for name in [*VIEWS, *SHARED]} <= set(
         metadata.tables
     )
 
@@ -164,7 +165,7 @@ def test_duckdb__reads_segments(shop):
         assert connection.execute(count).fetchall() == [(6,)]
         listed = connection.execute("SHOW ALL TABLES").fetchall()
         names = {name for _, schema, name, *_ in listed if schema == "segments"}
-        assert names == {*VIEWS, "membership", "catalog"}
+        assert names == {*VIEWS, *SHARED}
         joined = "SELECT sum(amount) FROM shop.shop_order JOIN shop.segments.vip USING (user_id)"
         assert connection.execute(joined).fetchall() == [(1950,)]
         with pytest.raises(duckdb.Error):

@@ -135,8 +135,7 @@ def test_reconcile__keeps_no_plan(clean_views, staff, make, query):
     make(definition=EVEN)
     preparing = {"server_side_binding": True, "prepare_threshold": 0}
     with connected(default={"OPTIONS": connection.settings_dict["OPTIONS"] | preparing}):
-        entered, left = reconcile(connection, "vip", Segment.objects.get().pk)
-        assert (entered, left) == (0, 0)
+        assert reconcile(connection, "vip", Segment.objects.get().pk)[:2] == (0, 0)
         assert connection.connection.prepare_threshold == 0
         prepared = [text for (text,) in query("SELECT statement FROM pg_prepared_statements")]
     assert any('FROM "segments_segment"' in text for text in prepared)
@@ -163,7 +162,7 @@ def test_reconcile__skips_rows_that_others_have_deleted(
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(commit)
         with transaction.atomic():
-            entered, left = reconcile(connection, "vip", segment.pk)
+            entered, left, *_ = reconcile(connection, "vip", segment.pk)
         done.result(timeout=30)
     assert (entered, left) == (1, 4)
     assert set(Membership.objects.values_list("user_id", flat=True)) == {users[1].pk}

@@ -162,9 +162,10 @@ def test_login_role__records_refreshes_and_has_no_members(roles, settings, query
         ("segments_segmentversion", "UPDATE"),
         *(
             (f"segments_{name}", right)
-            for name in ("membership", "segmentrefresh")
+            for name in ("membership", "segmentrefresh", "change")
             for right in ("SELECT", "INSERT", "DELETE")
         ),
+        ("segments_segmentrefresh", "UPDATE"),
     }
 
 
