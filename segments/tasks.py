@@ -81,9 +81,7 @@ def refresh_user_segments(key: str) -> dict[str, str]:
     return {result.slug: str(result.status) for result in results}
 
 
-def enqueue_refresh(
-    segment: "Segment", accept_loss: bool = False, *, force: bool = False
-) -> None:
+def enqueue_refresh(segment: "Segment", accept_loss: bool = False, *, force: bool = False) -> None:
     """Let a worker refresh a segment once the current transaction is committed.
 
     Args:

@@ -5,6 +5,8 @@ from django.utils.translation import gettext_lazy as _
 
 from segments.admin.actions import ListActions
 from segments.admin.columns import Columns
+from segments.admin.compare import ComparePage
+from segments.admin.export import ExportPage
 from segments.admin.form_page import FormPage
 from segments.admin.forms import SegmentForm
 from segments.admin.history import RefreshInline
@@ -17,7 +19,17 @@ from segments.models import Segment
 
 
 @admin.register(Segment)
-class SegmentAdmin(SafePages, ListPage, ListActions, OverviewPage, Columns, MembersPage, FormPage):
+class SegmentAdmin(
+    SafePages,
+    ListPage,
+    ListActions,
+    OverviewPage,
+    ComparePage,
+    ExportPage,
+    Columns,
+    MembersPage,
+    FormPage,
+):
     """The list, the pages and the form of segments."""
 
     form = SegmentForm

@@ -393,7 +393,10 @@ def test_pages__work_behind_a_prefix(users, make, admin_client):
         set_script_prefix("/")
     links = re.findall(r'(?:href|action|data-url)="(/[^"]*)"', pages)
     assert links
-    assert [link for link in links if not link.startswith(("/shop/", "/static/"))] in ([], ["/", "/"])
+    assert [link for link in links if not link.startswith(("/shop/", "/static/"))] in (
+        [],
+        ["/", "/"],
+    )
 
 
 # Progress.

@@ -97,9 +97,7 @@ def test_sqlalchemy__joins_reflected_tables(engine):
     with engine.connect() as connection:
         assert connection.execute(revenue).scalar() == 1950
     metadata.reflect(engine, schema="segments", views=True)
-    assert {f"segments.{name}" for name in [*VIEWS, *SHARED]} <= set(
-        metadata.tables
-    )
+    assert {f"segments.{name}" for name in [*VIEWS, *SHARED]} <= set(metadata.tables)
 
 
 def test_pandas__reads_a_segment_and_memberships(engine):
