@@ -60,6 +60,7 @@ class OverviewPage(SegmentPages):
             log=_log(segment),
             lines=_lines(segment),
             tables=_tables(segment),
+            used_by=segment.used_by(),
             **_course(segment),
             **self._neighbours(segment),
             **self._rights(request, segment),

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from segments.admin.actions import ListActions
+from segments.admin.changes import ChangesPages
 from segments.admin.columns import Columns
 from segments.admin.compare import ComparePage
 from segments.admin.export import ExportPage
@@ -14,6 +15,7 @@ from segments.admin.listing import ListPage
 from segments.admin.members import MembersPage
 from segments.admin.overview import OverviewPage
 from segments.admin.safe import SafePages
+from segments.admin.user import UserPage
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.models import Segment
 
@@ -26,6 +28,8 @@ class SegmentAdmin(
     OverviewPage,
     ComparePage,
     ExportPage,
+    ChangesPages,
+    UserPage,
     Columns,
     MembersPage,
     FormPage,
