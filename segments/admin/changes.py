@@ -48,7 +48,7 @@ class ChangesPages(SegmentPages):
             request: Has the key of a refresh as `refresh`, or a day as `since`; by default it is
                 today. Its `which` is `entered` or `left`; both if it is missing.
         """
-        rows, words = _changed(request, segment)
+        rows, words, note = _changed(request, segment)
         which = request.GET.get("which", "")
         if which in ("entered", "left"):
             rows = rows.filter(entered=which == "entered")
@@ -63,6 +63,7 @@ class ChangesPages(SegmentPages):
             title=_("Who entered and who left: %s") % segment,
             segment=segment,
             words=words,
+            note=note,
             since=request.GET.get("since", ""),
             which=which,
             page=page,
@@ -90,7 +91,7 @@ class ChangesPages(SegmentPages):
         later: SegmentVersion | None = None
         if shown:
             later = segment.versions.filter(pk__gt=shown[0].pk).order_by("pk").first()
-        followers = [later, *shown[:-1]]
+        followers = [later, *shown][: len(shown)]
         lists_members = self.has_view_members_permission(request) or self.has_change_permission(
             request, segment
         )
@@ -138,25 +139,25 @@ class ChangesPages(SegmentPages):
         return may_change
 
 
-def _changed(request: HttpRequest, segment: Segment) -> tuple["QuerySet[SegmentChange]", str]:
-    """Return the changes that a request asks for, and in words when they were.
-
-    Raises:
-        SegmentError: when they are not known any more, or for another text than a day.
-    """
+def _changed(request: HttpRequest, segment: Segment) -> tuple["QuerySet[SegmentChange]", str, str]:
+    """Return the changes that a request asks for, when they were, and what is not known."""
+    rows = SegmentChange.objects.filter(segment=segment.pk)
     if key := request.GET.get("refresh", ""):
         refreshes: Any = segment.refreshes  # type: ignore[attr-defined]
         refresh = get_object_or_404(refreshes, pk=key if key.isdecimal() else None)
-        rows = SegmentChange.objects.filter(segment=segment.pk, refresh=refresh.pk)
         at = timezone.localtime(refresh.started_at)
-        return rows, _("In the refresh of %s") % f"{at:%Y-%m-%d %H:%M}"
+        words = _("In the refresh of %s") % f"{at:%Y-%m-%d %H:%M}"
+        return rows.filter(refresh=refresh.pk), words, ""
     text = request.GET.get("since", "")
     try:
         day = parse_date(text) if text else timezone.localdate()
     except ValueError:
         day = None
     if day is None:
-        raise SegmentError(f'"{text}" is no day', slug=segment.slug, hint="Write it 2026-01-31.")
-    moment = timezone.make_aware(datetime.combine(day, time.min))
-    ids = [*(segment.entered(moment), segment.left(moment))]
-    return (ids[0] | ids[1]), _("Since %s") % day.isoformat()
+        return rows.none(), "", _('"%s" is no day. Write it like this: 2026-01-31.') % text
+    moment, note = timezone.make_aware(datetime.combine(day, time.min)), ""
+    try:
+        segment.entered(moment)
+    except SegmentError as error:
+        note = str(error)
+    return rows.filter(at__gte=moment), _("Since %s") % day.isoformat(), note
