@@ -32,7 +32,7 @@ def write_history(segment, counts, every=timedelta(hours=1)):
 def many_segments(number):
     """Write the rows of segments that were refreshed, without their views; return them."""
     now = timezone.now()
-    segments = Segment.objects.bulk_create(
+    return Segment.objects.bulk_create(
         Segment(
             name=f"Segment {n}",
             slug=f"s-{n}",
@@ -46,4 +46,3 @@ def many_segments(number):
         )
         for n in range(number)
     )
-    return segments

@@ -247,7 +247,10 @@ def test_changes__of_a_refresh_and_since_a_day(staff, users, make, browse):
 
 def test_changes__that_are_not_known_say_so(users, make, admin_client):
     segment = make()
-    Segment.objects.update(changes_kept_from=timezone.now() - timedelta(days=1))
+    now = timezone.now()
+    Segment.objects.update(
+        created_at=now - timedelta(days=9), tracked_since=now - timedelta(days=2)
+    )
     for since, words in (
         ("2001-01-01", "are known from"),
         ("soon", "is no day"),

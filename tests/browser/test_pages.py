@@ -9,6 +9,9 @@ from tests.conftest import USERS
 
 LIST = "/admin/segments/segment/"
 
+BEYOND = "name => { const e = document.querySelector(name); return e.scrollWidth - e.clientWidth }"
+"""How many pixels of an element do not fit into its width."""
+
 LOOKS = [(WIDE, "light"), (WIDE, "dark"), (PHONE, "light"), (PHONE, "dark")]
 
 
@@ -45,11 +48,9 @@ def test_list__fits_and_is_accessible(size, scheme, shop, open_page, accessible,
     page = open_page(LIST, size=size, scheme=scheme)
     snap(page, f"list-{size[0]}-{scheme}")
     accessible(page)
-    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert page.evaluate(overflow) <= 0
+    assert page.evaluate(BEYOND, "html") <= 0
     if size == WIDE:
-        inner = "(() => { const r = document.querySelector('.results'); return r.scrollWidth - r.clientWidth })()"
-        assert page.evaluate(inner) <= 0
+        assert page.evaluate(BEYOND, ".results") <= 0
 
 
 @pytest.mark.parametrize(("size", "scheme"), LOOKS)
@@ -59,5 +60,64 @@ def test_overview__fits_and_is_accessible(size, scheme, shop, open_page, accessi
         page.goto(f"{LIST}{shop[slug].pk}/overview/")
         snap(page, f"{slug}-{size[0]}-{scheme}")
         accessible(page)
-        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert page.evaluate(overflow) <= 0
+        assert page.evaluate(BEYOND, "html") <= 0
+
+
+@pytest.mark.parametrize(("size", "scheme"), LOOKS)
+def test_other_pages__fit_and_are_accessible(size, scheme, shop, open_page, accessible, snap):
+    page = open_page(LIST, size=size, scheme=scheme)
+    regular, staff = shop["regular-buyers"], shop["staff"]
+    regular.definition = f"SELECT id FROM {USERS} WHERE username LIKE 'u1%'"
+    regular.save()
+    both = f"segment={regular.pk}&segment={staff.pk}&segment={shop['invited'].pk}"
+    urls = {
+        "compare": f"compare/?{both}&inside={regular.pk}&inside={staff.pk}",
+        "changes": f"{regular.pk}/changes/",
+        "versions": f"{regular.pk}/versions/",
+        "members": f"{regular.pk}/members/",
+        "user": f"user/{regular.members.first().pk}/",
+    }
+    for name, url in urls.items():
+        page.goto(f"{LIST}{url}")
+        snap(page, f"{name}-{size[0]}-{scheme}")
+        accessible(page)
+        assert page.evaluate(BEYOND, "html") <= 0, name
+
+
+def test_refresh__by_a_worker_is_followed_without_a_reload(shop, open_page, settings):
+    settings.SEGMENTS_REFRESH_ASYNC = True
+    segment = shop["staff"]
+    page = open_page(f"{LIST}{segment.pk}/overview/")
+    page.click("text=Force")
+    page.wait_for_selector(".segments-queued")
+    page.evaluate("window.stays = true")
+    rows = page.locator("#segments-refreshes tbody tr").count()
+    segment.refresh(force=True)
+    page.wait_for_selector("#segments-news:has-text('20 members after')")
+    page.wait_for_function(
+        "n => document.querySelectorAll('#segments-refreshes tbody tr').length > n", arg=rows
+    )
+    assert page.locator(".segments-queued").count() == 0
+    assert page.evaluate("window.stays") is True
+
+
+def test_list__follows_workers_without_a_reload(shop, open_page, settings):
+    settings.SEGMENTS_REFRESH_ASYNC = True
+    page = open_page(LIST)
+    row = page.locator("#result_list tr", has_text="late_payers")
+    row.locator("input").check()
+    page.select_option("select[name=action]", "refresh_selected")
+    page.click("button[name=index]")
+    page.wait_for_selector(".segments-queued")
+    shop["late-payers"].refresh()
+    page.wait_for_selector("#segments-news:has-text('Late-Payers')")
+    page.wait_for_function("!document.querySelector('.segments-queued, .segments-failing')")
+
+
+def test_copy__puts_a_line_on_the_clipboard(shop, open_page):
+    page = open_page(f"{LIST}{shop['staff'].pk}/overview/")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("button[data-copy=segments-line-4]")
+    page.wait_for_selector("text=Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == 'user.is_member("staff")'
