@@ -147,7 +147,10 @@ def _changed(request: HttpRequest, segment: Segment) -> tuple["QuerySet[SegmentC
         refresh = get_object_or_404(refreshes, pk=key if key.isdecimal() else None)
         at = timezone.localtime(refresh.started_at)
         words = _("In the refresh of %s") % f"{at:%Y-%m-%d %H:%M}"
-        return rows.filter(refresh=refresh.pk), words, ""
+        found, note = rows.filter(refresh=refresh.pk), ""
+        if (refresh.added or refresh.removed) and not found.exists():
+            note = _("A first refresh, and one while changes are not tracked, lists nobody here.")
+        return found, words, note
     text = request.GET.get("since", "")
     try:
         day = parse_date(text) if text else timezone.localdate()

@@ -93,7 +93,7 @@ def test_refresh__by_a_worker_is_followed_without_a_reload(shop, open_page, sett
     page.evaluate("window.stays = true")
     rows = page.locator("#segments-refreshes tbody tr").count()
     segment.refresh(force=True)
-    page.wait_for_selector("#segments-news:has-text('20 members after')")
+    page.wait_for_selector("#segments-news:has-text('21 members after')")
     page.wait_for_function(
         "n => document.querySelectorAll('#segments-refreshes tbody tr').length > n", arg=rows
     )
