@@ -136,6 +136,10 @@ class SegmentListError(SegmentDefinitionError):
     report: Any = None
 
 
+class SegmentReadersError(SegmentDefinitionError):
+    """Definitions name a segment that gets another slug, and could be rewritten with it."""
+
+
 class SegmentExecutionError(SegmentError):
     """Postgres could not evaluate or change the segment."""
 

@@ -206,7 +206,7 @@ class Segment(MembersMixin, ChangesMixin, DefinitionMixin, ListsMixin, CopiesMix
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         key, adding = self.pk, self._state.adding
         try:
-            with saving.saved(self, using):
+            with saving.saved(self, using, self.rewrite_readers):
                 super().save(*args, **{**kwargs, "using": using})
             self.discard_unsaved()
         except BaseException:

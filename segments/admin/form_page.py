@@ -1,38 +1,49 @@
-"""The page that adds or changes a segment: its fields, and its preview."""
+"""The page that adds or changes a segment: its fields, its preview, and what saving did."""
 
 from typing import Any, cast
 
+from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
 
-from segments import conf
-from segments.admin.forms import SegmentForm
-from segments.admin.rights import Rights
+from segments.admin.editing import changes
+from segments.admin.editing.preview import PREVIEW, PreviewPage
+from segments.admin.forms import DEFINING, SegmentForm
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.models import Segment
 from segments.saving import acting
-from segments.validation.preview import EMPTY_WARNING
 
-PREVIEW = "_preview"
-"""The name of the preview button."""
+OUTCOME = "segments_outcome"
+"""The attribute of a request with what saving did, for the message about it."""
+
+LIST_FIELDS = ("list_count", "list_mode", "static_ids")
 
 
-class FormPage(Rights):
+class FormPage(PreviewPage):
     """The form of a segment, with the fields that its user may see and change."""
+
+    @admin.display(description=_("In the list"))
+    def list_count(self, segment: Segment) -> str:
+        """Return how many ids the list of a segment has."""
+        return changes.list_words(segment)
 
     def get_fieldsets(self, request: HttpRequest, obj: Segment | None = None) -> Any:
         """Leave out the fields that the user cannot use.
 
-        Users who may not write definitions can add only lists. The static ids, which name members,
-        are for users who may change them or see members.
+        Users who may not write definitions can add only lists. What is pasted into a list names
+        members, and is for those who may change it.
         """
         may_save = self.may_save(request, obj)
         hidden = set() if obj else {*self.readonly_fields}  # A new segment has no state yet.
-        if not self.has_change_definition_permission(request):
-            hidden |= {"allow_cost"} if obj else {"allow_cost", *DEFINING_FIELDS}
+        hidden |= {"rewrite_readers"} if not obj or not may_save else set()
+        if may_save and self.has_change_definition_permission(request):
+            hidden |= {*DEFINING_FIELDS[1:]}
+        else:
+            hidden |= {*DEFINING} - {"definition"} if obj else {*DEFINING, *DEFINING_FIELDS}
         if not may_save:
-            hidden |= {"allow_cost"}
-            if not self.has_view_members_permission(request):
-                hidden |= {"static_ids"}
+            hidden |= {"list_mode", "static_ids"}
+        if not changes.is_listed(obj):
+            hidden |= {"list_mode", "list_count"}
         fieldsets = [
             (title, {**options, "fields": [f for f in options["fields"] if f not in hidden]})
             for title, options in super().get_fieldsets(request, obj)
@@ -70,17 +81,32 @@ class FormPage(Rights):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Put the preview on top; only users who may see members get its numbers and names."""
-        preview = context["adminform"].form.preview
-        may_view = self.has_view_members_permission(request)
-        context |= {
-            "preview": preview,
-            "may_preview": self.may_save(request, context.get("original")),
-            "may_view_members": may_view,
-            "max_cost": conf.max_cost(),
-        }
-        if preview:
-            context["warnings"] = [
-                warning for warning in preview.warnings if may_view or warning != EMPTY_WARNING
-            ]
+        """Add the preview, and what the editor needs to know."""
+        form = context["adminform"].form
+        context |= self.preview_context(request, form, context.get("original"))
+        self.equip_editor(form)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
+        """Save the segment in the name of the user, and remember what became of its members."""
+        before = changes.latest_refresh(obj)
+        with acting(request.user):
+            super().save_model(request, obj, form, change)
+        setattr(request, OUTCOME, changes.outcome(obj, before))
+
+    def message_user(
+        self, request: HttpRequest, message: Any, level: int | str = messages.INFO, **kwargs: Any
+    ) -> None:
+        """Show a message; one that a segment was saved also says what became of its members."""
+        outcome = getattr(request, OUTCOME, "")
+        if outcome and level == messages.SUCCESS:
+            message = changes.joined(message, outcome)
+            setattr(request, OUTCOME, "")
+        super().message_user(request, message, level, **kwargs)
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        """Write to the log what each changed field was before, and what it is now."""
+        entries = super().construct_change_message(request, form, formsets, add)
+        return entries if add else changes.with_values(entries, form)

@@ -8,8 +8,8 @@ from segments.admin.changes import ChangesPages
 from segments.admin.columns import Columns
 from segments.admin.compare import ComparePage
 from segments.admin.export import ExportPage
-from segments.admin.form_page import FormPage
-from segments.admin.forms import SegmentForm
+from segments.admin.form_page import LIST_FIELDS, FormPage
+from segments.admin.forms import DEFINING, SegmentForm
 from segments.admin.history import RefreshInline
 from segments.admin.listing import ListPage
 from segments.admin.members import MembersPage
@@ -39,7 +39,6 @@ class SegmentAdmin(
     form = SegmentForm
     prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012
     readonly_fields = (
-        "kind",
         "view_name",
         "members_count",
         "refreshed_at",
@@ -47,12 +46,20 @@ class SegmentAdmin(
         "state",
         "failures",
         "error_text",
+        "list_count",
     )
     fieldsets = (
-        (None, {"fields": ("name", "slug", "description")}),
+        (None, {"fields": ("name", "slug", "rewrite_readers", "description")}),
         (
             _("Who is in the segment"),
-            {"fields": ("definition", "allow_cost", "static_ids", *DEFINING_FIELDS[1:])},
+            {
+                "fields": (
+                    *DEFINING,
+                    *DEFINING_FIELDS[1:],
+                    *LIST_FIELDS,
+                ),
+                "classes": ("segments-definition",),
+            },
         ),
         (
             _("Options"),
@@ -67,10 +74,10 @@ class SegmentAdmin(
                 )
             },
         ),
-        (_("State"), {"fields": readonly_fields}),
+        (_("State"), {"fields": readonly_fields[:-1]}),
     )
     inlines = (RefreshInline,)
 
     class Media:
-        css = {"all": ("segments/admin.css", "segments/pages.css")}  # noqa: RUF012
-        js = ("segments/pages.js",)
+        css = {"all": ("segments/admin.css", "segments/form.css", "segments/pages.css")}  # noqa: RUF012
+        js = ("segments/form.js", "segments/editor.js", "segments/pages.js")

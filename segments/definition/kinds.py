@@ -1,11 +1,14 @@
 """The kinds of definitions, a class for each: its fields, and how it becomes SQL."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from segments.definition.manager import ManagerMethod
 from segments.definition.text import clean_sql
@@ -114,3 +117,41 @@ def check_one_kind(segment: "Segment") -> None:
             slug=segment.slug,
             field="manager_method",
         )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to define a segment, as people choose it in a form.
+
+    Attributes:
+        word: Its name in forms.
+        label: What people read.
+        kind: The kind of such a segment.
+        listed: Whether it has a list of ids.
+    """
+
+    word: str
+    label: str | Promise
+    kind: type[Kind]
+    listed: bool = False
+
+
+CHOICES = (
+    Choice("sql", _("SQL"), Sql),
+    Choice("static", _("A list of users"), StaticList, listed=True),
+    Choice("sql_and_list", _("SQL and a list"), Sql, listed=True),
+    Choice("manager", _("A method of a model"), Manager),
+    Choice("manager_and_list", _("A method and a list"), Manager, listed=True),
+)
+"""All ways to define a segment, the most common first."""
+
+
+def choice_of(segment: "Segment", listed: bool) -> Choice:
+    """Return how a segment is defined.
+
+    Args:
+        listed: Whether it has ids in its list.
+    """
+    kind = kind_of(segment)
+    listed = listed or kind is StaticList
+    return next(choice for choice in CHOICES if (choice.kind, choice.listed) == (kind, listed))

@@ -87,9 +87,7 @@ class ManagerMethod:
                 "manager_method", f'{self._label}.{self.manager_name} has no method "{name}"'
             )
         # Django's own methods write, as `create` does, or name no users, except `all`.
-        if name.startswith("_") or (
-            name != "all" and (hasattr(models.Manager, name) or hasattr(models.QuerySet, name))
-        ):
+        if name.startswith("_") or (name != "all" and is_of_django(name)):
             raise self._refused(
                 "manager_method", f'"{name}" is a method of Django\'s managers, and names no users'
             )
@@ -118,15 +116,9 @@ class ManagerMethod:
         if queryset._fields is not None:  # type: ignore[attr-defined]  # values() was called
             return self._single(queryset)
         model: type[models.Model] = queryset.model
-        if key := self._key_path(model):
+        if key := key_path(model):
             return queryset.values_list(key)
-        relations = [
-            (field.name, key)
-            for field in model._meta.get_fields()
-            if isinstance(field, models.ForeignKey)
-            and field.concrete
-            and (key := self._key_path(field.related_model))
-        ]
+        relations = user_relations(model)
         if len(relations) != 1:
             raise self._refused(
                 "manager_method",
@@ -156,29 +148,14 @@ class ManagerMethod:
         field: Any = queryset.query.names_to_path(path.split("__"), opts)[1]
         while field.is_relation:  # A relation may also refer to another unique column.
             field = field.target_field
-        if field.primary_key and self._has_user_keys(field.model):
+        if field.primary_key and has_user_keys(field.model):
             return
-        if field.unique or self._key_path(field.model) or self._key_path(queryset.model):
+        if field.unique or key_path(field.model) or key_path(queryset.model):
             raise self._refused(
                 "manager_method",
                 f'"{self.manager_method}" selects {field.model._meta.label}.{field.name}, '
                 "which is not a user id",
             )
-
-    @classmethod
-    def _key_path(cls, model: type[models.Model]) -> str | None:
-        """Return the name of the model's field that is the key of the user, if there is one.
-
-        A model that inherits from the user model may have another primary key.
-        """
-        if issubclass(model, get_user_model()):
-            return names.user_key_field().name
-        return "pk" if cls._has_user_keys(model) else None
-
-    @staticmethod
-    def _has_user_keys(model: type[models.Model]) -> bool:
-        """Return whether the model's primary key is that of the user model."""
-        return issubclass(names.user_key_field().model, model._meta.concrete_model or model)
 
     @property
     def _label(self) -> str:
@@ -186,3 +163,34 @@ class ManagerMethod:
 
     def _refused(self, field: str, reason: str, hint: str | None = None) -> SegmentDefinitionError:
         return SegmentDefinitionError(reason, slug=self.slug, field=field, hint=hint)
+
+
+def is_of_django(name: str) -> bool:
+    """Return whether a method is one that Django gives every manager."""
+    return hasattr(models.Manager, name) or hasattr(models.QuerySet, name)
+
+
+def user_relations(model: type[models.Model]) -> list[tuple[str, str]]:
+    """Return the names of a model's foreign keys to users, and of the key of those."""
+    return [
+        (field.name, key)
+        for field in model._meta.get_fields()
+        if isinstance(field, models.ForeignKey)
+        and field.concrete
+        and (key := key_path(field.related_model))
+    ]
+
+
+def key_path(model: type[models.Model]) -> str | None:
+    """Return the name of the model's field that is the key of the user, if there is one.
+
+    A model that inherits from the user model may have another primary key.
+    """
+    if issubclass(model, get_user_model()):
+        return names.user_key_field().name
+    return "pk" if has_user_keys(model) else None
+
+
+def has_user_keys(model: type[models.Model]) -> bool:
+    """Return whether the model's primary key is that of the user model."""
+    return issubclass(names.user_key_field().model, model._meta.concrete_model or model)

@@ -15,6 +15,12 @@ class DefinitionMixin(models.Model):
     unsaved_static_ids: StaticIds | None = None
     """The static ids that were assigned and are not saved yet."""
 
+    rewrite_readers = False
+    """Whether the next `save()` with another slug rewrites the definitions that read this segment.
+
+    As `rename(slug, rewrite=True)` does. Not stored.
+    """
+
     slug: Any
 
     _allow_cost = False
@@ -54,8 +60,8 @@ class DefinitionMixin(models.Model):
         self._allow_cost = allow
 
     def discard_unsaved(self) -> None:
-        """Forget the static ids that were assigned, and that a cost is allowed."""
-        self.unsaved_static_ids, self._allow_cost = None, False
+        """Forget the static ids that were assigned, and what was allowed for one save."""
+        self.unsaved_static_ids, self._allow_cost, self.rewrite_readers = None, False, False
 
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         """Reload the fields, and discard static ids that were assigned and not saved."""

@@ -41,7 +41,9 @@ def validate(segment: "Segment") -> None:
     check_defined(segment, before, alias)
     check_timeout(segment, before)
     if before and not slug_of_view(alias, names.view_name(segment.slug), segment.pk):
-        check_rename(before, segment, alias)
+        # If it is to rewrite definitions, it locks their segments, here for a moment only.
+        with session.transaction(alias, segment.slug, rollback=True, field="slug"):
+            check_rename(before, segment, alias, segment.rewrite_readers)
     try_definition(segment, before)
 
 

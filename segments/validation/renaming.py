@@ -28,6 +28,7 @@ from segments.exceptions import (
     SegmentError,
     SegmentExecutionError,
     SegmentLockedError,
+    SegmentReadersError,
     for_log,
     translated,
 )
@@ -149,11 +150,13 @@ def _refused(
         f"{reader.slug} ({reader.reason})" if reader.reason else reader.slug for reader in readers
     )
     view = f"{conf.schema()}.{names.view_name(before.slug)}"
+    kind: type[SegmentDefinitionError] = SegmentReadersError
     if any(reader.reason for reader in readers):
+        kind = SegmentDefinitionError
         hint = "Let these segments read something else first."
     else:
         hint = f'This rewrites their definitions: segment.rename("{after.slug}", rewrite=True)'
-    return SegmentDefinitionError(
+    return kind(
         f"it cannot be renamed, because definitions read {view}: {slugs}",
         slug=before.slug,
         field="slug",

@@ -1,0 +1,67 @@
+"""Lengths of time as people write them, and as they read them."""
+
+import re
+from datetime import timedelta
+
+from django.utils.dateparse import parse_duration
+
+UNITS = {
+    "w": timedelta(weeks=1),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+}
+"""The units, by their first letter."""
+
+WORDS = {"hourly": "1 hour", "daily": "1 day", "weekly": "1 week"}
+
+UNIT = r"weeks?|wks?|w|days?|d|hours?|hrs?|hr?|minutes?|mins?|m|seconds?|secs?|s"
+
+PART = re.compile(rf"(?P<number>\d+(?:\.\d+)?|an?)?\s*(?P<unit>{UNIT})(?![a-z])\s*(?:,|and\b)?\s*")
+"""A number and its unit, as in `1 hour`, `30min` and `an hour`. The number may be missing once."""
+
+
+def parse_interval(text: str) -> timedelta | None:
+    """Return the time that a text names, or None if it names none.
+
+    Reads `every hour`, `1 hour 30 min`, `1h30m`, `daily`, and all that Django reads, which
+    includes ISO 8601 (`PT1H`), `1 06:00:00` and a number of seconds.
+    """
+    plain = " ".join(text.split())
+    try:
+        found = parse_duration(plain.upper() if plain[:1] in "pP" else plain)
+    except OverflowError:
+        return None
+    return found if found is not None else _from_words(plain.lower())
+
+
+def in_words(value: timedelta) -> str:
+    """Return a time as people read it: `1 hour 30 minutes`, which `parse_interval` reads too.
+
+    It is not translated, because forms that nobody has changed send it back.
+    """
+    if value < timedelta() or value.microseconds:
+        return str(value)
+    minutes, seconds = divmod(value.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    counts = {"day": value.days, "hour": hours, "minute": minutes, "second": seconds}
+    parts = [f"{n} {unit}{'s' if n > 1 else ''}" for unit, n in counts.items() if n]
+    return " ".join(parts) or "0 seconds"
+
+
+def _from_words(text: str) -> timedelta | None:
+    text = text.removeprefix("every ").strip()
+    text = WORDS.get(text, text)
+    total, index = timedelta(), 0
+    while index < len(text):
+        part = PART.match(text, index)
+        if part is None or (part["number"] is None and index > 0):
+            return None
+        number = part["number"]
+        try:
+            total += UNITS[part["unit"][0]] * (1 if number in (None, "a", "an") else float(number))
+        except OverflowError:
+            return None
+        index = part.end()
+    return total if text else None

@@ -1,0 +1,228 @@
+"""The form in a browser: kinds, the editor, previews beside it, and the keyboard."""
+
+import pytest
+from django.urls import reverse
+
+from segments.models import Segment
+from tests.admin.test_segment import ALL
+from tests.browser.conftest import PHONE, WIDE
+from tests.conftest import USERS
+
+ADD = "/admin/segments/segment/add/"
+
+FEW = f"SELECT id FROM {USERS} WHERE username IN ('u0', 'u2')"
+
+
+def change_url(segment):
+    return reverse("admin:segments_segment_change", args=[segment.pk])
+
+
+def editor(page):
+    return page.get_by_role("textbox", name="Definition")
+
+
+def write(page, text):
+    """Replace what is in the editor, as somebody who types does."""
+    editor(page).click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(text)
+
+
+def preview(page):
+    """Ask for a preview; return its part of the page."""
+    with page.expect_response("**/preview/"):
+        page.get_by_role("button", name="Preview").click()
+    return page.get_by_role("region", name="Preview")
+
+
+def save(page):
+    """Save the form; return the message about it."""
+    page.get_by_role("button", name="Save", exact=True).click()
+    return page.locator(".messagelist")
+
+
+@pytest.fixture
+def visible(users):
+    """Check which fields of a definition are shown."""
+
+    def check(page, *names):
+        shown = [
+            name
+            for name in ("definition", "method", "list_mode", "static_ids")
+            if page.locator(f".form-row.field-{name}").is_visible()
+        ]
+        assert shown == list(names)
+
+    return check
+
+
+@pytest.mark.parametrize(("kind", "shown"), [
+    ("SQL", ["definition"]),
+    ("A list of users", ["static_ids"]),
+    ("SQL and a list", ["definition", "static_ids"]),
+    ("A method of a model", ["method"]),
+])  # fmt: skip
+def test_kind__is_made_from_nothing(kind, shown, open_page, users, visible):
+    page = open_page(ADD)
+    visible(page, "definition")
+    page.get_by_label("Name:").fill("Big spenders")
+    page.get_by_label(kind, exact=True).check()
+    visible(page, *shown)
+    if "definition" in shown:
+        write(page, FEW)
+    if "static_ids" in shown:
+        page.get_by_label("User ids:").fill(f"{users[2].pk}\n{users[5].pk}\n")
+    if "method" in shown:
+        page.get_by_label("Method:").select_option(ALL)
+    count = {"SQL": 2, "A list of users": 2, "SQL and a list": 3}.get(kind, 11)
+    assert f"{count}\nmembers" in preview(page).inner_text().replace(" ", "\n")
+    page.get_by_label("Refresh every:").fill("every hour")
+    text = save(page).inner_text()
+    assert "was added successfully" in text
+    assert f"It has {count} members." in text
+    segment = Segment.objects.get()
+    assert (segment.slug, segment.members_count) == ("big-spenders", count)
+    page.goto(change_url(segment))
+    assert page.get_by_label("Refresh every:").input_value() == "1 hour"
+    assert page.get_by_label(kind, exact=True).is_checked()
+
+
+def test_error__is_marked_in_the_editor(open_page, users, snap):
+    page = open_page(ADD)
+    page.get_by_label("Name:").fill("Typo")
+    write(page, f"SELECT id\nFROM {USERS}\nWHERE usernam = 'u1'")
+    answer = preview(page)
+    assert 'column "usernam" does not exist' in answer.inner_text()
+    mark = page.locator(".cm-lintRange-error")
+    assert mark.inner_text() == "usernam"
+    assert page.locator(".field-definition .errorlist").is_visible()
+    snap(page, "error")
+    write(page, FEW)
+    assert "2 members" in preview(page).inner_text()
+    assert page.locator(".cm-lintRange-error").count() == 0
+    assert page.locator(".errorlist").count() == 0
+    write(page, "SELECT id\nFROM nowhere")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_selector(".errornote")
+    assert page.locator(".cm-lintRange-error").inner_text() == "nowhere"
+
+
+def test_editor__completes_what_may_be_read(open_page, users, make):
+    make("vip", definition=FEW)
+    with_names = []
+    page = open_page("/admin/")
+    page.on("response", lambda response: with_names.append(response.url))
+    page.goto(ADD, wait_until="networkidle")
+    assert any(url.endswith("/completion/") for url in with_names)
+    editor(page).click()
+    page.keyboard.type("SELECT u.usern")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("SELECT user_id FROM segments.vi")
+    page.locator(".cm-completionLabel", has_text="vip").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+A")
+    page.keyboard.type(f"SELECT id FROM {USERS[:10]}")
+    page.locator(".cm-completionLabel", has_text=USERS).wait_for()
+
+
+def test_preview__compares_with_the_members_of_today(open_page, users, make, snap):
+    segment = make("vip", definition=FEW)
+    page = open_page(change_url(segment))
+    write(page, FEW.replace("'u0', 'u2'", "'u2', 'u5', 'u7', 'u8'"))
+    text = preview(page).inner_text()
+    assert "2 now; 4 then; 1 leave, 3 enter" in text
+    assert "u7" in text.partition("Enter")[2]
+    assert "u0" in text.partition("Leave")[2].partition("Enter")[0] + text
+    snap(page, "comparison")
+    assert Segment.objects.get().definition == FEW
+    text = save(page).inner_text()
+    assert "It has 4 members: 3 entered, 1 left." in text
+
+
+def test_form__works_by_keyboard_alone(open_page, users):
+    page = open_page(ADD)
+    page.get_by_label("Name:").focus()
+    page.keyboard.type("By keys")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.shadowRoot !== null"):
+            break
+    page.keyboard.insert_text(FEW)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")  # It leaves the editor.
+    for _ in range(30):
+        if page.evaluate("document.activeElement.name") == "_preview":
+            break
+        page.keyboard.press("Tab")
+    with page.expect_response("**/preview/"):
+        page.keyboard.press("Enter")
+    page.get_by_text("2 members").wait_for()
+    for _ in range(40):
+        if page.evaluate("document.activeElement.name") == "_save":
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".messagelist")
+    assert Segment.objects.get().members_count == 2
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_form__is_for_everybody(size, scheme, open_page, users, make, accessible, snap):
+    make("vip", definition=FEW)
+    segment = make(
+        "regulars",
+        definition="SELECT user_id\nFROM segments.vip  -- the best\nWHERE user_id > 0",
+        static_ids=users[:3],
+    )
+    page = open_page(change_url(segment), size=size, scheme=scheme)
+    preview(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    accessible(page)
+    snap(page, f"form-{scheme}-{size[0]}")
+    write(page, "SELECT nothing\nFROM nowhere")
+    preview(page)
+    accessible(page)
+    snap(page, f"form-error-{scheme}-{size[0]}")
+
+
+def test_form__without_script_shows_all(open_page, users, visible):
+    page = open_page(ADD, script=False)
+    visible(page, "definition", "method", "static_ids")
+    page.get_by_label("Name:").fill("Plain")
+    page.get_by_label("Slug:").fill("plain")
+    page.get_by_label("Definition:").fill(FEW)
+    page.get_by_role("button", name="Preview").click()
+    assert "2 members" in page.get_by_role("region", name="Preview").inner_text()
+    assert "was added successfully" in save(page).inner_text()
+
+
+def test_person__without_change_definition(open_page, person, users, make, accessible):
+    segment = make("vip", definition=FEW)
+    marketer = person("view_segment", "add_segment", "change_segment", name="marketer")
+    page = open_page(change_url(segment), user=marketer)
+    assert page.get_by_role("textbox", name="Definition").count() == 0
+    assert FEW in page.locator(".field-definition").inner_text()
+    accessible(page)
+    page.get_by_label("User ids:").fill(str(users[5].pk))
+    text = preview(page).inner_text()
+    assert "3 members" in text
+    assert "u5" not in text
+    assert "Can see the members of segments" in text
+    page.get_by_label("Name:").fill("Very important")
+    assert "It has 3 members: 1 entered, 0 left." in save(page).inner_text()
+    segment.refresh_from_db()
+    assert (segment.name, segment.definition) == ("Very important", FEW)
+
+
+def test_rename__offers_to_rewrite_the_readers(open_page, users, make):
+    segment = make("vip", definition=FEW)
+    make("loyal", definition="SELECT user_id FROM segments.vip")
+    page = open_page(change_url(segment))
+    page.get_by_label("Slug:").fill("gold")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_selector(".errornote")
+    assert "loyal" in page.locator(".field-slug .errorlist").inner_text()
+    page.get_by_label("Rewrite the definitions that read it").check()
+    assert "was changed successfully" in save(page).inner_text()
+    assert Segment.objects.get(slug="loyal").definition == "SELECT user_id FROM segments.gold"
