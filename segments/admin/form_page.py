@@ -73,11 +73,6 @@ class FormPage(PreviewPage):
         form.may_define = self.has_change_definition_permission(request)
         return form
 
-    def save_model(self, request: HttpRequest, obj: Segment, *args: Any) -> None:
-        """Save a segment; its version before has the name of the user."""
-        with acting(request.user):
-            super().save_model(request, obj, *args)
-
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
