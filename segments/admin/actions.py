@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -67,7 +67,7 @@ class ListActions(ProgressPage):
     @admin.action(description=_("Export members as CSV"), permissions=("view_members",))
     def export_selected(
         self, request: HttpRequest, queryset: "QuerySet[Segment]"
-    ) -> HttpResponse | None:
+    ) -> FileResponse | None:
         """Return the members as a file: CSV of one segment, a ZIP archive of several."""
         try:
             return download(self.admin_site, request, list(queryset))

@@ -143,7 +143,7 @@ def _changed(request: HttpRequest, segment: Segment) -> tuple["QuerySet[SegmentC
     """Return the changes that a request asks for, when they were, and what is not known."""
     rows = SegmentChange.objects.filter(segment=segment.pk)
     if key := request.GET.get("refresh", ""):
-        refreshes: Any = segment.refreshes  # type: ignore[attr-defined]
+        refreshes: Any = segment.refreshes
         refresh = get_object_or_404(refreshes, pk=key if key.isdecimal() else None)
         at = timezone.localtime(refresh.started_at)
         words = _("In the refresh of %s") % f"{at:%Y-%m-%d %H:%M}"

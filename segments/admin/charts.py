@@ -91,15 +91,10 @@ def _frame(points: Sequence[Point]) -> SafeString:
     """Return the axes and their labels."""
     counts = [point.members for point in points]
     low, high = min(counts), max(counts)
-    texts = [
+    texts: list[tuple[float, float, str, str]] = [
         (LEFT - 6, TOP + 4, "end", number(high)),
         (LEFT - 6, LINE_BOTTOM + 4, "end", number(low)),
     ]
-    if low == high:
-        texts: list[tuple[float, float, str, str]] = [
-            (LEFT - 6, TOP + 4, "end", number(high)),
-            (LEFT - 6, LINE_BOTTOM + 4, "end", number(low)),
-        ]
     if low == high:
         texts = [(LEFT - 6, (TOP + LINE_BOTTOM) / 2 + 4, "end", number(high))]
     peak = _peak(points)

@@ -28,6 +28,7 @@ class SegmentChangeList(ChangeList):
         rows: list[Any] = list(self.result_list)
         pages: Any = self.model_admin
         found = situations(rows, asked_by(request)) if rows else {}
+        rows = [row for row in rows if row.pk in found]  # Others were deleted meanwhile.
         for row in rows:
             row.situation = found[row.pk]
             row.may_view_members = pages.has_view_members_permission(request)
@@ -38,7 +39,7 @@ class ListPage(SegmentPages):
     """The list of segments."""
 
     list_display: Any = ("title", "kind", "members_cell", "age", "state_cell", "reads", "read_by")
-    list_display_links = None
+    list_display_links: Any = None
     list_filter: Any = (SituationFilter, KindFilter, OwnerFilter, TagFilter)
     search_fields = ("name", "slug", "description", "definition", "manager_method")
 

@@ -41,7 +41,10 @@ class OverviewPage(SegmentPages):
     @of_segment(None)
     def overview_view(self, request: HttpRequest, segment: Any) -> HttpResponse:
         """Show how a segment is doing. The number of queries is constant."""
-        situation = segment.situation = situations([segment], asked_by(request))[segment.pk]
+        situation = situations([segment], asked_by(request)).get(segment.pk)
+        if situation is None:
+            raise SegmentExecutionError("it has been deleted", slug=segment.slug)
+        segment.situation = situation
         refreshes = self.get_paginator(
             request, segment.refreshes.order_by("-started_at"), PER_PAGE
         ).get_page(request.GET.get(PAGE_VAR))

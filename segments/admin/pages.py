@@ -9,12 +9,13 @@ from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 
 from segments.admin.rights import Rights
 from segments.exceptions import SegmentError
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 """A page as a method of the admin: it takes the request and the segment."""
 
 
@@ -32,7 +33,7 @@ def of_segment(page: str | None = "overview", *, members: bool = False) -> Calla
 
     def decorate(method: View) -> View:
         @wraps(method)
-        def view(self: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+        def view(self: Any, request: HttpRequest, object_id: str) -> HttpResponseBase:
             segment = self.get_object(request, unquote(object_id))
             if segment is None:
                 missing: HttpResponse = self._get_obj_does_not_exist_redirect(

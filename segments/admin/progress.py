@@ -63,11 +63,11 @@ class ProgressPage(SegmentPages):
         if not self.has_refresh_permission(request):
             raise PermissionDenied
         rows = self.get_queryset(request).filter(pk=segment.pk)
-        options = {name: name in request.POST for name in ("force", "accept_loss")}
+        options: dict[str, Any] = {name: name in request.POST for name in ("force", "accept_loss")}
         self.refresh_rows(request, rows, **options)
         return HttpResponseRedirect(self.page_url("overview", segment.pk))
 
-    def refresh_rows(self, request: HttpRequest, segments: Any, **options: bool) -> None:
+    def refresh_rows(self, request: HttpRequest, segments: Any, **options: Any) -> None:
         """Refresh segments, or let a worker do so if `SEGMENTS_REFRESH_ASYNC` is on.
 
         Args:
@@ -89,7 +89,7 @@ class ProgressPage(SegmentPages):
             text = ngettext("%d segment refreshed.", "%d segments refreshed.", refreshed)
             self.message_user(request, text % refreshed, messages.SUCCESS)
 
-    def _enqueue(self, request: HttpRequest, segments: Any, options: dict[str, bool]) -> None:
+    def _enqueue(self, request: HttpRequest, segments: Any, options: dict[str, Any]) -> None:
         from segments import tasks
 
         ordered = order.ordered(segments)

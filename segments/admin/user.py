@@ -27,7 +27,7 @@ class MembershipFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
 
     def get_queryset(self) -> Any:
         """Return no rows to edit."""
-        return self.model._base_manager.none()
+        return Membership.objects.none()
 
     @property
     def memberships(self) -> list[tuple[Membership, str]]:
@@ -59,7 +59,7 @@ class SegmentMembershipInline(admin.TabularInline):  # type: ignore[type-arg]
     Shown to users who may view segments and their members. Costs one query.
     """
 
-    model = Membership
+    model: Any = Membership
     fk_name = "user"
     formset = MembershipFormSet
     template = "admin/segments/segment/user_inline.html"
