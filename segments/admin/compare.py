@@ -82,8 +82,12 @@ class ComparePage(SegmentPages):
             raise PermissionDenied
         users = users_in(inside, outside).order_by("pk")
         page = self.get_paginator(request, users, PER_PAGE).get_page(request.GET.get(PAGE_VAR))
-        segment_query: list[tuple[str, Any]] = [("segment", key) for key in request.GET.getlist("segment")]
-        cell: list[tuple[str, Any]] = [("inside", s.pk) for s in inside] + [("outside", s.pk) for s in outside]
+        segment_query: list[tuple[str, Any]] = [
+            ("segment", key) for key in request.GET.getlist("segment")
+        ]
+        cell: list[tuple[str, Any]] = [("inside", s.pk) for s in inside] + [
+            ("outside", s.pk) for s in outside
+        ]
         others = []
         if len(inside) == 2:
             others = [

@@ -40,7 +40,7 @@ class ListPage(SegmentPages):
 
     list_display: Any = ("title", "kind", "members_cell", "age", "state_cell", "reads", "read_by")
     list_display_links: Any = None
-    list_filter: Any = (SituationFilter, KindFilter, OwnerFilter, TagFilter)
+    list_filter = (SituationFilter, KindFilter, OwnerFilter, TagFilter)
     search_fields = ("name", "slug", "description", "definition", "manager_method")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

@@ -6,6 +6,7 @@ import io
 import re
 import zipfile
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib import admin
@@ -326,6 +327,14 @@ def test_inline__lists_the_segments_of_a_user(three, users, people, admin_client
     assert strict(panel) == []
     nobody = admin_client.get(reverse("admin:accounts_segmentableuser_add")).content.decode()
     assert "segments-panel" not in nobody or "in no segment" in nobody
+
+
+def test_inline__is_added_as_the_docs_say():
+    text = (Path(__file__).parents[2] / "docs" / "admin.md").read_text()
+    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    scope = {}
+    exec(block, scope)
+    assert scope["PeopleAdmin"](get_user_model(), admin.AdminSite()).check() == []
 
 
 def test_inline__costs_one_query(users, make, people, admin_client):

@@ -1,6 +1,8 @@
 """The pages of segments under django-unfold, which has templates of its own."""
 
 import html
+import re
+from pathlib import Path
 
 import pytest
 from django.conf import settings as project
@@ -84,3 +86,13 @@ def test_form__saves_with_unfold(unfolded, users, admin_client):
     data = form(definition=f"SELECT id FROM {USERS}")
     admin_client.post(reverse("admin:segments_segment_add"), data)
     assert Segment.objects.get().members_count == 11
+
+
+def test_docs__register_a_class_that_works(unfolded):
+    from django.contrib import admin
+
+    text = (Path(__file__).parents[3] / "docs" / "admin.md").read_text()
+    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    scope = {"admin": admin}
+    exec(block, scope)
+    assert type(admin.site.get_model_admin(Segment)) is scope["ProjectSegmentAdmin"]
