@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_permission_codename, get_user_model
 from django.http import FileResponse, HttpRequest
 from django.urls import URLPattern
 
@@ -64,8 +64,12 @@ def download(site: AdminSite, request: HttpRequest, segments: list[Segment]) -> 
 def _fields(site: AdminSite, request: HttpRequest) -> list[str]:
     """Return the columns: the key, and names and addresses if the user may view users."""
     model: Any = get_user_model()
-    admin = site.get_model_admin(model) if site.is_registered(model) else None
-    if not (admin and admin.has_view_permission(request)):
+    if site.is_registered(model):
+        may_view = site.get_model_admin(model).has_view_permission(request)
+    else:
+        view = get_permission_codename("view", model._meta)
+        may_view = request.user.has_perm(f"{model._meta.app_label}.{view}")
+    if not may_view:
         return ["pk"]
     known = {field.name for field in model._meta.concrete_fields}
     wanted = (model.USERNAME_FIELD, model.get_email_field_name())

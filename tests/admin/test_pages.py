@@ -9,6 +9,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse, set_script_prefix
@@ -395,6 +396,18 @@ def test_pages__work_behind_a_prefix(users, make, admin_client):
     links = set(re.findall(r'(?:href|action|data-url)="(/[^"]*)"', pages)) - {admin.site.site_url}
     assert len(links) > 10
     assert [link for link in links if not link.startswith(("/shop/", "/static/"))] == []
+
+
+def test_pages__work_with_hashed_static_files(users, make, admin_client, settings, tmp_path):
+    settings.STATIC_ROOT = str(tmp_path)
+    manifest = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
+    settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": manifest}}
+    call_command("collectstatic", interactive=False, verbosity=0)
+    segment = make()
+    for url in (reverse(LIST), reverse(OVERVIEW, args=[segment.pk])):
+        page = admin_client.get(url).content.decode()
+        for name in ("css", "js"):
+            assert re.search(rf"/static/segments/pages\.[0-9a-f]{{12}}\.{name}", page)
 
 
 # Progress.

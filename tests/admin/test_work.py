@@ -170,7 +170,7 @@ def test_export__of_several_is_an_archive(three, admin_client):
     response = admin_client.post(reverse(LIST), data)
     archive = zipfile.ZipFile(io.BytesIO(read(response)))
     assert sorted(archive.namelist()) == ["high.csv", "low.csv", "none.csv"]
-    assert archive.read("none.csv") == b"id\n"
+    assert archive.read("none.csv") == b"id,username,email\n"
 
 
 def test_export__follows_permissions(three, person, settings):

@@ -1,5 +1,7 @@
 """The list and the pages of segments in a browser."""
 
+from pathlib import Path
+
 import pytest
 
 from segments.models import Segment, Status
@@ -98,7 +100,67 @@ def test_refresh__by_a_worker_is_followed_without_a_reload(shop, open_page, sett
         "n => document.querySelectorAll('#segments-refreshes tbody tr').length > n", arg=rows
     )
     assert page.locator(".segments-queued").count() == 0
+    assert page.locator(".segments-chart .size").count() == 1  # It begins with this refresh.
     assert page.evaluate("window.stays") is True
+
+
+def test_refresh__in_the_request_makes_the_chart_grow(shop, open_page):
+    segment = shop["regular-buyers"]
+    page = open_page(f"{LIST}{segment.pk}/overview/")
+    steps = page.get_attribute(".segments-chart .size", "d").count("H")
+    page.focus("text=Force")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=1 segment refreshed.")
+    assert page.get_attribute(".segments-chart .size", "d").count("H") == steps + 1
+
+
+def test_export__is_a_download(shop, open_page):
+    page = open_page(f"{LIST}{shop['staff'].pk}/overview/")
+    with page.expect_download() as download:
+        page.click("text=Export CSV")
+    assert download.value.suggested_filename == "staff.csv"
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert lines[0] == "id,username,email"
+    assert len(lines) == 21
+
+
+def test_compare__leads_from_the_list_to_a_segment(shop, open_page):
+    page = open_page(LIST)
+    for name in ("regular_buyers", "staff"):
+        page.locator("#result_list tr", has_text=name).first.locator("input").check()
+    page.select_option("select[name=action]", "compare_selected")
+    page.click("button[name=index]")
+    page.click(".segments-heat tbody tr:nth-child(1) td:nth-child(3) a")
+    page.fill("input[name=name]", "Buying staff")
+    page.fill("input[name=slug]", "buying-staff")
+    page.click("text=Make this a segment")
+    page.wait_for_selector("text=Buying staff was added: 20 members.")
+
+
+def test_versions__are_restored(shop, open_page):
+    segment = shop["staff"]
+    before, segment.definition = segment.definition, f"SELECT id FROM {USERS}"
+    segment.save()
+    page = open_page(f"{LIST}{segment.pk}/versions/")
+    page.click("text=Restore this version")
+    page.wait_for_selector("text=The version is restored.")
+    assert Segment.objects.get(pk=segment.pk).definition == before
+
+
+def test_user__is_asked_for_live(shop, open_page):
+    user = shop["staff"].members.first()
+    page = open_page(f"{LIST}user/{user.pk}/")
+    page.locator("tr", has_text="Staff").locator("button").click()
+    page.wait_for_selector("strong[role=status]:has-text('member')")
+
+
+def test_pages__of_people_who_may_not_see_members(shop, open_page, person, accessible):
+    viewer = person("view_segment", name="viewer")
+    page = open_page(LIST, user=viewer)
+    assert page.locator("a[href$='/members/']").count() == 0
+    page.click("text=Regular-Buyers")
+    assert page.locator(".segments-bar a").all_inner_texts() == ["Versions", "Definition"]
+    accessible(page)
 
 
 def test_list__follows_workers_without_a_reload(shop, open_page, settings):
