@@ -72,5 +72,5 @@ def _fields(site: AdminSite, request: HttpRequest) -> list[str]:
     if not may_view:
         return ["pk"]
     known = {field.name for field in model._meta.concrete_fields}
-    wanted = (model.USERNAME_FIELD, model.get_email_field_name())
+    wanted = (model.USERNAME_FIELD, getattr(model, "EMAIL_FIELD", "email"))
     return ["pk", *dict.fromkeys(name for name in wanted if name in known)]

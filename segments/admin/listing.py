@@ -38,7 +38,7 @@ class SegmentChangeList(ChangeList):
 class ListPage(SegmentPages):
     """The list of segments."""
 
-    list_display: Any = ("title", "kind", "members_cell", "age", "state_cell", "reads", "read_by")
+    list_display: Any = ("title", "state_cell", "members_cell", "age", "kind", "reads", "read_by")
     list_display_links: Any = None
     list_filter = (SituationFilter, KindFilter, OwnerFilter, TagFilter)
     search_fields = ("name", "slug", "description", "definition", "manager_method")
