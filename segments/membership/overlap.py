@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef
 from psycopg import sql
 
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
-from segments.membership.given import given
+from segments.membership.given import LEAST, given
 from segments.membership.members import shown_users
 from segments.pgviews.members import check
 from segments.rows import read_alias
@@ -163,12 +163,14 @@ def _query(rows: "list[Segment]", alias: str) -> sql.Composed:
         compose("count_with_bits", bits=sql.Literal(1 << first | 1 << second))
         for first, second in combinations_with_replacement(range(len(rows)), 2)
     ]
-    query: sql.Composed = compose(
-        "select_overlap",
-        counts=sql.SQL(", ").join(counts),
-        members=sql.SQL("\nUNION ALL\n").join(members),
-        users=_shown_keys(alias),
-    )
+    users = _shown_keys(alias)
+    if len(members) == LEAST:
+        first, second = members
+        bits = compose("select_bits_of_two", first=first, second=second, users=users)
+    else:
+        union = sql.SQL("\nUNION ALL\n").join(members)
+        bits = compose("select_bits_of_many", members=union, users=users)
+    query: sql.Composed = compose("select_overlap", counts=sql.SQL(", ").join(counts), bits=bits)
     return query
 
 

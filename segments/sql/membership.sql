@@ -63,16 +63,30 @@ WHERE {check} AND members.user_id = ANY(%(keys)s::{key_type}[]) AND members.user
 -- name: select_overlap
 -- Runs for overlap. Takes AccessShare on the members of each segment and on the table of users.
 -- Returns one row: how many users are in both segments of each pair. Every segment has a bit, and
--- so a user's segments are one number.
+-- so the segments of a user are one number.
 SELECT {counts}
 FROM (
-    SELECT m.user_id, bit_or(m.bit) AS bits
-    FROM (
+{bits}
+) AS u (user_id, bits)
+
+
+-- name: select_bits_of_two
+-- Part of select_overlap: the users in two segments. Half the time of select_bits_of_many, since it
+-- groups nothing; joins of many segments would need the memory for all of them at once.
+SELECT user_id, coalesce(a.bits, 0) | coalesce(b.bits, 0)
+FROM ({first}) AS a (user_id, bits)
+FULL JOIN ({second}) AS b (user_id, bits) USING (user_id)
+WHERE user_id IN ({users})
+
+
+-- name: select_bits_of_many
+-- Part of select_overlap: the users in any number of segments.
+SELECT m.user_id, bit_or(m.bits)
+FROM (
 {members}
-    ) AS m (user_id, bit)
-    WHERE m.user_id IN ({users})
-    GROUP BY m.user_id
-) AS u
+) AS m (user_id, bits)
+WHERE m.user_id IN ({users})
+GROUP BY m.user_id
 
 
 -- name: select_with_bit
