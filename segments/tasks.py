@@ -32,7 +32,9 @@ def task(function: Callable[..., Any]) -> Any:
 
 
 @task
-def refresh_segment(key: int, asked_at: str | None = None, accept_loss: bool = False) -> str:
+def refresh_segment(
+    key: int, asked_at: str | None = None, accept_loss: bool = False, force: bool = False
+) -> str:
     """Refresh one segment; return the status, or `deleted` if it no longer exists.
 
     Waits for a running refresh, which may have started before this one was enqueued.
@@ -41,7 +43,7 @@ def refresh_segment(key: int, asked_at: str | None = None, accept_loss: bool = F
         key: The primary key of the segment.
         asked_at: When this was enqueued, by the database's clock. A refresh that has started since
             counts as this one, unless a loss is accepted.
-        accept_loss: As for `segments.refresh.refresh`.
+        accept_loss, force: As for `segments.refresh.refresh`.
 
     Raises:
         SegmentError: when it fails or is refused.
@@ -54,7 +56,7 @@ def refresh_segment(key: int, asked_at: str | None = None, accept_loss: bool = F
         attempted = segment.attempted_at
         if enqueued and attempted and attempted >= enqueued and not accept_loss:
             return segment.status
-        result = refresh(segment, accept_loss=accept_loss)
+        result = refresh(segment, force=force, accept_loss=accept_loss)
         if result.status != LOCKED:
             return str(result.status)
         wait_for(segment)
@@ -79,11 +81,11 @@ def refresh_user_segments(key: str) -> dict[str, str]:
     return {result.slug: str(result.status) for result in results}
 
 
-def enqueue_refresh(segment: "Segment", accept_loss: bool = False) -> None:
+def enqueue_refresh(segment: "Segment", accept_loss: bool = False, *, force: bool = False) -> None:
     """Let a worker refresh a segment once the current transaction is committed.
 
     Args:
-        accept_loss: As for `segments.refresh.refresh`.
+        accept_loss, force: As for `segments.refresh.refresh`.
 
     Raises:
         ImproperlyConfigured: when there is no tasks framework.
@@ -92,7 +94,7 @@ def enqueue_refresh(segment: "Segment", accept_loss: bool = False) -> None:
 
     def enqueue() -> None:
         asked_at = fetch_value(connections[conf.exec_connection()], "select_clock")
-        refresh_segment.enqueue(segment.pk, asked_at.isoformat(), accept_loss)
+        refresh_segment.enqueue(segment.pk, asked_at.isoformat(), accept_loss, force)
 
     transaction.on_commit(enqueue, using=conf.exec_connection())
 

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from segments.admin.listing import view_name
 from segments.models import Segment, Status
 from segments.refreshing import schedule
 from segments.rows import FAILURES
@@ -22,7 +23,7 @@ class Columns(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("view"))
     def view_name(self, segment: Segment) -> str:
         """Return the name of the view, as in a query."""
-        return segment.view._meta.db_table.replace('"', "")
+        return view_name(segment)
 
     @admin.display(description=_("next refresh"))
     def next_refresh(self, segment: Segment) -> Any:

@@ -3,25 +3,40 @@
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from segments.admin.actions import Actions
+from segments.admin.actions import ListActions
+from segments.admin.changes import ChangesPages
 from segments.admin.columns import Columns
+from segments.admin.compare import ComparePage
+from segments.admin.export import ExportPage
 from segments.admin.form_page import LIST_FIELDS, FormPage
 from segments.admin.forms import DEFINING, SegmentForm
 from segments.admin.history import RefreshInline
+from segments.admin.listing import ListPage
 from segments.admin.members import MembersPage
+from segments.admin.overview import OverviewPage
 from segments.admin.safe import SafePages
+from segments.admin.user import UserPage
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.models import Segment
 
 
 @admin.register(Segment)
-class SegmentAdmin(SafePages, Actions, Columns, MembersPage, FormPage):
-    """The list and the form of segments."""
+class SegmentAdmin(
+    SafePages,
+    ListPage,
+    ListActions,
+    OverviewPage,
+    ComparePage,
+    ExportPage,
+    ChangesPages,
+    UserPage,
+    Columns,
+    MembersPage,
+    FormPage,
+):
+    """The list, the pages and the form of segments."""
 
     form = SegmentForm
-    list_display = ("name", "slug", "kind", "members_count", "refreshed_at", "state", "is_active")
-    list_filter = ("status", "is_active")
-    search_fields = ("name", "slug", "description")
     prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012
     readonly_fields = (
         "view_name",
@@ -48,12 +63,21 @@ class SegmentAdmin(SafePages, Actions, Columns, MembersPage, FormPage):
         ),
         (
             _("Options"),
-            {"fields": ("priority", "refresh_every", "timeout", "max_loss", "is_active")},
+            {
+                "fields": (
+                    "priority",
+                    "refresh_every",
+                    "timeout",
+                    "max_loss",
+                    "is_active",
+                    "track_changes",
+                )
+            },
         ),
         (_("State"), {"fields": readonly_fields[:-1]}),
     )
     inlines = (RefreshInline,)
 
     class Media:
-        css = {"all": ("segments/admin.css", "segments/form.css")}  # noqa: RUF012
-        js = ("segments/form.js", "segments/editor.js")
+        css = {"all": ("segments/admin.css", "segments/form.css", "segments/pages.css")}  # noqa: RUF012
+        js = ("segments/form.js", "segments/editor.js", "segments/pages.js")

@@ -26,7 +26,7 @@ def act(browse, action, segment):
 def test_refused__is_shown_and_accepted_once(emptied, browse):
     page = act(browse, "refresh_selected", emptied)
     assert "remove 10 of 10 members" in page
-    assert '<span class="segments-failed" title="segment "vip": a refresh would remove' in page
+    assert 'segments-refused" title="segment "vip": a refresh would remove' in page
     page = act(browse, "accept_loss_selected", emptied)
     assert "1 segment refreshed." in page
     assert Segment.objects.get().members_count == 0
@@ -35,9 +35,11 @@ def test_refused__is_shown_and_accepted_once(emptied, browse):
 def test_accepted_loss__is_accepted_by_the_worker(emptied, browse, settings, monkeypatch):
     settings.SEGMENTS_REFRESH_ASYNC = True
     enqueued = []
-    monkeypatch.setattr(tasks, "enqueue_refresh", lambda *args: enqueued.append(args))
+    monkeypatch.setattr(
+        tasks, "enqueue_refresh", lambda *args, **options: enqueued.append((*args, options))
+    )
     assert "A worker will refresh 1 segment." in act(browse, "accept_loss_selected", emptied)
-    assert enqueued == [(emptied, True)]
+    assert enqueued == [(emptied, {"accept_loss": True})]
 
 
 def test_max_loss__is_a_field_of_the_form(emptied, browse):

@@ -1,0 +1,183 @@
+"""Charts as inline SVG. Their colours come from the style sheet, so that no style is inline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import formats, timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+SPARK_WIDTH, SPARK_HEIGHT = 72, 18
+
+WIDTH, HEIGHT = 760, 250
+"""The size of a chart in its own units; the browser scales it."""
+
+LEFT, RIGHT, TOP = 70, 748, 14
+"""The edges of what is drawn; beside them is room for labels."""
+
+LINE_BOTTOM, BARS_TOP, BARS_BOTTOM = 150, 168, 226
+"""Where the line of members ends, and where the bars of entered and left users are."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A refresh in a chart: when it began, the members after it, and how many came and went."""
+
+    at: datetime
+    members: int
+    entered: int = 0
+    left: int = 0
+
+
+def number(value: int | None) -> str:
+    """Return a number with separators of thousands, and a dash for None."""
+    return "-" if value is None else formats.number_format(value, force_grouping=True)
+
+
+def sparkline(counts: Sequence[int]) -> SafeString:
+    """Return a small line of numbers, the oldest first; nothing for fewer than two."""
+    if len(counts) < 2:
+        return SafeString("")
+    step = (SPARK_WIDTH - 4) / (len(counts) - 1)
+    heights = _scaled(counts, SPARK_HEIGHT - 3, 3)
+    points = " ".join(f"{2 + step * n:.1f},{y:.1f}" for n, y in enumerate(heights))
+    words = ngettext(
+        "Last %(number)d refresh: from %(first)s to %(last)s members",
+        "Last %(number)d refreshes: from %(first)s to %(last)s members",
+        len(counts),
+    ) % {"number": len(counts), "first": number(counts[0]), "last": number(counts[-1])}
+    return format_html(
+        '<svg class="segments-spark" role="img" aria-label="{0}" width="{1}" height="{2}" '
+        'viewBox="0 0 {1} {2}"><title>{0}</title><polyline points="{3}"/></svg>',
+        words,
+        SPARK_WIDTH,
+        SPARK_HEIGHT,
+        points,
+    )
+
+
+def size_chart(points: Sequence[Point]) -> SafeString:
+    """Return a chart of a segment's size over time, with who entered above who left.
+
+    Args:
+        points: The refreshes, the oldest first. Nothing is drawn for fewer than two.
+    """
+    if len(points) < 2:
+        return SafeString("")
+    first, last = points[0], points[-1]
+    counts = [point.members for point in points]
+    words = _("Size over time: from %(first)s to %(last)s members, between %(low)s and %(high)s")
+    label = words % {
+        "first": number(first.members),
+        "last": number(last.members),
+        "low": number(min(counts)),
+        "high": number(max(counts)),
+    }
+    return format_html(
+        '<svg class="segments-chart" role="img" aria-label="{}" viewBox="0 0 {} {}">{}{}{}</svg>',
+        label,
+        WIDTH,
+        HEIGHT,
+        _frame(points),
+        _line(points),
+        _bars(points),
+    )
+
+
+def _frame(points: Sequence[Point]) -> SafeString:
+    """Return the axes and their labels."""
+    counts = [point.members for point in points]
+    low, high = min(counts), max(counts)
+    texts: list[tuple[float, float, str, str]] = [
+        (LEFT - 6, TOP + 4, "end", number(high)),
+        (LEFT - 6, LINE_BOTTOM + 4, "end", number(low)),
+    ]
+    if low == high:
+        texts = [(LEFT - 6, (TOP + LINE_BOTTOM) / 2 + 4, "end", number(high))]
+    peak = _peak(points)
+    if peak:
+        middle = (BARS_TOP + BARS_BOTTOM) / 2
+        texts += [
+            (LEFT - 6, BARS_TOP + 9, "end", f"+{number(peak)}"),
+            (LEFT - 6, BARS_BOTTOM, "end", f"\N{MINUS SIGN}{number(peak)}"),
+        ]
+        rules: list[float] = [TOP, LINE_BOTTOM, middle]
+    else:
+        rules = [TOP, LINE_BOTTOM]
+    texts += [
+        (LEFT, HEIGHT - 4, "start", _moment(points[0].at)),
+        (RIGHT, HEIGHT - 4, "end", _moment(points[-1].at)),
+    ]
+    lines = format_html_join(
+        "", '<line class="rule" x1="{}" x2="{}" y1="{}" y2="{}"/>',
+        ((LEFT, RIGHT, y, y) for y in rules),
+    )  # fmt: skip
+    return lines + format_html_join("", '<text x="{}" y="{}" text-anchor="{}">{}</text>', texts)
+
+
+def _line(points: Sequence[Point]) -> SafeString:
+    """Return the members as steps: they stay what they are until the next refresh."""
+    xs = _places(points)
+    ys = _scaled([point.members for point in points], LINE_BOTTOM, TOP)
+    path = f"M{xs[0]:.1f},{ys[0]:.1f}" + "".join(
+        f"H{x:.1f}V{y:.1f}" for x, y in zip(xs[1:], ys[1:], strict=True)
+    )
+    return format_html('<path class="size" d="{}"/>', path)
+
+
+def _bars(points: Sequence[Point]) -> SafeString:
+    """Return a bar up for who entered and one down for who left, at each refresh."""
+    peak = _peak(points)
+    if not peak:
+        return SafeString("")
+    middle, room = (BARS_TOP + BARS_BOTTOM) / 2, (BARS_BOTTOM - BARS_TOP) / 2
+    width = max(1.5, min(10, (RIGHT - LEFT) / len(points) * 0.6))
+    bars = []
+    for x, point in zip(_places(points), points, strict=True):
+        left = min(max(x - width / 2, LEFT), RIGHT - width)
+        up, down = (
+            min(room, max(1, room * n / peak)) if n else 0 for n in (point.entered, point.left)
+        )
+        title = _("%(at)s: %(entered)s entered, %(left)s left, %(members)s members") % {
+            "at": _moment(point.at),
+            "entered": number(point.entered),
+            "left": number(point.left),
+            "members": number(point.members),
+        }
+        bars += [
+            (kind, f"{left:.1f}", f"{y:.1f}", f"{width:.1f}", f"{height:.1f}", title)
+            for kind, y, height in (("entered", middle - up, up), ("left", middle, down))
+            if height
+        ]
+    return format_html_join(
+        "",
+        '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
+        bars,
+    )
+
+
+def _peak(points: Sequence[Point]) -> int:
+    """Return the largest change after the first refresh, at which all members enter at once."""
+    return max(max(point.entered, point.left) for point in points[1:])
+
+
+def _places(points: Sequence[Point]) -> list[float]:
+    """Return where the refreshes are from left to right, by time."""
+    start, end = points[0].at, points[-1].at
+    span = (end - start).total_seconds() or 1
+    return [LEFT + (RIGHT - LEFT) * (point.at - start).total_seconds() / span for point in points]
+
+
+def _scaled(values: Sequence[int], bottom: float, top: float) -> list[float]:
+    """Return heights between bottom and top; equal values are in the middle."""
+    low, high = min(values), max(values)
+    if low == high:
+        return [(bottom + top) / 2] * len(values)
+    return [bottom - (bottom - top) * (value - low) / (high - low) for value in values]
+
+
+def _moment(at: datetime) -> str:
+    return formats.date_format(timezone.localtime(at), "SHORT_DATETIME_FORMAT")

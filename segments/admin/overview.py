@@ -1,0 +1,128 @@
+"""The page of a segment: how it is doing, how it grew, what it reads and who reads it."""
+
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.options import get_content_type_for_model
+from django.contrib.admin.views.main import PAGE_VAR
+from django.db import connections
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern
+
+from segments import conf
+from segments.admin import charts
+from segments.admin.listing import age_of, badge, view_name
+from segments.admin.pages import SegmentPages, of_segment
+from segments.admin.progress import asked_by, outcome
+from segments.admin.state import situations
+from segments.exceptions import SegmentExecutionError, translated
+from segments.models import Segment, SegmentRefresh
+from segments.rows import with_slugs
+from segments.sql import names
+from segments.validation.trial import columns_read
+
+POINTS = 200
+"""How many refreshes a chart shows."""
+
+PER_PAGE = 20
+"""How many refreshes and changes a page lists."""
+
+
+class OverviewPage(SegmentPages):
+    """The page of a segment, for users who may view segments."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page of a segment."""
+        page = self.page("<path:object_id>/overview/", self.overview_view, "overview")
+        return [page, *super().get_urls()]
+
+    @of_segment(None)
+    def overview_view(self, request: HttpRequest, segment: Any) -> HttpResponse:
+        """Show how a segment is doing. The number of queries is constant."""
+        situation = situations([segment], asked_by(request)).get(segment.pk)
+        if situation is None:
+            raise SegmentExecutionError("it has been deleted", slug=segment.slug)
+        segment.situation = situation
+        refreshes = self.get_paginator(
+            request, segment.refreshes.order_by("-started_at"), PER_PAGE
+        ).get_page(request.GET.get(PAGE_VAR))
+        context = self.page_context(
+            request,
+            title=segment.name,
+            segment=segment,
+            situation=situation,
+            badge=badge(segment, situation, self.page_url("progress")),
+            age=age_of(segment),
+            members=charts.number(segment.members_count),
+            view_name=view_name(segment),
+            refreshes=refreshes,
+            outcomes=[(row, outcome(row)) for row in refreshes],
+            page_var=PAGE_VAR,
+            log=_log(segment),
+            lines=_lines(segment),
+            tables=_tables(segment),
+            used_by=segment.used_by(),
+            **_course(segment),
+            **self._neighbours(segment),
+            **self._rights(request, segment),
+        )
+        return TemplateResponse(request, "admin/segments/segment/overview.html", context)
+
+    def _neighbours(self, segment: Any) -> dict[str, Any]:
+        """Return the segments that it reads, and that read it."""
+        found = segment.situation.reads, segment.situation.readers
+        rows = {
+            names.view_name(row.slug): row
+            for row in with_slugs(Segment.objects.order_by("slug"), [*found[0], *found[1]])
+        }
+        reads, readers = ([rows[name] for name in group if name in rows] for group in found)
+        return {"reads": reads, "readers": readers}
+
+    def _rights(self, request: HttpRequest, segment: Segment) -> dict[str, bool]:
+        return {
+            "may_view_members": self.has_view_members_permission(request),
+            "may_refresh": self.has_refresh_permission(request),
+            "may_change": self.has_change_permission(request, segment),
+        }
+
+
+def _course(segment: Segment) -> dict[str, Any]:
+    """Return the chart of the size over time, and its numbers, the latest first."""
+    counted = segment.refreshes.filter(members_count__isnull=False).order_by("-started_at")
+    rows: list[SegmentRefresh] = list(counted[:POINTS])
+    points = [
+        charts.Point(row.started_at, row.members_count or 0, row.added or 0, row.removed or 0)
+        for row in reversed(rows)
+    ]
+    return {"chart": charts.size_chart(points), "points": points[::-1]}
+
+
+def _log(segment: Segment) -> "QuerySet[LogEntry]":
+    """Return who has changed what in the admin, the latest first."""
+    entries = LogEntry.objects.filter(
+        content_type=get_content_type_for_model(segment), object_id=str(segment.pk)
+    )
+    return entries.select_related("user").order_by("-action_time")[:PER_PAGE]
+
+
+def _tables(segment: Segment) -> tuple[str, ...]:
+    """Return the columns that its live view reads; none while it is detached."""
+    connection = connections[conf.exec_connection()]
+    with translated(SegmentExecutionError, segment.slug):
+        return columns_read(connection, names.view_name(segment.slug))
+
+
+def _lines(segment: Segment) -> list[tuple[str, str]]:
+    """Return lines to copy: how others ask for the members."""
+    slug, view = segment.slug, names.members_view(segment.slug).as_string()
+    select = f"SELECT user_id FROM {view}"  # noqa: S608  # It is shown, not run.
+    membership = f"SELECT user_id, entered_at FROM {conf.schema()}.membership"  # noqa: S608
+    return [
+        ("SQL", f"{select};"),
+        ("psql", f"\\copy ({select}) TO '{slug}.csv' CSV HEADER"),
+        ("BI", f"{membership} WHERE slug = '{slug}';"),
+        ("Python", f'user.is_member("{slug}")'),
+        ("Django", f'Segment.objects.get(slug="{slug}").members'),
+    ]

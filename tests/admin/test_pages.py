@@ -1,0 +1,446 @@
+"""The list of segments and the page of each: what they say, at what cost, and to whom."""
+
+import html
+import re
+import time
+from datetime import timedelta
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse, set_script_prefix
+from django.utils import timezone
+
+from segments.models import Segment, SegmentRefresh, Status
+from segments.sql import locks
+from tests.admin.histories import many_segments, write_history
+from tests.admin.test_segment import ADD, LIST, form
+from tests.conftest import USERS
+
+pytestmark = pytest.mark.django_db
+
+OVERVIEW = "admin:segments_segment_overview"
+PROGRESS = "admin:segments_segment_progress"
+REFRESH = "admin:segments_segment_refresh"
+
+
+@pytest.fixture
+def browse(admin_client):
+    """Request pages as a superuser; return the unescaped text."""
+
+    def ask(name, /, *args, query="", **data):
+        url = reverse(name, args=args) + query
+        response = admin_client.post(url, data, follow=True) if data else admin_client.get(url)
+        assert response.status_code == 200
+        return html.unescape(response.content.decode())
+
+    return ask
+
+
+@pytest.fixture
+def person(client, django_user_model):
+    """Log in a member of staff with these permissions."""
+
+    def log_in(*codenames):
+        user = django_user_model.objects.create_user("somebody", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        client.force_login(user)
+        return client
+
+    return log_in
+
+
+def rows(page):
+    """Return the rows of a list by the name of the segment's view."""
+    table = page.partition('id="result_list"')[2].partition("</table>")[0]
+    found = re.findall(r'<tr>(<td class="action.*?)</tr>', table, re.DOTALL)
+    return {re.search(r'segments-view">(\w+)<', row)[1]: row for row in found}
+
+
+def word(row):
+    return re.search(r'data-word="(\w+)"', row)[1]
+
+
+def strict(page):
+    """Return what a strict Content-Security-Policy would not allow on a page."""
+    inline = re.findall(r"<script(?![^>]*\bsrc=)[^>]*>", page)
+    inline = [tag for tag in inline if 'type="application/json"' not in tag]
+    return inline + re.findall(r"<[^>]+\sstyle=[^>]*>|<style\b|<[^>]+\son\w+=", page)
+
+
+# The list.
+
+
+def test_list__says_how_each_segment_is_doing(orders, make, browse, query):
+    make("fresh", refresh_every=3600)
+    make("due", refresh_every=3600)
+    make("plain")
+    make("off", is_active=False)
+    make("broken")
+    make("outdated")
+    make("new")
+    changes = {
+        "due": {"attempted_at": timezone.now() - timedelta(hours=3)},
+        "broken": {"status": Status.FAILED, "last_error": "it broke\nhere"},
+        "outdated": {"status": Status.OUTDATED},
+        "new": {"status": Status.UNPOPULATED, "members_count": None, "refreshed_at": None},
+    }
+    for slug, fields in changes.items():
+        Segment.objects.filter(slug=slug).update(**fields)
+    found = rows(browse(LIST))
+    assert {slug: word(row) for slug, row in found.items()} == {
+        "fresh": "fresh", "due": "due", "plain": "refreshed", "off": "refreshed",
+        "broken": "failing", "outdated": "outdated", "new": "unpopulated",
+    }  # fmt: skip
+    assert "inactive" in found["off"]
+    assert 'title="it broke"' in found["broken"]
+    for slug in found:
+        assert list(rows(browse(LIST, query=f"?state={word(found[slug])}&q={slug}"))) == [slug]
+    assert list(rows(browse(LIST, query="?state=inactive"))) == ["off"]
+    assert set(rows(browse(LIST, query="?state=refreshed"))) == {"plain", "off"}
+
+
+def test_list__shows_a_detached_segment(users, make, browse):
+    from segments.sync.detach import detach
+
+    make()
+    make("other")
+    list(detach(["vip"]))
+    assert word(rows(browse(LIST))["vip"]) == "detached"
+    assert list(rows(browse(LIST, query="?state=detached"))) == ["vip"]
+    assert list(rows(browse(LIST, query="?state=refreshed"))) == ["other"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_list__shows_a_running_refresh(users, make, browse, session, clean_views):
+    segment, other = make(), make("other")
+    held = session()
+    with held.transaction():
+        key = locks.lock_key(segment.pk)
+        held.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+        page = rows(browse(LIST))
+        assert (word(page["vip"]), word(page["other"])) == ("refreshing", "refreshed")
+        assert list(rows(browse(LIST, query="?state=refreshing"))) == ["vip"]
+        assert list(rows(browse(LIST, query="?state=refreshed"))) == ["other"]
+        news = browse(PROGRESS, query=f"?segment={segment.pk}&segment={other.pk}&segment=x")
+        assert '"word": "refreshing"' in news
+        assert '"busy": true, "seconds": 0' in news
+    assert word(rows(browse(LIST))["vip"]) == "refreshed"
+
+
+def test_list__shows_numbers_courses_and_ages(users, make, browse):
+    segment = make()
+    make("reader", definition="SELECT user_id FROM segments.vip")
+    SegmentRefresh.objects.all().delete()
+    write_history(segment, [1000 * n for n in range(1, 41)])
+    Segment.objects.filter(slug="vip").update(
+        members_count=1234567, refreshed_at=timezone.now() - timedelta(hours=3, minutes=5)
+    )
+    found = rows(browse(LIST))
+    for shown in (
+        ">1,234,567<",
+        "3\xa0hours<",
+        "Last 30 refreshes: from 11,000 to 40,000 members",
+    ):
+        assert shown in found["vip"]
+    assert found["vip"].count("<polyline") == 1
+    assert "<svg" not in found["reader"]
+    cells = {
+        slug: re.findall(r'field-(reads|read_by)">([^<]*)<', row) for slug, row in found.items()
+    }
+    assert cells["vip"] == [("reads", "-"), ("read_by", "1")]
+    assert cells["reader"] == [("reads", "1"), ("read_by", "-")]
+
+
+def test_list__says_its_order(users, make, browse):
+    make("a")
+    make("z", priority=1)
+    page = browse(LIST)
+    assert "Highest priority first" in page
+    assert list(rows(page)) == ["z", "a"]
+    page = browse(LIST, query="?o=1")
+    assert "Highest priority first" not in page
+    assert list(rows(page)) == ["a", "z"]
+
+
+def test_list__is_searched_also_in_definitions(orders, make, browse):
+    make("buyers", definition="SELECT user_id FROM shop_order")
+    make("all", manager_method="all")
+    assert list(rows(browse(LIST, query="?q=shop_order"))) == ["buyers"]
+
+
+def test_list__is_filtered_by_kind_owner_and_tag(users, make, browse, admin_user):
+    make("list", static_ids=users[:1], description="For the #spring-mailing.")
+    make("method", manager_method="all", description="Not #spring")
+    browse(ADD, **form(definition=f"SELECT id FROM {USERS}", description="a#b"))
+    for value, slug in (("static", "list"), ("manager", "method"), ("sql", "vip")):
+        assert list(rows(browse(LIST, query=f"?kind={value}"))) == [slug]
+    assert list(rows(browse(LIST, query=f"?owner={admin_user.pk}"))) == ["vip"]
+    assert len(rows(browse(LIST, query="?owner=0"))) == 3
+    page = browse(LIST, query="?tag=spring-mailing")
+    assert list(rows(page)) == ["list"]
+    assert ">#spring<" in page.replace("\n", "").replace(" ", "")
+    assert "?tag=b" not in page
+    assert list(rows(browse(LIST, query="?tag=spring"))) == ["method"]
+
+
+def test_list__of_a_thousand_costs_as_many_queries_as_ten(admin_client):
+    url = reverse(LIST)
+    many_segments(10)
+    admin_client.get(url)  # Content types are cached after the first request.
+    with CaptureQueriesContext(
+        connection,
+    ) as few:
+        admin_client.get(url)
+    Segment.objects.all()._raw_delete("default")
+    for segment in many_segments(1000)[:100]:
+        write_history(segment, range(5, 45))
+    with CaptureQueriesContext(connection) as many:
+        response = admin_client.get(url)
+    assert len(rows(html.unescape(response.content.decode()))) == 100
+    assert len(many) == len(few)
+
+
+@pytest.mark.slow
+def test_list__of_a_thousand_takes_less_than_300_ms(admin_client):
+    for segment in many_segments(1000):
+        write_history(segment, range(5, 45))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE segments_segment, segments_segmentrefresh")
+    url, best = reverse(LIST), 9.0
+    for _ in range(5):
+        started = time.perf_counter()
+        assert admin_client.get(url).status_code == 200
+        best = min(best, time.perf_counter() - started)
+    assert best < 0.3
+
+
+# Actions.
+
+
+def test_actions__switch_segments_and_log_it(users, make, browse):
+    segment, other = make(), make("other", is_active=False)
+    keys = [str(segment.pk), str(other.pk)]
+    page = browse(LIST, action="deactivate_selected", _selected_action=keys)
+    assert "1 segment deactivated." in page
+    assert not Segment.objects.filter(is_active=True).exists()
+    (entry,) = LogEntry.objects.all()
+    assert (entry.object_id, entry.get_change_message()) == (keys[0], "Active: True -> False")
+    assert "2 segments activated." in browse(
+        LIST, action="activate_selected", _selected_action=keys
+    )
+    assert Segment.objects.filter(is_active=True).count() == 2
+
+
+def test_actions__force_a_refresh(users, make, browse):
+    segment = make()
+    page = browse(LIST, action="force_selected", _selected_action=[str(segment.pk)])
+    assert "1 segment refreshed." in page
+    assert segment.refreshes.latest().status == Status.REFRESHED
+
+
+def test_actions__are_for_people_with_the_permission(users, make, person):
+    segment = make()
+    client = person("view_segment")
+    page = client.get(reverse(LIST)).content.decode()
+    for action in ("refresh", "force", "activate", "deactivate"):
+        assert f"{action}_selected" not in page
+    data = {"action": "deactivate_selected", "_selected_action": [str(segment.pk)]}
+    client.post(reverse(LIST), data)
+    assert Segment.objects.filter(is_active=True).count() == 1
+
+
+# The page of a segment.
+
+
+def test_overview__has_the_error_first_with_its_caret(users, make, browse):
+    segment = make()
+    error = "column does not exist\nSELECT nothing\n       ^"
+    Segment.objects.update(status=Status.FAILED, last_error=error, failures=2)
+    page = browse(OVERVIEW, segment.pk)
+    main = page.partition('id="content-main"')[2]
+    assert f">{error}</pre>" in main
+    assert main.index("</pre>") < main.index("<dl")
+    assert "Failures in a row" in main
+
+
+def test_overview__shows_the_course_and_its_numbers(users, make, browse):
+    segment = make()
+    SegmentRefresh.objects.all().delete()
+    page = browse(OVERVIEW, segment.pk)
+    assert "The chart begins with the second refresh." in page
+    write_history(segment, [1200, 1500, 1100])
+    page = browse(OVERVIEW, segment.pk)
+    chart = page.partition('class="segments-chart"')[2].partition("</svg>")[0]
+    assert "from 1,200 to 1,100 members, between 1,100 and 1,500" in page
+    assert chart.count('class="entered"') == 2
+    assert chart.count('class="left"') == 1
+    table = page.partition('class="segments-numbers"')[2].partition("</table>")[0]
+    cells = re.findall(r"<td>([\d,]*)</td>", table)
+    assert cells == ["1,100", "0", "400", "1,500", "300", "0", "1,200", "1,200", "0"]
+
+
+def test_overview__pages_refreshes(users, make, browse):
+    segment = make()
+    write_history(segment, range(1, 31))
+    SegmentRefresh.objects.create(
+        segment=segment, started_at=timezone.now() + timedelta(minutes=1),
+        duration=timedelta(seconds=1), status=Status.FAILED, error="no\nluck",
+    )  # fmt: skip
+    page = browse(OVERVIEW, segment.pk)
+    assert "Page 1 of 2" in page
+    assert "no\nluck</pre>" in page
+    assert "luck" not in browse(OVERVIEW, segment.pk, query="?p=2")
+
+
+def test_overview__names_what_it_reads_and_what_reads_it(orders, make, browse):
+    source = make("source", definition="SELECT user_id FROM shop_order")
+    reader = make("reader", definition="SELECT user_id FROM segments.source")
+    page = browse(OVERVIEW, source.pk)
+    assert "<code>shop_order.user_id</code>" in page
+    assert f'/{reader.pk}/overview/">Reader</a>' in page
+    assert f'/{source.pk}/overview/">Source</a>' in browse(OVERVIEW, reader.pk)
+
+
+def test_overview__has_lines_that_work(users, make, browse, query):
+    segment = make("a-b", definition=f"SELECT id FROM {USERS} WHERE username = 'u3'")
+    lines = re.findall(r'<code id="segments-line-\d">(.*?)</code>', browse(OVERVIEW, segment.pk))
+    assert query(lines[0]) == [(users[3].pk,)]
+    assert lines[1].startswith('\\copy (SELECT user_id FROM "segments"."a_b")')
+    assert [row[0] for row in query(lines[2])] == [users[3].pk]
+    assert eval(lines[3], {"user": users[3]}) is True
+    assert list(eval(lines[4], {"Segment": Segment})) == [users[3]]
+
+
+def test_overview__says_who_changed_what(users, make, browse, admin_user):
+    segment = make()
+    assert "Nobody has changed it" in browse(OVERVIEW, segment.pk)
+    browse(LIST, action="deactivate_selected", _selected_action=[str(segment.pk)])
+    page = browse(OVERVIEW, segment.pk).partition("Who changed what")[2]
+    assert "Active: True -> False" in page
+    assert str(admin_user) in page
+
+
+def test_overview__costs_the_same_for_a_long_history(users, make, admin_client):
+    segment = make()
+    url = reverse(OVERVIEW, args=[segment.pk])
+    admin_client.get(url)
+    with CaptureQueriesContext(connection) as short:
+        admin_client.get(url)
+    write_history(segment, range(1, 500))
+    with CaptureQueriesContext(connection) as long:
+        page = admin_client.get(url).content.decode()
+    assert len(long) <= len(short) + 1
+    assert page.count("<title>") < 450  # The chart has the last 200 refreshes.
+
+
+def test_overview__follows_permissions(users, make, person):
+    segment = make()
+    client = person("view_segment")
+    page = client.get(reverse(OVERVIEW, args=[segment.pk])).content.decode()
+    assert "/members/" not in page
+    assert "/refresh/" not in page
+    assert client.post(reverse(REFRESH, args=[segment.pk])).status_code == 403
+    assert segment.refreshes.count() == 1
+
+
+def test_pages__are_refused_without_the_permission_to_view(users, make, person):
+    segment = make()
+    client = person("add_user")
+    for name, args in ((LIST, []), (OVERVIEW, [segment.pk]), (PROGRESS, [])):
+        assert client.get(reverse(name, args=args)).status_code == 403
+
+
+def test_pages__have_nothing_inline_and_escape(users, make, admin_client):
+    evil = "<script>alert(1)</script>"
+    segment = make(description=evil)
+    Segment.objects.update(name=evil, last_error=evil, status=Status.FAILED)
+    write_history(segment, [1, 2, 3])
+    for name, args in ((LIST, []), (OVERVIEW, [segment.pk])):
+        raw = admin_client.get(reverse(name, args=args)).content.decode()
+        assert strict(raw) == []
+        assert "&lt;script&gt;alert(1)" in raw
+
+
+def test_pages__keep_keys_whole_with_thousands_separators(users, make, browse, settings, query):
+    settings.USE_THOUSAND_SEPARATOR = True
+    query("SELECT setval(pg_get_serial_sequence('segments_segment', 'id'), 1234567)")
+    query(f"SELECT setval(pg_get_serial_sequence('{USERS}', 'id'), 7654321)")
+    user = type(users[0]).objects.create(username="late")
+    segment = make(static_ids=[user])
+    assert segment.pk > 1234567
+    page = browse(LIST)
+    for name in ("overview", "members"):
+        assert f"/{segment.pk}/{name}/" in page
+    assert f'data-segment="{segment.pk}"' in page
+    assert "1,234,5" not in page
+    overview = browse(OVERVIEW, segment.pk)
+    assert "1,234,5" not in overview
+    members = browse("admin:segments_segment_members", segment.pk)
+    assert f"<td>{user.pk}</td>" in members
+    assert "7,654" not in members
+
+
+def test_pages__work_behind_a_prefix(users, make, admin_client):
+    segment = make()
+    urls = [reverse(LIST), reverse(OVERVIEW, args=[segment.pk])]
+    set_script_prefix("/shop/")
+    try:
+        pages = "".join(admin_client.get(url).content.decode() for url in urls)
+    finally:
+        set_script_prefix("/")
+    links = set(re.findall(r'(?:href|action|data-url)="(/[^"]*)"', pages)) - {admin.site.site_url}
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith(("/shop/", "/static/"))] == []
+
+
+def test_pages__work_with_hashed_static_files(users, make, admin_client, settings, tmp_path):
+    settings.STATIC_ROOT = str(tmp_path)
+    manifest = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
+    settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": manifest}}
+    call_command("collectstatic", interactive=False, verbosity=0)
+    segment = make()
+    for url in (reverse(LIST), reverse(OVERVIEW, args=[segment.pk])):
+        page = admin_client.get(url).content.decode()
+        for name in ("css", "js"):
+            assert re.search(rf"/static/segments/pages\.[0-9a-f]{{12}}\.{name}", page)
+
+
+# Progress.
+
+
+def test_refresh__in_the_request_says_what_came_of_it(users, make, browse):
+    segment = make()
+    page = browse(REFRESH, segment.pk, force="1")
+    assert "1 segment refreshed." in page
+    assert segment.refreshes.latest().status == Status.REFRESHED
+    news = browse(PROGRESS, query=f"?segment={segment.pk}")
+    assert '"busy": false' in news
+    assert "Vip: 11 members after" in news
+
+
+def test_refresh__needs_a_post(users, make, admin_client):
+    assert admin_client.get(reverse(REFRESH, args=[make().pk])).status_code == 405
+
+
+def test_refresh__by_a_worker_waits_in_sight(users, make, browse, settings):
+    settings.SEGMENTS_REFRESH_ASYNC = True
+    segment = make()
+    page = browse(REFRESH, segment.pk, any="1")
+    assert "A worker will refresh 1 segment." in page
+    assert 'data-word="queued"' in page
+    assert word(rows(browse(LIST))["vip"]) == "queued"
+    segment.refresh(force=True)
+    assert word(rows(browse(LIST))["vip"]) == "refreshed"
+
+
+def test_progress__of_a_failure_says_why(failing, browse):
+    with pytest.raises(Exception, match="division"):
+        failing.refresh()
+    news = browse(PROGRESS, query=f"?segment={failing.pk}")
+    assert '"word": "failing"' in news
+    assert "division by zero" in news
