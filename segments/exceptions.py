@@ -59,23 +59,19 @@ MIGRATE = "The database lacks what a migration adds. Run: manage.py migrate"
 
 MISSING_TABLE, MISSING_COLUMN = "42P01", "42703"
 
-MISSING = {MISSING_TABLE, MISSING_COLUMN, "42883", "3F000"}
-"""undefined_table, undefined_column, undefined_function and invalid_schema_name."""
+MISSING = {MISSING_TABLE, MISSING_COLUMN, "42883", "3F000"}  # The last: function, schema.
 
+# The message of a detached live view, which comes with the right hint.
 DETACHED = re.compile(r'segment ".*" is detached')
-"""The message of a detached live view, which comes with the right hint."""
 
-WIDTH = 120
-"""How many characters of a line a message shows."""
+WIDTH = 120  # How many characters of a line a message shows.
 
 SAFE_SQLSTATE_CLASSES = {"08", "25", "2B", "3F", "40", "42", "53", "54", "55", "57", "58"}
 """The classes of SQLSTATE whose messages name objects and limits, and never quote rows."""
 
-UNSAFE_SQLSTATES = {"42601"}
-"""syntax_error, which quotes the definition, and so perhaps a value."""
+UNSAFE_SQLSTATES = {"42601"}  # syntax_error quotes the definition, and so perhaps a value.
 
-LOCK_STATES = {"55P03", "40P01"}
-"""lock_not_available and deadlock_detected."""
+LOCK_STATES = {"55P03", "40P01"}  # lock_not_available and deadlock_detected
 
 
 class SegmentError(Exception):
@@ -152,11 +148,8 @@ class SegmentLossError(SegmentExecutionError):
         removed: How many of them the refresh would remove.
     """
 
-    def __init__(
-        self, message: str | None = None, *, before: int = 0, removed: int = 0, **options: Any
-    ) -> None:
-        super().__init__(message, **options)
-        self.before, self.removed = before, removed
+    before = 0
+    removed = 0
 
 
 class SegmentLockedError(SegmentExecutionError):
@@ -217,8 +210,7 @@ def from_driver(
     """
     cause = error.__cause__ if isinstance(error, django.db.Error) else error
     if not isinstance(cause, psycopg.Error):
-        of_other_driver = cause not in (None, error)
-        hint = POSTGRES_ENGINE if of_other_driver else None
+        hint = POSTGRES_ENGINE if cause not in (None, error) else None
         return kind(str(error), slug=slug, field=field, hint=hint)
     if cause.sqlstate in LOCK_STATES:
         kind = SegmentLockedError
@@ -267,9 +259,8 @@ def _step_for_missing(error: psycopg.Error, message: str, field: str | None) -> 
             "Check its name. If it is a view or a function of segments, this creates it: "
             "manage.py sync_segments"
         )
-    if error.sqlstate == "3F000" and words.intersection(own):
-        return MIGRATE
-    if _is_unmigrated(error, words):
+    without_schema = error.sqlstate == "3F000" and words.intersection(own)
+    if without_schema or _is_unmigrated(error, words):
         return MIGRATE
     if field is None:
         return hint or "Check its name."

@@ -23,10 +23,10 @@ from segments.membership.asynchronous import AsyncMixin
 from segments.membership.models import Membership as Membership
 from segments.membership.querysets import SegmentQuerySet as SegmentQuerySet
 from segments.pgviews.comments import Label
+from segments.refreshing.durations import SecondsField
 from segments.refreshing.history import RefreshResult
 from segments.refreshing.many import refresh_with_dependents
 from segments.refreshing.models import SegmentRefresh as SegmentRefresh
-from segments.rows import SecondsField
 from segments.rows import Status as Status
 from segments.saving.copies import CopiesMixin
 from segments.saving.models import ListChange as ListChange

@@ -47,15 +47,15 @@ class Guard:
             return
         # Rounded up, so that it is never shown as the limit itself.
         percent = math.ceil(lost * 1000 / base) / 10
-        raise SegmentLossError(
+        error = SegmentLossError(
             f"a refresh would remove {removed:,} of {before:,} members ({percent:g} %), more than "
             f"max_loss of {self.limit} %; it was refused, and the last members are kept",
             slug=slug,
             hint="If a source is empty or broken, repair it, and refresh again. If the loss is "
             f"right, this accepts it once: manage.py refresh_segments {slug} --accept-loss",
-            before=before,
-            removed=removed,
         )
+        error.before, error.removed = before, removed
+        raise error
 
 
 NO_GUARD = Guard()
