@@ -53,16 +53,20 @@ class MembersPage(SegmentPages):
 
 
 def _members(segment: Segment, query: str) -> "QuerySet[Any]":
-    """Return the members whose user name contains the query, or whose key it is."""
+    """Return the members that a search finds."""
     if segment.refreshed_at is None:  # Its members would evaluate the definition right here.
         return shown_users().none()
-    members = segment.members.order_by("pk")
+    return found(segment.members.order_by("pk"), query)
+
+
+def found(users: "QuerySet[Any]", query: str) -> "QuerySet[Any]":
+    """Return the users whose user name contains the query, or whose key it is."""
     if not query:
-        return members
+        return users
     condition = Q(**{f"{get_user_model().USERNAME_FIELD}__icontains": query})
     with suppress(ValidationError):  # It is not a key.
         condition |= Q(pk=get_user_model()._meta.pk.to_python(query))
-    return members.filter(condition)
+    return users.filter(condition)
 
 
 def _since(segment: Segment, users: list[Any]) -> dict[Any, Any]:

@@ -12,6 +12,7 @@ from segments.admin.form_page import LIST_FIELDS, FormPage
 from segments.admin.forms import DEFINING, SegmentForm
 from segments.admin.history import RefreshInline
 from segments.admin.listing import ListPage
+from segments.admin.lists import ListsPage
 from segments.admin.members import MembersPage
 from segments.admin.overview import OverviewPage
 from segments.admin.safe import SafePages
@@ -28,6 +29,7 @@ class SegmentAdmin(
     OverviewPage,
     ComparePage,
     ExportPage,
+    ListsPage,
     ChangesPages,
     UserPage,
     Columns,

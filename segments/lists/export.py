@@ -2,13 +2,13 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import EmptyResultSet, FieldDoesNotExist
 from django.core.management.base import OutputWrapper
-from django.db import connections
+from django.db import connections, models
 from psycopg import sql
 
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
@@ -40,28 +40,36 @@ def export(segment: "Segment", file: CsvFile, fields: Iterable[str] = ("pk",)) -
         SegmentError: for another name, and for `password`.
         SegmentExecutionError: when Postgres cannot read the members.
     """
-    columns = [_column(segment.slug, name) for name in fields]
+    rows, write, count = exported(segment.slug, segment.members, fields), _writer(file), -1
+    for row in rows:
+        write(row)
+        count += 1
+    return count
+
+
+def exported(
+    slug: str, users: "models.QuerySet[Any]", fields: Iterable[str] = ("pk",)
+) -> Iterator[bytes]:
+    """Yield the header, and then a line for each of the users; see `export`.
+
+    Holds a connection until it is exhausted or closed.
+    """
+    columns = [_column(slug, name) for name in fields]
     if not columns:
-        raise SegmentError("no field is to be exported", slug=segment.slug)
-    members = segment.members.order_by("pk").values_list(*columns)
-    alias = members.db
-    write = _writer(file)
-    write(_header(columns))
-    count = 0
-    with translated(SegmentExecutionError, segment.slug):
-        connection = connections[alias]
+        raise SegmentError("no field is to be exported", slug=slug)
+    yield _header(columns)
+    members = users.order_by("pk").values_list(*columns)
+    with translated(SegmentExecutionError, slug):
+        connection = connections[members.db]
         try:
-            text, params = members.query.get_compiler(using=alias).as_sql()
+            text, params = members.query.get_compiler(using=members.db).as_sql()
         except EmptyResultSet:
-            return 0
+            return
         operations: Any = connection.ops
         query = compose("export_members", query=sql.SQL(operations.compose_sql(text, params)))
-        with connection.cursor() as cursor:
-            with cursor.copy(query) as copy:
-                for block in copy:
-                    write(bytes(block))
-            count = int(cursor.rowcount)
-    return count
+        with connection.cursor() as cursor, cursor.copy(query) as copy:
+            # Postgres sends one block for each row.
+            yield from map(bytes, copy)
 
 
 def _column(slug: str, name: str) -> str:
