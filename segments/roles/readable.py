@@ -5,6 +5,9 @@ from segments.sql import session
 from segments.sql.owned import TABLES, VIEWS
 from segments.sql.session import as_owner, fetch_all, fetch_value
 
+STANDARD_SCHEMA = "information_schema"
+"""The schema of views over the catalog, which every database has."""
+
 MAX_RELATIONS = 5_000
 """How many tables and views are listed."""
 
@@ -25,7 +28,13 @@ def readable_columns() -> tuple[dict[str, dict[str, list[str]]], list[str]]:
         as_owner(connection),
     ):
         hidden = [*TABLES, *(view.name for view in VIEWS)]
-        rows = fetch_all(connection, "select_readable", hidden=hidden, limit=MAX_RELATIONS)
+        rows = fetch_all(
+            connection,
+            "select_readable",
+            hidden=hidden,
+            standard_schema=STANDARD_SCHEMA,
+            limit=MAX_RELATIONS,
+        )
         path: list[str] = fetch_value(connection, "select_search_path")
     schemas: dict[str, dict[str, list[str]]] = {}
     for schema, relation, columns in rows:

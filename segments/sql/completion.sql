@@ -10,8 +10,7 @@ FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
-    AND n.nspname NOT IN ('information_schema', 'pg_catalog', %(live_schema)s)
-    AND n.nspname NOT LIKE 'pg\_toast%%' AND n.nspname NOT LIKE 'pg\_temp%%'
+    AND n.nspname NOT IN (%(standard_schema)s, %(live_schema)s) AND n.nspname !~ '^pg_'
     AND NOT (c.relname = ANY(%(hidden)s) AND (n.nspname = %(schema)s OR c.relkind = 'r'))
     AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
     AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')

@@ -11,7 +11,13 @@ from tests.gate.corpus import CORPUS, REFUSED, STOPPED
 
 pytestmark = pytest.mark.django_db
 
-MAY_CHANGE = {"segments_segment", "segments_segmentrefresh", "segments_membership", "own"}
+MAY_CHANGE = {
+    "own",
+    "segments_membership",
+    "segments_segment",
+    "segments_segmentrefresh",
+    "segments_segmentversion",
+}
 """The topics that an accepted definition or a refresh may change."""
 
 

@@ -19,7 +19,7 @@ from segments.exceptions import (
     SegmentLockedError,
 )
 from segments.models import Segment, StaticMember
-from segments.rows import STATE
+from segments.rows import FEED_STATE, STATE
 from tests.conftest import EVEN, USERS
 
 IDS = 1_000_000
@@ -218,7 +218,7 @@ def test_clone__of_every_kind_has_the_same_definition_and_list(kinds):
         clone = source.clone(f"{source.slug}-2")
         stored = Segment.objects.get(pk=clone.pk)
         for field in Segment._meta.concrete_fields:
-            own = ("id", "slug", "name", "created_at", "updated_at", *STATE)
+            own = ("id", "slug", "name", "created_at", "updated_at", *STATE, *FEED_STATE)
             if field.name not in own:
                 value = getattr(source, field.attname)
                 assert getattr(stored, field.attname) == value, (kind, field)
