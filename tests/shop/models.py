@@ -54,6 +54,4 @@ class Offer(models.Model):
 
     @classmethod
     def get_offer_for_user(cls, user):
-        for offer in cls.objects.select_related("segment"):
-            if offer.segment.has_member(user):
-                return offer
+        return cls.objects.filter(segment__in=Segment.objects.for_user(user)).first()
