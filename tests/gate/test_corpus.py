@@ -13,6 +13,7 @@ pytestmark = pytest.mark.django_db
 
 MAY_CHANGE = {
     "own",
+    "segments_change",
     "segments_membership",
     "segments_segment",
     "segments_segmentrefresh",
