@@ -93,4 +93,7 @@ def test_rewriting_refresh__makes_a_view_small_again(many, active):
     active.refresh()
     assert sizes("active").view_and_index > before.view_and_index
     active.refresh(concurrently=False)
-    assert sizes("active")[:2] == before[:2]
+    table, index = sizes("active")[:2]
+    assert table == before[0]
+    # How full the pages of a new index are depends on the server's load.
+    assert index < before[1] * 1.1
