@@ -1,5 +1,7 @@
 """The page of a segment's list: who is on it, and an upload that replaces, adds or removes."""
 
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 from django import forms
@@ -7,13 +9,12 @@ from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from segments.admin.downloads import csv_response
 from segments.admin.members import PER_PAGE, found
 from segments.admin.pages import SegmentPages, of_segment
 from segments.exceptions import SegmentError, SegmentListError
@@ -22,6 +23,9 @@ from segments.lists.fields import unique_fields
 from segments.lists.report import LoadReport
 from segments.membership.members import every_user
 from segments.models import Segment, StaticMember
+
+ROWS_AT_ONCE = 1_000
+"""How many rows of a download are sent at once."""
 
 
 def _fields() -> list[tuple[str, Any]]:
@@ -163,3 +167,16 @@ def listed_users(segment: Segment) -> "QuerySet[Any]":
     """Return the users on the list of a segment."""
     rows = StaticMember.objects.filter(segment=segment.pk)
     return every_user().filter(pk__in=rows.values("user_id"))
+
+
+def csv_response(rows: Iterator[bytes], filename: str) -> StreamingHttpResponse:
+    """Return a download of lines, the first of which are read now, so that errors are raised here.
+
+    Raises:
+        SegmentError: when Postgres cannot read the users, or a field may not be exported.
+    """
+    lines = chain([*islice(rows, 2)], rows)
+    blocks = iter(lambda: b"".join(islice(lines, ROWS_AT_ONCE)), b"")
+    response = StreamingHttpResponse(blocks, content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{filename}"'
+    return response
