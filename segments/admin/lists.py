@@ -1,7 +1,8 @@
 """The page of a segment's list: who is on it, and an upload that replaces, adds or removes."""
 
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 from django import forms
@@ -169,14 +170,15 @@ def listed_users(segment: Segment) -> "QuerySet[Any]":
     return every_user().filter(pk__in=rows.values("user_id"))
 
 
-def csv_response(rows: Iterator[bytes], filename: str) -> StreamingHttpResponse:
-    """Return a download of lines, the first of which are read now, so that errors are raised here.
-
-    Raises:
-        SegmentError: when Postgres cannot read the users, or a field may not be exported.
-    """
-    lines = chain([*islice(rows, 2)], rows)
-    blocks = iter(lambda: b"".join(islice(lines, ROWS_AT_ONCE)), b"")
-    response = StreamingHttpResponse(blocks, content_type="text/csv; charset=utf-8")
+def csv_response(rows: Generator[bytes, None, None], filename: str) -> StreamingHttpResponse:
+    """Return a download of lines, which are read from Postgres while they are sent."""
+    response = StreamingHttpResponse(_blocks(rows), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response
+
+
+def _blocks(rows: Generator[bytes, None, None]) -> Iterator[bytes]:
+    """Yield many rows at once. If the browser leaves, the query ends with this generator."""
+    with closing(rows):
+        while block := b"".join(islice(rows, ROWS_AT_ONCE)):
+            yield block

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import IO, TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -49,7 +49,7 @@ def export(segment: "Segment", file: CsvFile, fields: Iterable[str] = ("pk",)) -
 
 def exported(
     slug: str, users: "models.QuerySet[Any]", fields: Iterable[str] = ("pk",)
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Yield the header, and then a line for each of the users; see `export`.
 
     Holds a connection until it is exhausted or closed.
