@@ -86,6 +86,8 @@ def test_view__grows_without_vacuum_and_little_with_it(many):
 
 
 def test_rewriting_refresh__makes_a_view_small_again(many, active):
+    # Autovacuum would add a map of its free space, of three pages.
+    run("ALTER MATERIALIZED VIEW segments.active SET (autovacuum_enabled = off)")
     before = sizes("active")
     run(f"UPDATE {TABLE} SET is_active = NOT is_active")
     active.refresh()
@@ -93,7 +95,4 @@ def test_rewriting_refresh__makes_a_view_small_again(many, active):
     active.refresh()
     assert sizes("active").view_and_index > before.view_and_index
     active.refresh(concurrently=False)
-    table, index = sizes("active")[:2]
-    assert table == before[0]
-    # How full the pages of a new index are depends on the server's load.
-    assert index < before[1] * 1.1
+    assert sizes("active")[:2] == before[:2]
