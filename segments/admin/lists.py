@@ -1,8 +1,5 @@
 """The page of a segment's list: who is on it, and an upload that replaces, adds or removes."""
 
-from collections.abc import Generator, Iterator
-from contextlib import closing
-from itertools import islice
 from typing import Any
 
 from django import forms
@@ -10,23 +7,20 @@ from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from segments.admin.export import download_list
 from segments.admin.members import PER_PAGE, found
 from segments.admin.pages import SegmentPages, of_segment
 from segments.exceptions import SegmentError, SegmentListError
-from segments.lists.export import exported
 from segments.lists.fields import unique_fields
 from segments.lists.report import LoadReport
 from segments.membership.members import every_user
 from segments.models import Segment, StaticMember
-
-ROWS_AT_ONCE = 1_000
-"""How many rows of a download are sent at once."""
 
 
 def _fields() -> list[tuple[str, Any]]:
@@ -132,11 +126,9 @@ class ListsPage(SegmentPages):
         return TemplateResponse(request, "admin/segments/segment/list.html", context)
 
     @of_segment("list", members=True)
-    def list_download_view(self, request: HttpRequest, segment: Segment) -> Any:
-        """Send the list as CSV, as it is read from Postgres."""
-        fields = ("pk", *(name for name in _unique() if name != "pk"))
-        rows = exported(segment.slug, listed_users(segment), fields)
-        return csv_response(rows, f"{segment.slug}-list.csv")
+    def list_download_view(self, request: HttpRequest, segment: Segment) -> FileResponse:
+        """Return the users on the list as CSV."""
+        return download_list(self.admin_site, request, segment, listed_users(segment))
 
     def _load(
         self, request: HttpRequest, segment: Segment, data: dict[str, Any]
@@ -168,17 +160,3 @@ def listed_users(segment: Segment) -> "QuerySet[Any]":
     """Return the users on the list of a segment."""
     rows = StaticMember.objects.filter(segment=segment.pk)
     return every_user().filter(pk__in=rows.values("user_id"))
-
-
-def csv_response(rows: Generator[bytes, None, None], filename: str) -> StreamingHttpResponse:
-    """Return a download of lines, which are read from Postgres while they are sent."""
-    response = StreamingHttpResponse(_blocks(rows), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return response
-
-
-def _blocks(rows: Generator[bytes, None, None]) -> Iterator[bytes]:
-    """Yield many rows at once. If the browser leaves, the query ends with this generator."""
-    with closing(rows):
-        while block := b"".join(islice(rows, ROWS_AT_ONCE)):
-            yield block

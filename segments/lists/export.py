@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -25,7 +25,12 @@ SECRET = ("password",)
 """Fields that are never exported."""
 
 
-def export(segment: "Segment", file: CsvFile, fields: Iterable[str] = ("pk",)) -> int:
+def export(
+    segment: "Segment",
+    file: CsvFile,
+    fields: Iterable[str] = ("pk",),
+    users: "models.QuerySet[Any] | None" = None,
+) -> int:
     """Write the members as CSV with a header, in the order of their keys; return how many.
 
     Streams them from Postgres, in constant memory. They are those of the last refresh, as in
@@ -35,41 +40,35 @@ def export(segment: "Segment", file: CsvFile, fields: Iterable[str] = ("pk",)) -
     Args:
         file: A file that is open for text or bytes.
         fields: Names of fields of the user model that are columns of its table, or `pk`.
+        users: Other users to write instead of the members.
 
     Raises:
         SegmentError: for another name, and for `password`.
-        SegmentExecutionError: when Postgres cannot read the members.
+        SegmentExecutionError: when Postgres cannot read the users.
     """
-    rows, write, count = exported(segment.slug, segment.members, fields), _writer(file), -1
-    for row in rows:
-        write(row)
-        count += 1
-    return count
-
-
-def exported(
-    slug: str, users: "models.QuerySet[Any]", fields: Iterable[str] = ("pk",)
-) -> Generator[bytes, None, None]:
-    """Yield the header, and then a line for each of the users; see `export`.
-
-    Holds a connection until it is exhausted or closed.
-    """
-    columns = [_column(slug, name) for name in fields]
+    columns = [_column(segment.slug, name) for name in fields]
     if not columns:
-        raise SegmentError("no field is to be exported", slug=slug)
-    yield _header(columns)
-    members = users.order_by("pk").values_list(*columns)
-    with translated(SegmentExecutionError, slug):
-        connection = connections[members.db]
+        raise SegmentError("no field is to be exported", slug=segment.slug)
+    chosen = segment.members if users is None else users
+    rows = chosen.order_by("pk").values_list(*columns)
+    alias = rows.db
+    write = _writer(file)
+    write(_header(columns))
+    count = 0
+    with translated(SegmentExecutionError, segment.slug):
+        connection = connections[alias]
         try:
-            text, params = members.query.get_compiler(using=members.db).as_sql()
+            text, params = rows.query.get_compiler(using=alias).as_sql()
         except EmptyResultSet:
-            return
+            return 0
         operations: Any = connection.ops
         query = compose("export_members", query=sql.SQL(operations.compose_sql(text, params)))
-        with connection.cursor() as cursor, cursor.copy(query) as copy:
-            # Postgres sends one block for each row.
-            yield from map(bytes, copy)
+        with connection.cursor() as cursor:
+            with cursor.copy(query) as copy:
+                for block in copy:
+                    write(bytes(block))
+            count = int(cursor.rowcount)
+    return count
 
 
 def _column(slug: str, name: str) -> str:

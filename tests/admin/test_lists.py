@@ -126,5 +126,18 @@ def test_person__sees_and_loads_what_is_permitted(
     assert ("segments-load" in page) is loads
     data = {"text": str(users[2].pk), "mode": "add", "by": "pk"}
     assert client.post(url, data).status_code == (200 if loads else 403)
-    assert client.get(reverse(DOWNLOAD, args=[listed.pk])).status_code == (200 if sees else 403)
+    response = client.get(reverse(DOWNLOAD, args=[listed.pk]))
+    response.close()
+    assert response.status_code == (200 if sees else 403)
     assert names(listed) == (["u0", "u1", "u2"] if loads else ["u0", "u1"])
+
+
+def test_download__has_addresses_for_those_who_see_users(client, django_user_model, listed):
+    person = django_user_model.objects.create_user("somebody", is_staff=True)
+    codenames = ["view_segment", "view_members"]
+    person.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client.force_login(person)
+    response = client.get(reverse(DOWNLOAD, args=[listed.pk]))
+    assert b"".join(response.streaming_content).splitlines()[0] == b"id"
+    message = LogEntry.objects.latest("action_time").get_change_message()
+    assert message == "Exported 2 users of the list: pk"
