@@ -1,6 +1,5 @@
 """What happened to the lines of a list."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -134,11 +133,6 @@ class Tally:
 def shortened(entry: object) -> str:
     """Return what an entry says, shortened."""
     return (entry if isinstance(entry, str) else repr(entry))[:MAX_TEXT]
-
-
-def in_order(lines: Iterable[BadLine]) -> tuple[BadLine, ...]:
-    """Return lines by their numbers."""
-    return tuple(sorted(lines))
 
 
 def _counted(number: int, noun: str) -> str:

@@ -15,7 +15,7 @@ from segments.membership.members import NOT_MANY, every_user
 from segments.pgviews.probe import query_of_segments
 from segments.refreshing.order import ordered
 from segments.rows import membership_rows
-from segments.sql.keys import in_words, user_key
+from segments.sql.keys import in_words, known_keys, user_key
 
 if TYPE_CHECKING:
     from segments.models import Membership, Segment  # noqa: F401  # For mypy.
@@ -137,4 +137,4 @@ def keys_of(users: Iterable[Any]) -> list[Any]:
     """
     if isinstance(users, NOT_MANY) or not isinstance(users, Iterable):
         raise TypeError(f"users or their keys are needed, not {in_words(users)}")
-    return [key for key in map(user_key, users) if key is not None]
+    return known_keys(users)

@@ -5,29 +5,11 @@ from django.db import transaction
 
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Segment
-from tests.conftest import EVEN, USERS
-
-LATE = f"SELECT id FROM {USERS} WHERE username > 'u5'"
-"""The users u6 to u9; the fixture `staff` makes a member of every second user."""
+from tests.membership.conftest import LATE
 
 
 def members(segment):
     return sorted(user.username for user in segment.members)
-
-
-@pytest.fixture
-def even(staff, make):
-    return make("is-even", definition=EVEN)
-
-
-@pytest.fixture
-def late(users, make):
-    return make("late", definition=LATE)
-
-
-@pytest.fixture
-def pilot(users, make):
-    return make("pilot", static_ids=users[:2])
 
 
 @pytest.mark.django_db

@@ -7,24 +7,8 @@ from segments import overlap
 from segments.exceptions import SegmentDefinitionError, SegmentError, SegmentExecutionError
 from segments.membership.overlap import MOST, Pair, users_in
 from segments.models import Segment
-from tests.conftest import EVEN, USERS
-
-LATE = f"SELECT id FROM {USERS} WHERE username > 'u5'"
-
-
-@pytest.fixture
-def even(staff, make):
-    return make("is-even", definition=EVEN)
-
-
-@pytest.fixture
-def late(users, make):
-    return make("late", definition=LATE)
-
-
-@pytest.fixture
-def pilot(users, make):
-    return make("pilot", static_ids=users[:2])
+from tests.conftest import USERS
+from tests.membership.conftest import LATE
 
 
 @pytest.mark.django_db
