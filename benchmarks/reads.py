@@ -124,19 +124,19 @@ def _of_redis(redis: Peer, name: str) -> Side:
 def _as_objects(
     run: Callable[..., None], placement: Placement, asking: list[Any]
 ) -> list[Comparison]:
-    """Compare the segments of a user as objects with the ORM's, which is told their keys."""
+    """Compare the segments of a user as objects with the ORM's query of the same keys."""
     keys = {user.pk: user.segment_ids for user in asking}
     before = partial(_reconnect, placement)
     found = Side("list(user.segments)", lambda user: list(user.segments), before=before)
-    told = Side(
+    by_key = Side(
         "filter(pk__in=ids)",
         lambda user: list(Segment.objects.filter(pk__in=keys[user.pk])),
         before=before,
     )
     calls = [[(user,) for user in random.sample(asking, SLOW_CALLS)] for _ in range(ROUNDS)]
-    run([found, told], calls)
+    run([found, by_key], calls)
     topic = f"The segments of a user as objects. {placement.name.capitalize()}"
-    return [Comparison(topic, found, told, at_most=1.3)]
+    return [Comparison(topic, found, by_key, at_most=1.3)]
 
 
 def _of_many(

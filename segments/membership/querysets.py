@@ -74,7 +74,7 @@ class SegmentQuerySet(AlgebraQuerySet["Segment"]):
             TypeError, ValueError: when one is neither; see `segments.sql.keys.user_key`.
         """
         keys = keys_of(users)
-        told: dict[Any, list[Segment]] = {key: [] for key in keys}
+        by_user: dict[Any, list[Segment]] = {key: [] for key in keys}
         among = membership_rows().filter(user_id__in=keys).values("segment_id")
         rows = self.filter(pk__in=among).with_users(keys)
         if not rows.query.deferred_loading[0]:
@@ -82,8 +82,8 @@ class SegmentQuerySet(AlgebraQuerySet["Segment"]):
         with translated(SegmentExecutionError):
             for segment in rows:
                 for key in segment.__dict__.pop(USERS) or ():
-                    told[key].append(segment)
-        return told
+                    by_user[key].append(segment)
+        return by_user
 
     async def afor_users(self, users: Iterable[Any]) -> "dict[Any, list[Segment]]":
         """Return the segments of each of the users; see `for_users`."""

@@ -31,9 +31,9 @@ def segments_of_visitor(user: Any) -> prefetching.UserSegments:
     Costs one query for each object, with a row for each segment.
     """
     for name in (prefetching.CACHE, prefetching.VISIT):
-        told = prefetching.complete(user, name)
-        if told is not None:
-            return told
+        answer = prefetching.complete(user, name)
+        if answer is not None:
+            return answer
     prefetching.remember([user], prefetching.VISIT)
     return segments_of_visitor(user)
 

@@ -59,10 +59,10 @@ class SegmentMixin(AsyncUserMixin):
     def is_member(self, segment: "Segment | str") -> bool:
         """Return whether this user was in the segment at its last refresh; see `is_member`.
 
-        Costs no query after `prefetch_segments`, and tells what was true then.
+        Costs no query after `prefetch_segments`: the answer is the one of that moment.
         """
-        told = prefetching.complete(self)
-        answer = None if told is None else told.answer(segment)
+        prefetched = prefetching.complete(self)
+        answer = None if prefetched is None else prefetched.answer(segment)
         return is_member(self, segment) if answer is None else answer
 
     def is_member_live(self, segment: "Segment | str") -> bool:
@@ -75,8 +75,8 @@ class SegmentMixin(AsyncUserMixin):
 
         They are already loaded after `prefetch_segments`.
         """
-        told = prefetching.kept(self)
-        return prefetching.of_user(self) if told is None else told
+        prefetched = prefetching.kept(self)
+        return prefetching.of_user(self) if prefetched is None else prefetched
 
     @property
     def segment_ids(self) -> list[int]:
@@ -87,9 +87,9 @@ class SegmentMixin(AsyncUserMixin):
         Raises:
             SegmentExecutionError: when the database does not answer.
         """
-        told = prefetching.complete(self)
-        if told is not None:
-            return sorted(segment.pk for segment in told)
+        prefetched = prefetching.complete(self)
+        if prefetched is not None:
+            return sorted(segment.pk for segment in prefetched)
         return _segments_of(self, "segment_ids")
 
     @property
@@ -101,9 +101,9 @@ class SegmentMixin(AsyncUserMixin):
         Raises:
             SegmentExecutionError: when the database does not answer.
         """
-        told = prefetching.complete(self)
-        if told is not None:
-            return sorted(segment.slug for segment in told)
+        prefetched = prefetching.complete(self)
+        if prefetched is not None:
+            return sorted(segment.slug for segment in prefetched)
         return _segments_of(self, "segment_slugs")
 
     def refresh_segments(self) -> "list[RefreshResult]":

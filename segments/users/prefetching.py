@@ -55,8 +55,8 @@ class UserSegments(SegmentQuerySet):
         self, instances: list[Any], querysets: "list[SegmentQuerySet] | None" = None
     ) -> tuple[Any, Callable[[Any], Any], Callable[[Any], Any], bool, str, bool]:
         """Return the segments of these users as Django wants them. One query."""
-        told = querysets[0].for_users(instances) if querysets else remember(instances, CACHE)
-        pairs = [(key, segment) for key, segments in told.items() for segment in segments]
+        by_user = querysets[0].for_users(instances) if querysets else remember(instances, CACHE)
+        pairs = [(key, segment) for key, segments in by_user.items() for segment in segments]
         # Django calls the second function once for each of the first list, in its order.
         keys = iter([key for key, _ in pairs])
         return [each for _, each in pairs], lambda _: next(keys), user_key, False, CACHE, False
@@ -106,16 +106,16 @@ def remember(users: list[Any], name: str) -> "dict[Any, list[Segment]]":
     for user in users:
         if not isinstance(user, get_user_model()) and not hasattr(user, "is_authenticated"):
             raise not_users(user)
-    told, known = _ask(keys_of(users))
+    by_user, known = _ask(keys_of(users))
     for user in users:
         segments: Any = of_user(user)
-        segments._result_cache = told.get(user_key(user), [])
+        segments._result_cache = by_user.get(user_key(user), [])
         segments._prefetch_done = True
         segments.known = known
         if not hasattr(user, "_prefetched_objects_cache"):
             user._prefetched_objects_cache = {}
         user._prefetched_objects_cache[name] = segments
-    return told
+    return by_user
 
 
 def _as_segments_of_user(rows: Any) -> UserSegments:
@@ -151,7 +151,7 @@ def _ask(keys: list[Any]) -> "tuple[dict[Any, list[Segment]], Known]":
     fields = [f for f in rows.model._meta.concrete_fields if f.name not in NOT_IN_LISTS]
     names = [field.attname for field in fields]
     slug, refreshed_at = names.index("slug"), names.index("refreshed_at")
-    told: dict[Any, list[Segment]] = {key: [] for key in keys}
+    by_user: dict[Any, list[Segment]] = {key: [] for key in keys}
     populated = {}
     with translated(SegmentExecutionError):
         for *values, users in rows.values_list("pk", *names, USERS):
@@ -161,5 +161,5 @@ def _ask(keys: list[Any]) -> "tuple[dict[Any, list[Segment]], Known]":
             if users:
                 segment = rows.model.from_db(rows.db, names, values)
                 for user in users:
-                    told[user].append(segment)
-    return told, Known(frozenset(populated), frozenset(populated.values()))
+                    by_user[user].append(segment)
+    return by_user, Known(frozenset(populated), frozenset(populated.values()))

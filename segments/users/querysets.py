@@ -97,7 +97,7 @@ class SegmentUserQuerySet(models.QuerySet[Any]):
         return str(key.name)
 
     def _fetch_all(self) -> None:
-        with told_apart():
+        with segment_errors():
             super()._fetch_all()
 
     def iterator(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -106,35 +106,35 @@ class SegmentUserQuerySet(models.QuerySet[Any]):
 
     async def aiterator(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Stream the users; see Django."""
-        with told_apart():
+        with segment_errors():
             async for user in super().aiterator(*args, **kwargs):
                 yield user
 
     def count(self) -> int:
         """Return the number of users."""
-        with told_apart():
+        with segment_errors():
             return super().count()
 
     def exists(self) -> bool:
         """Return whether there are such users."""
-        with told_apart():
+        with segment_errors():
             return super().exists()
 
     def aggregate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return aggregates over the users; see Django."""
-        with told_apart():
+        with segment_errors():
             return super().aggregate(*args, **kwargs)
 
     def update(self, **values: Any) -> int:
         """Update the users; see Django."""
-        with told_apart():
+        with segment_errors():
             return super().update(**values)
 
     update.alters_data = True  # type: ignore[attr-defined]
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete the users; see Django."""
-        with told_apart():
+        with segment_errors():
             return super().delete()
 
     delete.alters_data = True  # type: ignore[attr-defined]
@@ -150,12 +150,12 @@ class SegmentUserManager(UserManager.from_queryset(SegmentUserQuerySet)):  # typ
 
 
 def _streamed(users: Iterator[Any]) -> Iterator[Any]:
-    with told_apart():
+    with segment_errors():
         yield from users
 
 
 @contextmanager
-def told_apart() -> Iterator[None]:
+def segment_errors() -> Iterator[None]:
     """Raise the errors of the shared function `populated` as those of a segment, and no others."""
     try:
         yield
@@ -171,9 +171,9 @@ def told_apart() -> Iterator[None]:
 
 def _unknown(error: django.db.Error) -> Exception:
     """Return the error for a slug that no segment has, with the nearest of the similar slugs."""
-    told: Any = error.__cause__
-    slug = re.findall('"(.*)"', told.diag.message_primary, re.DOTALL)[0]
-    similar = (told.diag.message_detail or "").partition(": ")[2].split(", ")
+    cause: Any = error.__cause__
+    slug = re.findall('"(.*)"', cause.diag.message_primary, re.DOTALL)[0]
+    similar = (cause.diag.message_detail or "").partition(": ")[2].split(", ")
     message = no_segment(slug, {view_name(each): each for each in similar if each})
     return apps.get_model("segments", "Segment").DoesNotExist(message)
 
