@@ -76,7 +76,8 @@ def test_prefetches__work(shop, users):
 def test_for_users__is_one_query(shop, users, django_assert_num_queries):
     with django_assert_num_queries(1):
         exec(block("by_user ="), namespace := shop | {"users": users})
-    assert [segment.slug for segment in namespace["by_user"][users[2].pk]] == ["big-spenders", "vip"]
+    segments = namespace["by_user"][users[2].pk]
+    assert [segment.slug for segment in segments] == ["big-spenders", "vip"]
 
 
 def request_of(user):
