@@ -49,6 +49,7 @@ def compare(progress: Progress) -> list[Comparison]:
     calls = [[(user,) for user in random.sample(asking, CALLS)] for _ in range(ROUNDS)]
     rounds = progress.track(calls, description="Segments of a user")
     measure([few, many], rounds, WARM_UP)
+    database.reconnect()
     return [
         Comparison(
             f"The segments of a user, who is in {FEW} of all that exist",

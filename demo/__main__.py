@@ -37,14 +37,14 @@ def main() -> None:
 
     os.environ["DJANGO_SETTINGS_MODULE"] = "demo.settings"
     django.setup()
-    from demo import show  # The models can be imported only now.
+    from demo import logins, show  # The models can be imported only now.
 
-    show.tell()
+    show.tell(past=options.serve)
     reach = f"psql {shlex.quote(database.address(database_url()))}"
     if server:
-        serve.create_login()
         heading(f"Serve the admin until Ctrl-C: {serve.ADDRESS}")
-        console.print(f"Log in as {serve.LOGIN} with the password {serve.LOGIN}.")
+        for name, role in ((logins.ADMINISTRATOR, "administrator"), (logins.MARKETER, "marketer")):
+            console.print(f"Log in as the {role}: {name}, with the password {name}")
         console.print(f"The same database: {reach}", soft_wrap=True)
         serve.serve(server)
         console.print("\nStopped.")

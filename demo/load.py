@@ -54,9 +54,11 @@ def load(purchases: Sequence[Purchase], after: date, until: date) -> Loaded:
 
 def _rows(customers: dict[int, date]) -> Iterator[tuple[Any, ...]]:
     """Give the rows of customers who cannot log in, from when each of them joined."""
-    rest = (make_password(None), "", "", "", True, False, False)
+    password = make_password(None)
     for id_, day in customers.items():
-        yield id_, f"customer-{id_}", f"{day} 00:00+00", *rest
+        name = f"customer-{id_}"
+        names = ("", "", f"{name}@example.com")
+        yield id_, name, f"{day} 00:00+00", password, *names, True, False, False
 
 
 def _copy(cursor: Any, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:

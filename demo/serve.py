@@ -1,15 +1,11 @@
 """The admin, served by this process until Ctrl-C."""
 
-from django.contrib.auth import get_user_model
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.core.wsgi import get_wsgi_application
 
 HOST, PORT = "127.0.0.1", 8000
 ADDRESS = f"http://{HOST}:{PORT}"
-
-LOGIN = "demo"
-"""User name and password."""
 
 
 def bind() -> ThreadedWSGIServer:
@@ -25,11 +21,6 @@ def bind() -> ThreadedWSGIServer:
             f"Port {PORT} cannot be had: {error.strerror}. End what listens there, "
             "or leave out --serve."
         ) from error
-
-
-def create_login() -> None:
-    """Create the superuser demo with the password demo."""
-    get_user_model()._default_manager.create_superuser(username=LOGIN, password=LOGIN)
 
 
 def serve(server: ThreadedWSGIServer) -> None:

@@ -10,6 +10,7 @@ TIME_ZONE = "UTC"
 ROOT_URLCONF = "demo.urls"
 DATABASES = {"default": django_database(database_url()) | {"NAME": NAME}}
 AUTH_USER_MODEL = "shop.Customer"
+SEGMENTS_HISTORY_DAYS = SEGMENTS_CHANGES_DAYS = 730  # The shop's past is as long.
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 INSTALLED_APPS = [

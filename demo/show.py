@@ -7,23 +7,33 @@ from django.core.management import call_command
 from rich import box
 from rich.table import Table
 
-from demo import psql, story
+from demo import psql, replay, story
 from demo.cdnow import purchases
 from demo.console import console, heading, timed
 from demo.database import NAME
 from demo.load import Loaded, load
+from demo.logins import create_logins
 from segments.models import Segment
 
 
-def tell() -> None:
-    """Do the whole story in an empty database, and print it."""
+def tell(*, past: bool = False) -> None:
+    """Do the whole story in an empty database, and print it.
+
+    Args:
+        past: Create logins for the admin, and begin with the shop's past, month by month.
+    """
     with timed("Migrate"):
         call_command("migrate", verbosity=0)
     data = purchases()
-    with timed(f"Load what was ordered from CDNOW, a CD shop, up to {story.CUT}"):
-        show_loaded(load(data, after=date.min, until=story.CUT))
+    first = replay.FIRST if past else story.CUT
+    with timed(f"Load what was ordered from CDNOW, a CD shop, up to {first}"):
+        show_loaded(load(data, after=date.min, until=first))
     with timed("Define segments: saving one creates its views and fills them"):
         show_definitions(story.define())
+    if past:
+        marketer = create_logins()
+        with timed(f"Load each month up to {story.CUT}, and refresh after each"):
+            show_loaded(replay.replay(data, until=story.CUT, marketer=marketer))
     refresh("those that others read come first, and nothing has changed yet")
     heading("Who is in?")
     show_members(story.members())

@@ -2,9 +2,9 @@
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
-from django.utils.translation import gettext_lazy as _
 
 from demo.shop.models import Customer, Order
+from segments.admin import SegmentMembershipInline
 
 
 @admin.register(Customer)
@@ -13,13 +13,7 @@ class CustomerAdmin(UserAdmin):  # type: ignore[type-arg]
 
     list_display = ("username", "date_joined", "is_staff")
     ordering = ("id",)
-    readonly_fields = ("in_segments",)
-    fieldsets = (*(UserAdmin.fieldsets or ()), (_("Segments"), {"fields": ("in_segments",)}))
-
-    @admin.display(description=_("is in"))
-    def in_segments(self, customer: Customer) -> str:
-        """Name the segments that the customer was in at their last refresh."""
-        return ", ".join(map(str, customer.segments)) or "-"
+    inlines = (SegmentMembershipInline,)
 
 
 @admin.register(Order)

@@ -31,6 +31,8 @@ class CustomerManager(UserManager["Customer"]):
 class Customer(AbstractUser, SegmentMixin):
     """A user of the site."""
 
+    email = models.EmailField("email address", unique=True)
+
     objects: ClassVar[CustomerManager] = CustomerManager()
 
     class Meta:

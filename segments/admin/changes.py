@@ -8,7 +8,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
@@ -17,6 +17,7 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from segments.admin.charts import number
 from segments.admin.pages import SegmentPages, of_segment
 from segments.exceptions import SegmentError
 from segments.membership.members import every_user
@@ -48,7 +49,11 @@ class ChangesPages(SegmentPages):
             request: Has the key of a refresh as `refresh`, or a day as `since`; by default it is
                 today. Its `which` is `entered` or `left`; both if it is missing.
         """
-        rows, words, note = _changed(request, segment)
+        query = request.GET.copy()
+        query.pop(PAGE_VAR, None)
+        if not (query.get("refresh") or query.get("since")):
+            query["since"] = timezone.localdate().isoformat()
+        rows, words, note = _changed(query, segment)
         which = request.GET.get("which", "")
         if which in ("entered", "left"):
             rows = rows.filter(entered=which == "entered")
@@ -56,15 +61,13 @@ class ChangesPages(SegmentPages):
             request.GET.get(PAGE_VAR)
         )
         users = every_user().in_bulk([row.user_id for row in page])
-        query = request.GET.copy()
-        query.pop(PAGE_VAR, None)
         context = self.page_context(
             request,
             title=_("Who entered and who left: %s") % segment,
             segment=segment,
             words=words,
             note=note,
-            since=request.GET.get("since", ""),
+            since=query.get("since", ""),
             which=which,
             page=page,
             page_var=PAGE_VAR,
@@ -123,7 +126,7 @@ class ChangesPages(SegmentPages):
         LogEntry.objects.log_actions(
             author, [restored], CHANGE, change_message=words, single_object=True
         )
-        text = _("The version is restored. %s members.") % restored.members_count
+        text = _("The version is restored. %s members.") % number(restored.members_count)
         self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(self.page_url("overview", segment.pk))
 
@@ -139,10 +142,10 @@ class ChangesPages(SegmentPages):
         return may_change
 
 
-def _changed(request: HttpRequest, segment: Segment) -> tuple["QuerySet[SegmentChange]", str, str]:
-    """Return the changes that a request asks for, when they were, and what is not known."""
+def _changed(query: QueryDict, segment: Segment) -> tuple["QuerySet[SegmentChange]", str, str]:
+    """Return the changes of a refresh or since a day, when they were, and what is not known."""
     rows = SegmentChange.objects.filter(segment=segment.pk)
-    if key := request.GET.get("refresh", ""):
+    if key := query.get("refresh", ""):
         refreshes: Any = segment.refreshes
         refresh = get_object_or_404(refreshes, pk=key if key.isdecimal() else None)
         at = timezone.localtime(refresh.started_at)
@@ -151,9 +154,9 @@ def _changed(request: HttpRequest, segment: Segment) -> tuple["QuerySet[SegmentC
         if (refresh.added or refresh.removed) and not found.exists():
             note = _("A first refresh, and one while changes are not tracked, lists nobody here.")
         return found, words, note
-    text = request.GET.get("since", "")
+    text = query.get("since", "")
     try:
-        day = parse_date(text) if text else timezone.localdate()
+        day = parse_date(text)
     except ValueError:
         day = None
     if day is None:

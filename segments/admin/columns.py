@@ -6,7 +6,9 @@ from django.contrib import admin
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from segments.admin.charts import number
 from segments.admin.listing import view_name
+from segments.definition.kinds import kind_of, label_of
 from segments.models import Segment, Status
 from segments.refreshing import schedule
 from segments.rows import FAILURES
@@ -16,9 +18,14 @@ class Columns(admin.ModelAdmin):  # type: ignore[type-arg]
     """The state of a segment, in columns of the list and in fields that nobody edits."""
 
     @admin.display(description=_("kind"))
-    def kind(self, segment: Segment) -> str:
-        """Return the kind of the definition."""
-        return segment.kind
+    def kind(self, segment: Segment) -> Any:
+        """Return the kind of the definition, in words."""
+        return label_of(kind_of(segment))
+
+    @admin.display(description=_("members"))
+    def member_count(self, segment: Segment) -> str:
+        """Return how many members there were at the last refresh."""
+        return number(segment.members_count)
 
     @admin.display(description=_("view"))
     def view_name(self, segment: Segment) -> str:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from segments import conf
 from segments.admin.state import STORED, Word, detached_views, working
-from segments.definition.kinds import KINDS
+from segments.definition.kinds import KINDS, label_of
 from segments.models import Segment
 from segments.refreshing import schedule
 from segments.rows import with_slugs
@@ -71,7 +71,7 @@ class KindFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         """Return the kinds."""
-        return [(kind.word, kind.word) for kind in reversed(KINDS)]
+        return [(kind.word, label_of(kind)) for kind in reversed(KINDS)]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> "QuerySet[Segment]":
         """Return the segments of the kind: those without the fields of the kinds before it."""

@@ -4,9 +4,11 @@ from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from segments.admin.editing import changes
+from segments.admin.editing.listed import is_listed, list_words
 from segments.admin.editing.preview import PREVIEW, PreviewPage
 from segments.admin.forms import DEFINING, SegmentForm
 from segments.definition.kinds import DEFINING_FIELDS
@@ -16,7 +18,7 @@ from segments.saving import acting
 OUTCOME = "segments_outcome"
 """The attribute of a request with what saving did, for the message about it."""
 
-LIST_FIELDS = ("list_count", "list_mode", "static_ids")
+LIST_FIELDS = ("list_count", "static_ids")
 
 
 class FormPage(PreviewPage):
@@ -24,8 +26,11 @@ class FormPage(PreviewPage):
 
     @admin.display(description=_("In the list"))
     def list_count(self, segment: Segment) -> str:
-        """Return how many ids the list of a segment has."""
-        return changes.list_words(segment)
+        """Return how many ids the list of a segment has, and a link to the page of the list."""
+        page = self.page_url("list", segment.pk)
+        return format_html(
+            '{} · <a href="{}">{}</a>', list_words(segment), page, _("Open the list")
+        )
 
     def get_fieldsets(self, request: HttpRequest, obj: Segment | None = None) -> Any:
         """Leave out the fields that the user cannot use.
@@ -40,10 +45,8 @@ class FormPage(PreviewPage):
             hidden |= {*DEFINING_FIELDS[1:]}
         else:
             hidden |= {*DEFINING} - {"definition"} if obj else {*DEFINING, *DEFINING_FIELDS}
-        if not may_save:
-            hidden |= {"list_mode", "static_ids"}
-        if not changes.is_listed(obj):
-            hidden |= {"list_mode", "list_count"}
+        hidden |= {"static_ids"} if is_listed(obj) or not may_save else set()
+        hidden |= set() if is_listed(obj) else {"list_count"}
         fieldsets = [
             (title, {**options, "fields": [f for f in options["fields"] if f not in hidden]})
             for title, options in super().get_fieldsets(request, obj)

@@ -14,7 +14,7 @@ from segments.admin.editing.fields import (
     MethodField,
     plain_lines,
 )
-from segments.admin.editing.pasted import ADD, MODES, PastedIds, has_list
+from segments.admin.editing.listed import has_list, is_listed
 from segments.definition.kinds import CHOICES, Choice, Manager, Sql, choice_of
 from segments.definition.methods import address_of, set_method
 from segments.exceptions import SegmentCostError, SegmentError, SegmentReadersError
@@ -43,7 +43,7 @@ OVERRIDES: tuple[tuple[type[SegmentError], str, Any], ...] = (
 
 
 class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A segment, by its kind. Its list is not in the form, only what changes in the list.
+    """A segment, by its kind. Ids are pasted into it only until there is a list, which has a page.
 
     Attributes:
         previewing: Whether to preview the segment instead of saving it; it is not valid then.
@@ -69,9 +69,6 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         label=_("Method"),
         required=False,
         help_text=_("Methods of managers that need no arguments. They return users or their ids."),
-    )
-    list_mode = forms.ChoiceField(
-        label=_("Change the list"), required=False, choices=MODES, initial=ADD
     )
     static_ids = LinesField(
         label=_("User ids"),
@@ -125,8 +122,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         self.places: list[dict[str, Any]] = []
         self.listed = has_list(self.instance)
-        if not self.listed:
-            self.fields.pop("list_mode", None)
+        if is_listed(self.instance):
+            self.fields.pop("static_ids", None)
         if self.may_define:
             self._offer_kinds()
         else:
@@ -193,14 +190,10 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def _change_list(self) -> None:
         data = self.cleaned_data
-        pasted, word = data.get("static_ids", ""), data.get("kind", "")
+        word = data.get("kind", "")
         choice = next((choice for choice in CHOICES if choice.word == word), None)
-        if pasted:
-            mode = data.get("list_mode") or ADD
-            try:
-                self.instance.static_ids = PastedIds(self.instance.pk, pasted, mode)
-            except ValidationError as error:
-                self.add_error("static_ids", error)
+        if data.get("static_ids"):
+            self.instance.static_ids = data["static_ids"]
         elif choice is not None and not choice.listed and self.listed:
             self.instance.static_ids = ""
 
@@ -249,5 +242,5 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
 def _fields_of(choice: Choice) -> list[str]:
     """Return the fields of the form that belong to a kind."""
     fields = {Sql: ["definition", "allow_cost"], Manager: ["method", "allow_cost"]}
-    of_list = ["list_count", "list_mode", "static_ids"] if choice.listed else []
+    of_list = ["list_count", "static_ids"] if choice.listed else []
     return [*fields.get(choice.kind, []), *of_list]

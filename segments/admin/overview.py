@@ -17,6 +17,7 @@ from segments.admin.listing import age_of, badge, view_name
 from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import asked_by, outcome
 from segments.admin.state import situations
+from segments.definition.kinds import kind_of, label_of
 from segments.exceptions import SegmentExecutionError, translated
 from segments.models import Segment, SegmentRefresh
 from segments.rows import with_slugs
@@ -56,6 +57,7 @@ class OverviewPage(SegmentPages):
             badge=badge(segment, situation, self.page_url("progress")),
             age=age_of(segment),
             members=charts.number(segment.members_count),
+            kind=label_of(kind_of(segment)),
             view_name=view_name(segment),
             refreshes=refreshes,
             outcomes=[(row, outcome(row)) for row in refreshes],

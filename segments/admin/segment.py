@@ -42,7 +42,7 @@ class SegmentAdmin(
     prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012
     readonly_fields = (
         "view_name",
-        "members_count",
+        "member_count",
         "refreshed_at",
         "next_refresh",
         "state",

@@ -122,21 +122,22 @@ class _Load:
             )
         removing = self.mode == "remove"
         unknown = tally.valid - int(lines)
+        refused = not self.skip_bad and bool(tally.malformed or unknown)
         report = LoadReport(
             self.segment.slug,
             self.mode,
             lines=tally.lines,
             added=added,
             removed=removed,
-            already_there=0 if removing else users - added,
-            not_there=users - removed if removing else 0,
+            already_there=0 if removing or refused else users - added,
+            not_there=users - removed if removing and not refused else 0,
             duplicates=int(lines) - users,
             malformed=tally.malformed,
             unknown=unknown,
             malformed_lines=tuple(tally.shown),
             unknown_lines=self._unknown() if unknown else (),
         )
-        if report.bad and not self.skip_bad:
+        if refused:
             raise report.error()
         return report
 

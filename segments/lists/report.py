@@ -42,6 +42,9 @@ class LoadReport:
         malformed_lines, unknown_lines: The first 50 of each.
         still_members: After `remove`, the users who are still in the segment, because its SQL or
             manager method selects them.
+
+    A list that is refused is not compared with the users that are in the segment's list, so these
+    numbers are 0.
     """
 
     slug: str
@@ -78,15 +81,18 @@ class LoadReport:
             )
         return "\n".join([numbers + remark, *self.bad_lines()])
 
+    @property
+    def shown(self) -> list[BadLine]:
+        """The bad lines that are known, in the order of the list."""
+        return sorted((*self.malformed_lines, *self.unknown_lines), key=lambda bad: bad.number)
+
     def bad_lines(self) -> list[str]:
         """Return the bad lines that are known, as text with their numbers and reasons."""
-        kinds = (
+        texts = [f"  line {bad.number}: {bad.reason}" for bad in self.shown]
+        for total, shown, kind in (
             (self.malformed, self.malformed_lines, "malformed"),
             (self.unknown, self.unknown_lines, "unknown"),
-        )
-        texts = []
-        for total, shown, kind in kinds:
-            texts += [f"  line {bad.number}: {bad.reason}" for bad in shown]
+        ):
             if total > len(shown):
                 texts.append(f"  and {total - len(shown):,} more that are {kind}")
         return texts

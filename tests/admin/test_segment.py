@@ -55,7 +55,16 @@ def test_list__shows_how_segments_are_doing(users, make, browse):
     make("method", manager_method="all")
     Segment.objects.filter(slug="method").update(status=Status.FAILED, last_error="it broke\nhere")
     page = browse(LIST)
-    for shown in ("Vip", "vip", ">sql<", ">manager<", ">4<", "refreshed", "failing", "it broke"):
+    for shown in (
+        "Vip",
+        "vip",
+        ">SQL<",
+        ">A method of a model<",
+        ">4<",
+        "refreshed",
+        "failing",
+        "it broke",
+    ):
         assert shown in page
     assert "here" not in page.replace("Click here", "").replace("where", "")
 
@@ -140,25 +149,26 @@ def test_change__that_is_wrong_keeps_the_definition(users, make, browse):
     assert Segment.objects.get().definition == f"SELECT id FROM {USERS}"
 
 
-def test_change__of_the_list_adds_removes_or_replaces(users, make, browse):
+def test_change__keeps_the_list(users, make, browse):
     segment = make(
         definition=f"SELECT id FROM {USERS} WHERE username = 'u9'", static_ids=users[:2]
     )
-    definition = segment.definition
-    change(browse, segment, definition=definition, name="Other")
+    change(
+        browse, segment, definition=segment.definition, name="Other", kind="sql_and_list",
+        static_ids=f"{users[5].pk}",
+    )  # fmt: skip
+    segment = Segment.objects.get()
+    assert segment.name == "Other"
+    assert set(segment.member_ids()) == {user.pk for user in (*users[:2], users[9])}
     assert segment.refreshes.count() == 1
-    for mode, pasted, left in (
-        ("add", f"{users[5].pk}\r\n{users[1].pk}", {0, 1, 5}),
-        ("remove", f"{users[1].pk}\r\n\r\n{users[8].pk}", {0, 5}),
-        ("replace", f"{users[3].pk}", {3}),
-    ):
-        change(browse, segment, definition=definition, list_mode=mode, static_ids=pasted)
-        expected = {users[number].pk for number in left | {9}}
-        assert set(Segment.objects.get().member_ids()) == expected
-    page = change(browse, segment, definition=definition, list_mode="remove", static_ids="5\nx")
-    assert 'line 2: "x" is not a whole number' in page
-    page = change(browse, segment, definition=definition, static_ids=f"{users[0].pk}\nx")
-    assert 'line 2: "x" is not a whole number' in page
+    change(browse, segment, definition=segment.definition, kind="sql")
+    segment = Segment.objects.get()
+    assert set(segment.member_ids()) == {users[9].pk}
+    change(
+        browse, segment, definition=segment.definition, kind="sql_and_list",
+        static_ids=f"{users[0].pk}\r\n{users[9].pk}",
+    )  # fmt: skip
+    assert set(Segment.objects.get().member_ids()) == {users[0].pk, users[9].pk}
 
 
 def test_change__of_the_slug_that_clashes(users, make, browse):

@@ -50,7 +50,7 @@ def visible(users):
     def check(page, *names):
         shown = [
             name
-            for name in ("definition", "method", "list_mode", "static_ids")
+            for name in ("definition", "method", "list_count", "static_ids")
             if page.locator(f".form-row.field-{name}").is_visible()
         ]
         assert shown == list(names)

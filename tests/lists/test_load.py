@@ -303,12 +303,13 @@ def test_bad_lines__leave_everything_as_it_was(unchanged, users):
     assert str(error).splitlines() == [
         'segment "pilot": 3 lines of 5 cannot be used, and nothing was loaded:',
         '  line 2: "ada" is not a whole number of at most 64 bits',
-        '  line 6: "17.5" is not a whole number of at most 64 bits',
         "  line 5: no user has the id 999999",
+        '  line 6: "17.5" is not a whole number of at most 64 bits',
         "Hint: Correct these lines, or use the others: skip_bad=True (--skip-bad).",
     ]
     report = error.report
     assert (report.lines, report.malformed, report.unknown) == (5, 2, 1)
+    assert (report.added, report.removed, report.already_there) == (0, 0, 0)
     assert [bad.number for bad in report.malformed_lines] == [2, 6]
     assert report.unknown_lines[0][:2] == (5, "999999")
 

@@ -8,8 +8,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from segments.admin.editing.intervals import in_words
-from segments.admin.editing.pasted import has_list, list_size
-from segments.definition.kinds import StaticList, kind_of
 from segments.definition.methods import address_of
 from segments.models import Segment, SegmentRefresh, Status
 from segments.rows import FAILURES
@@ -55,19 +53,6 @@ def joined(message: Any, more: str) -> Any:
     return format_html("{} {}", message, more)
 
 
-def is_listed(segment: Segment | None) -> bool:
-    """Return whether a saved segment has a list, which may be empty if it is nothing else."""
-    if segment is None:
-        return False
-    return kind_of(segment) is StaticList or has_list(segment)
-
-
-def list_words(segment: Segment) -> str:
-    """Return how many ids the list of a segment has, in words."""
-    size = list_size(segment)
-    return ngettext("%s user", "%s users", size) % f"{size:,}"
-
-
 def with_values(entries: Any, form: Any) -> Any:
     """Return the entries of a log with the values of the form's fields, before and after."""
     for entry in entries:
@@ -80,7 +65,7 @@ def with_values(entries: Any, form: Any) -> Any:
 def _in_words(form: Any, name: str) -> str:
     field = form.fields[name]
     label = str(field.label or name)
-    if name in ("static_ids", "allow_cost", "rewrite_readers", "list_mode"):
+    if name in ("static_ids", "allow_cost", "rewrite_readers"):
         return label
     before, after = form.initial.get(name), form.cleaned_data.get(name)
     if name == "method":

@@ -134,12 +134,17 @@ def _users(keys: Iterable[Any]) -> Iterable[Any]:
     return shown_users().filter(pk__in=keys).order_by("pk")
 
 
-def _errors_of(form: SegmentForm) -> list[tuple[str, list[str]]]:
-    """Return the errors of a form, each with the label of its field."""
-    return [
-        (str(form.fields[name].label or name) if name in form.fields else "", [*map(str, errors)])
-        for name, errors in form.errors.items()
-    ]
+def _errors_of(form: SegmentForm) -> list[tuple[Any, list[str]]]:
+    """Return the errors of a form by their fields; of those that stand at a field, the first line.
+
+    The field is None for errors that have none.
+    """
+    found: list[tuple[Any, list[str]]] = []
+    for name, errors in form.errors.items():
+        field = form[name] if name in form.fields else None
+        texts = [str(error) for error in errors]
+        found.append((field, [text.partition("\n")[0] for text in texts] if field else texts))
+    return found
 
 
 def _is_shown_late(form: SegmentForm, name: str) -> bool:
