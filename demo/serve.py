@@ -1,10 +1,12 @@
 """The admin, served by this process until Ctrl-C."""
 
+import os
+
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.core.wsgi import get_wsgi_application
 
-HOST, PORT = "127.0.0.1", 8000
+HOST, PORT = "127.0.0.1", os.environ.get("SEGMENTS_DEMO_PORT", "8000")
 ADDRESS = f"http://{HOST}:{PORT}"
 
 
@@ -15,11 +17,11 @@ def bind() -> ThreadedWSGIServer:
         RuntimeError: when it is not.
     """
     try:
-        return ThreadedWSGIServer((HOST, PORT), WSGIRequestHandler)
-    except OSError as error:
+        return ThreadedWSGIServer((HOST, int(PORT)), WSGIRequestHandler)
+    except (OSError, OverflowError, ValueError) as error:
         raise RuntimeError(
-            f"Port {PORT} cannot be had: {error.strerror}. End what listens there, "
-            "or leave out --serve."
+            f"Port {PORT} cannot be had: {getattr(error, 'strerror', error)}. End what listens "
+            "there, name another port (SEGMENTS_DEMO_PORT=8001), or leave out --serve."
         ) from error
 
 
