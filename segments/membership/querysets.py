@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models, transaction
-from django.db.models import OuterRef
+from django.db.models import F, OuterRef
 from django.db.models.expressions import RawSQL
 
 from segments.exceptions import SegmentExecutionError, translated
@@ -28,6 +28,14 @@ ALL_COLUMNS = (frozenset[str](), True)
 
 USERS = "users_among_those_asked"
 """The annotation of `with_users`."""
+
+
+class _IsAnyOf(models.Func):
+    """Whether a value is in an array. Unlike IN with a subquery, it can use an index."""
+
+    arg_joiner = " = ANY("
+    template = "%(expressions)s::bigint[])"
+    output_field = models.BooleanField()
 
 
 class SegmentQuerySet(AlgebraQuerySet["Segment"]):
@@ -52,8 +60,9 @@ class SegmentQuerySet(AlgebraQuerySet["Segment"]):
         key = user_key(user)
         if key is None:
             return segments.none()
-        query = f"SELECT unnest(({query_of_segments(self.db, 'call_segment_ids')}))"
-        return segments.filter(pk__in=RawSQL(query, (key,)))  # noqa: S611  # The SQL is ours.
+        query = query_of_segments(self.db, "call_segment_ids")
+        ids = RawSQL(query, (key,))  # noqa: S611  # The SQL is ours.
+        return segments.filter(_IsAnyOf(F("pk"), ids))
 
     def for_users(self, users: Iterable[Any]) -> "dict[Any, list[Segment]]":
         """Return the segments that each of the users was in at their last refresh. One query.

@@ -16,6 +16,9 @@ from segments.sql.statements import compose
 LARGE = 10_000
 """The members from which on a view's index is probed for each of many keys."""
 
+MAX_KEPT = 1_000
+"""The keys that a kept cursor may hold on to."""
+
 
 def is_live_member(alias: str, segment: Any, slug: str, key: Any) -> bool:
     """Return whether the key is currently in the segment. Evaluates the definition for it."""
@@ -78,9 +81,9 @@ def members_among(
     )
     asked: Any = keys
     if user_key_type().type is int:  # The driver would look at each number twice.
-        asked = f"{{{','.join(map(str, sorted(keys)))}}}"
-    rows, _ = ask(connection, query.as_string(), (asked,))
-    return {key for (key,) in rows}
+        asked = f"{{{str(keys)[1:-1]}}}"
+    ((found,),), _ = ask(connection, query.as_string(), (asked,), keep=len(keys) <= MAX_KEPT)
+    return set(found)
 
 
 def _live(slug: str) -> sql.Composable:

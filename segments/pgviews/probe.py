@@ -44,9 +44,6 @@ KEPT = "_segments_cursor"
 
 NO_CURSOR: tuple[Any, Any] = (None, None)
 
-MAX_KEPT = 1_000
-"""The rows that a kept cursor may hold on to."""
-
 
 def is_member(alias: str, segment: Any, slug: str, key: object) -> bool | None:
     """Return whether the key is in the segment's view and belongs to a user.
@@ -118,7 +115,7 @@ def query_of_segments(alias: str, statement: str) -> str:
     return _query_of_segments(conf.schema(), statement, alias, user_key_type().model)
 
 
-def ask(connection: Any, query: str, params: Any) -> tuple[list[Any], Any]:
+def ask(connection: Any, query: str, params: Any, *, keep: bool = True) -> tuple[list[Any], Any]:
     """Run a query, and return its rows and the driver's result.
 
     Postgres keeps the plan if the connection has the option `prepare_threshold`. Django's own
@@ -128,6 +125,7 @@ def ask(connection: Any, query: str, params: Any) -> tuple[list[Any], Any]:
 
     Args:
         connection: A connection of Django.
+        keep: Whether to keep the cursor, which holds on to its result until the next query.
     """
     state = vars(connection)
     # A debug toolbar replaces it, and so does a test without a database.
@@ -156,7 +154,7 @@ def ask(connection: Any, query: str, params: Any) -> tuple[list[Any], Any]:
     except psycopg.Error:
         with connection.wrap_database_errors:
             raise
-    if len(rows) <= MAX_KEPT:
+    if keep:
         state[KEPT] = kept, fit
     return rows, result
 

@@ -9,7 +9,7 @@ from django.db.backends.utils import CursorWrapper
 
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
-from segments.pgviews import probe
+from segments.pgviews import members, probe
 
 pytestmark = pytest.mark.django_db
 
@@ -96,13 +96,13 @@ def test_check__in_a_broken_transaction_is_refused(check, vip, users):
             check(vip, users[0])
 
 
-def test_cursor__is_kept_unless_it_holds_many_rows(vip, users, monkeypatch):
+def test_cursor__is_kept_unless_it_holds_many_keys(vip, users, monkeypatch):
     mine = vars(connections["default"])
     vip.has_member(users[0])
     kept = mine[probe.KEPT]
     assert users[0].segment_ids == [vip.pk]
     assert mine[probe.KEPT][0] is kept[0]
-    monkeypatch.setattr(probe, "MAX_KEPT", 1)
+    monkeypatch.setattr(members, "MAX_KEPT", 1)
     assert len(vip.has_members(users)) == 10
     assert probe.KEPT not in mine
     assert vip.has_member(users[0])
