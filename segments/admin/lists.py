@@ -110,6 +110,7 @@ class ListsPage(SegmentPages):
             if form.is_valid():
                 report, error = self._load(request, segment, form.cleaned_data)
                 form = form if error else ListForm()
+        count = StaticMember.objects.filter(segment=segment.pk).count()
         context = self.page_context(
             request,
             title=_("List: %s") % segment,
@@ -117,11 +118,11 @@ class ListsPage(SegmentPages):
             form=form if may_load else None,
             report=report,
             error=error,
-            count=StaticMember.objects.filter(segment=segment.pk).count(),
+            count=count,
             may_view_members=self.has_view_members_permission(request),
             search_var=SEARCH_VAR,
             page_var=PAGE_VAR,
-            **self._listed(request, segment),
+            **self._listed(request, segment, count),
         )
         return TemplateResponse(request, "admin/segments/segment/list.html", context)
 
@@ -142,13 +143,20 @@ class ListsPage(SegmentPages):
         self.log_change(request, segment, str(report).partition("\n")[0])
         return report, None
 
-    def _listed(self, request: HttpRequest, segment: Segment) -> dict[str, Any]:
-        """Return a page of the users on the list, for viewers who may see members."""
+    def _listed(self, request: HttpRequest, segment: Segment, count: int) -> dict[str, Any]:
+        """Return a page of the users on the list, for viewers who may see members.
+
+        Args:
+            count: The length of the list, so that no page has to join it with all users.
+        """
         if not self.has_view_members_permission(request):
             return {}
         query = request.GET.get(SEARCH_VAR, "").strip()
         users = found(listed_users(segment), query).order_by("pk")
-        page = self.get_paginator(request, users, PER_PAGE).get_page(request.GET.get(PAGE_VAR))
+        paginator: Any = self.get_paginator(request, users, PER_PAGE)
+        if not query:
+            paginator.count = count
+        page = paginator.get_page(request.GET.get(PAGE_VAR))
         return {
             "query": query,
             "page": page,
