@@ -95,6 +95,11 @@ def change_rows(alias: str | None = None) -> Any:
     return _rows("SegmentChange", alias)
 
 
+def version_rows(alias: str | None = None) -> "models.QuerySet[Any]":
+    """Return the versions of all segments."""
+    return _rows("SegmentVersion", alias)  # type: ignore[no-any-return]
+
+
 def consumer_rows(alias: str | None = None) -> "models.QuerySet[Any]":
     """Return the consumers of changes."""
     return _rows("ChangeConsumer", alias)  # type: ignore[no-any-return]

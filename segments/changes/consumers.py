@@ -105,7 +105,7 @@ def deliver(segment: "Segment", name: str, *, restart: bool = False) -> Iterator
     Args:
         segment: The segment.
         name: The consumer, which is created by its first run.
-        restart: Begin with a snapshot of the members again.
+        restart: Begin with a snapshot of the members again; if this fails, so does the next run.
 
     Raises:
         SegmentLockedError: when another run of this consumer is going on.
@@ -117,13 +117,18 @@ def deliver(segment: "Segment", name: str, *, restart: bool = False) -> Iterator
     alias = write_alias()
     known = feed.begin(segment, alias)
     key = (id(connections[alias]), segment.pk, name)
+    stored = consumer_rows(alias).filter(segment_id=segment.pk, name=name)
+    if restart:  # In a transaction of its own: the place is forgotten even if this run fails.
+        with transaction.atomic(using=alias):
+            _lock(segment, alias, name, key)
+            with translated(SegmentExecutionError, segment.slug):
+                stored.delete()
     with transaction.atomic(using=alias):
         _lock(segment, alias, name, key)
         _open.add(key)
         try:
-            stored = consumer_rows(alias).filter(segment_id=segment.pk, name=name)
             with translated(SegmentExecutionError, segment.slug):
-                cursor = None if restart else stored.values_list("cursor", flat=True).first()
+                cursor = stored.values_list("cursor", flat=True).first()
             place = None if cursor is None else cursors.parse(cursor, segment.slug, segment.pk)
             delivery = Delivery(segment, alias, known, place)
             yield delivery

@@ -1,7 +1,7 @@
 """The kinds of definitions, a class for each: its fields, and how it becomes SQL."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
@@ -102,6 +102,15 @@ KINDS: tuple[type[Kind], ...] = (*QUERY_KINDS, StaticList)
 
 DEFINING_FIELDS = (*Sql.fields, *Manager.fields)
 """The fields that define a segment, besides its list of ids."""
+
+
+def defining(segment: "Segment") -> dict[str, Any]:
+    """Return the fields that define a segment, a model by its name."""
+    fields = {name: getattr(segment, name) for name in DEFINING_FIELDS}
+    return {
+        name: ".".join(value.natural_key()) if isinstance(value, ContentType) else value
+        for name, value in fields.items()
+    }
 
 
 def kind_of(segment: "Segment") -> type[Kind]:

@@ -79,21 +79,20 @@ def replace(
         version: The key of the version that keeps which ids are added and removed, if one does.
 
     Returns:
-        How many ids are added and removed, if a version keeps them; otherwise zeros.
+        How many ids are added and removed.
 
     Raises:
         SegmentDefinitionError: with every line that is not the id of a user.
         TypeError: for an instance of another model.
     """
-    static, added, removed = sql.Identifier(STATIC_MEMBER), 0, 0
+    query = compose(
+        "replace_static_ids",
+        static=sql.Identifier(STATIC_MEMBER),
+        change=sql.Identifier(LIST_CHANGE),
+    )
     with translated(SegmentDefinitionError, slug, field="static_ids"):
         _load(connection, slug, ids)
-        if version is not None:
-            change = sql.Identifier(LIST_CHANGE)
-            query = compose("insert_list_changes", change=change, static=static)
-            ((added, removed),) = fetch_all(connection, query, version=version, segment=segment)
-        fetch_all(connection, compose("delete_static_ids", static=static), segment=segment)
-        fetch_all(connection, compose("insert_static_ids", static=static), segment=segment)
+        ((added, removed),) = fetch_all(connection, query, version=version, segment=segment)
         fetch_all(connection, "drop_incoming_ids")
     return added, removed
 

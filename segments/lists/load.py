@@ -20,7 +20,7 @@ from segments.lists.source import Entry, ListReader, ListSource
 from segments.rows import static_member_rows
 from segments.saving import listed
 from segments.sql import keys, names
-from segments.sql.owned import STATIC_MEMBER
+from segments.sql.owned import LIST_CHANGE, STATIC_MEMBER
 from segments.sql.session import fetch_all, fetch_value, planned_anew, transaction
 from segments.sql.statements import compose, sql_text
 
@@ -53,6 +53,7 @@ class _Load:
 
     @property
     def parts(self) -> dict[str, sql.Composable]:
+        """The parts of statements that look up the users of a list."""
         return {"users": self.field.users(self.connection.alias)}
 
     def read(self, source: Any) -> Tally:
@@ -108,15 +109,25 @@ class _Load:
         fetch_all(self.connection, compose("insert_listed", query=sql.SQL(query)))
         return Tally(lines=int(fetch_value(self.connection, "count_listed")))
 
-    def change(self, tally: Tally) -> LoadReport:
-        """Change the list, unless an entry is bad; return what has changed."""
+    def change(self, tally: Tally, version: int | None) -> LoadReport:
+        """Change the list, unless an entry is bad; return what has changed.
+
+        Args:
+            version: The key of the version that keeps which ids are added and removed, if any.
+        """
         good_only = self.skip_bad or not tally.malformed
-        statement = compose(CHANGES[self.mode], static=sql.Identifier(STATIC_MEMBER), **self.parts)
+        statement = compose(
+            CHANGES[self.mode],
+            static=sql.Identifier(STATIC_MEMBER),
+            change=sql.Identifier(LIST_CHANGE),
+            **self.parts,
+        )
         with planned_anew(self.connection):
             ((users, lines, added, removed),) = fetch_all(
                 self.connection,
                 statement,
                 segment=self.segment.pk,
+                version=version,
                 skip_bad=self.skip_bad,
                 valid=tally.valid if good_only else -1,
             )
@@ -173,6 +184,8 @@ def load(
             with the `report`. Nothing is changed.
         SegmentDefinitionError: when the segment has SQL or a manager method and no list, and the
             mode is not `add`.
+        SegmentLossError: when members would leave who were not removed from the list, more than
+            `max_loss` allows, as when the definition reads a table that is empty.
         SegmentExecutionError: when Postgres refuses, or the segment is not saved.
         SegmentLockedError: when another session locks the segment for too long.
     """
@@ -192,8 +205,8 @@ def load(
         with listed(segment, using) as listing:
             row = listing.row
             check_mode(row, mode, using)
-            report = one.change(tally)
-            listing.changed = bool(report.added or report.removed)
+            report = one.change(tally, listing.version)
+            listing.added, listing.removed = report.added, report.removed
         if mode == "remove" and kind_of(row) is not StaticList and using == conf.exec_connection():
             report = replace(report, still_members=one.still_members(row.slug))
         fetch_all(connection, "drop_listed")

@@ -4,9 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.db.models import Subquery
+from django.db.models.functions import Coalesce
+
 from segments import conf
+from segments.definition.kinds import defining
 from segments.exceptions import SegmentLossError
-from segments.rows import Status
+from segments.rows import Status, version_rows
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -62,10 +66,10 @@ NO_GUARD = Guard()
 
 
 def guard_of(row: "Segment", accept_loss: bool = False, expected: int = 0) -> Guard:
-    """Return the guard of a refresh.
+    """Return the guard of a refresh. One query if there is a limit.
 
-    A first refresh has nothing to lose. After its author has changed a segment, a refresh may
-    remove any of its members, but not all: then it may be a source that is empty.
+    After its author has changed a segment, a refresh may remove any of its members, but not all:
+    then it may be a source that is empty.
 
     Args:
         row: The segment, as it was before the refresh.
@@ -73,6 +77,22 @@ def guard_of(row: "Segment", accept_loss: bool = False, expected: int = 0) -> Gu
         expected: As for `Guard`.
     """
     limit = conf.max_loss() if row.max_loss is None else row.max_loss
-    if accept_loss or row.refreshed_at is None or limit is None or limit >= NO_LIMIT:
+    if accept_loss or limit is None or limit >= NO_LIMIT:
         return NO_GUARD
-    return Guard(NO_LIMIT - 1 if row.status == Status.OUTDATED else limit, expected)
+    return Guard(NO_LIMIT - 1 if _redefined(row) else limit, expected)
+
+
+def _redefined(row: "Segment") -> bool:
+    """Return whether an author has changed the definition since the members were computed.
+
+    The status does not tell: it is another one after a refresh that failed, and a deployment that
+    changes a manager method is nobody's decision about the members. So the definition is compared
+    with the version that the members are from, if versions are kept.
+    """
+    if not conf.versions():
+        return bool(row.status == Status.OUTDATED)
+    rows = version_rows(conf.exec_connection()).filter(segment=row.pk)
+    known = rows.filter(members_after__isnull=False).order_by("-pk").values("pk")[:1]
+    since = rows.filter(pk__gt=Coalesce(Subquery(known), 0)).order_by("pk")
+    fields = since.values_list("fields", flat=True).first()
+    return fields is not None and fields != defining(row)

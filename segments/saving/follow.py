@@ -31,6 +31,7 @@ from segments.exceptions import (
 )
 from segments.pgviews import views
 from segments.refresh import recompute
+from segments.refreshing.guard import guard_of
 from segments.refreshing.history import ATTACH, Stopwatch, announce, record_failure
 from segments.rows import (
     change_rows,
@@ -80,6 +81,7 @@ class Change:
         check_cost: Whether the cost of the definition is still to be checked.
         old_slug: The slug before.
         at_once: Whether to refresh it in this transaction, whatever the settings are.
+        unlisted: How many ids its list has lost, if only that has changed; the guard is on then.
     """
 
     created: bool
@@ -88,6 +90,7 @@ class Change:
     check_cost: bool
     old_slug: str
     at_once: bool = False
+    unlisted: int | None = None
 
 
 @contextmanager
@@ -121,18 +124,19 @@ def saved(segment: "Segment", using: str, rewrite: bool = False) -> Iterator[Non
         ids = segment.unsaved_static_ids
         row = segment_rows(using).get(pk=segment.pk)
         redefined = differ(before, row, DEFINING_FIELDS)
-        versions.keep(connection, before, row, ids, redefined)
+        added, removed = versions.keep(connection, before, row, ids, redefined)
         readers = renaming.check_rename(before, row, using, rewrite)
         for reader in readers:
             versions.keep_rewritten(connection, reader.key)
         renaming.rewrite_texts(readers, using)
         change = Change(
             created=before is None,
-            redefined=ids is not None or redefined,
+            redefined=bool(redefined or added or removed),
             relabelled=differ(before, row, LABEL_FIELDS),
             # Otherwise its cost was checked before the row was saved.
             check_cost=together and not segment.allow_cost and redefined,
             old_slug=before.slug if before else row.slug,
+            unlisted=None if redefined else removed,
         )
         if together:
             apply_views(connection, row, change)
@@ -218,7 +222,8 @@ def apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change)
             check_circle(connection, row.slug, names.view_name(row.slug))
         at_once = change.created or conf.refresh_on_save()
         if change.at_once or (at_once and not conf.refresh_async()):
-            announce(row, recompute(connection, row, current, stopwatch))
+            guard = guard_of(row, change.unlisted is None, change.unlisted or 0)
+            announce(row, recompute(connection, row, current, stopwatch, guard=guard))
             return
         store_redefined(row, current.populated)
         if at_once:
@@ -230,8 +235,7 @@ def apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change)
 def apply_views_on_commit(segment: "Segment", slug: str, change: Change) -> None:
     """Change the views of a segment whose row was saved on another alias and is committed.
 
-    A failure is stored on the segment, like that of a refresh, and logged. The state is set on the
-    saved instance as well.
+    A failure is stored like that of a refresh, and logged. The instance has the state, too.
 
     Args:
         slug: The slug that the row was saved with. The instance may have another one since.

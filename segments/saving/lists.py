@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from segments import conf
 from segments.exceptions import SegmentExecutionError
 from segments.rows import Status, copy_state, locked, segment_rows
+from segments.saving import versions
 from segments.saving.follow import Change, apply_views, apply_views_on_commit
 
 if TYPE_CHECKING:
@@ -29,17 +30,22 @@ class ListChange:
 
     Attributes:
         row: The current row of the segment.
-        changed: Whether the list has changed. If it has not, and the segment was refreshed since
-            its definition has changed, the members stay as they are.
+        version: The key of the version that keeps which ids are added and removed, if one does.
+        added, removed: How many ids were added to the list, and removed from it.
     """
 
     row: "Segment"
-    changed: bool = True
+    version: int | None = None
+    added: int = 0
+    removed: int = 0
 
     @property
     def matters(self) -> bool:
-        """Whether the members are to be recomputed."""
-        return self.changed or self.row.status != Status.REFRESHED
+        """Whether the members are to be recomputed.
+
+        They are not if the list is as before, and they were computed since the definition changed.
+        """
+        return bool(self.added or self.removed) or self.row.status != Status.REFRESHED
 
 
 @contextmanager
@@ -47,9 +53,11 @@ def listed(segment: "Segment", using: str) -> Iterator[ListChange]:
     """Lock a segment, whose list is changed in the block, and then recompute its members.
 
     Takes the segment's lock and, like a refresh, lets readers go on. After any failure the list
-    and the members are as before.
+    and the members are as before. What the segment was before is kept as a version.
 
     Raises:
+        SegmentLossError: when members would leave who were not removed from the list, more than
+            `max_loss` allows.
         SegmentDefinitionError: when the definition beside the list is no longer valid.
         SegmentExecutionError: when Postgres cannot evaluate it, or the segment was deleted.
         SegmentLockedError: when another session locks the segment for too long, or it is detached.
@@ -57,17 +65,21 @@ def listed(segment: "Segment", using: str) -> Iterator[ListChange]:
     with locked(using, segment.pk, segment.slug, segment.timeout) as (connection, row):
         if row is None:
             raise SegmentExecutionError("it has been deleted", slug=segment.slug)
-        listing = ListChange(row)
+        version = versions.begin(using, row)
+        listing = ListChange(row, versions.key_for_ids(version))
         yield listing
+        if version:
+            versions.finish(version, listing.added, listing.removed)
         if listing.matters:
-            _apply(connection, segment, row, using)
+            _apply(connection, segment, listing, using)
     copy_state(segment_rows(using).filter(pk=segment.pk).first(), segment)
 
 
 def _apply(
-    connection: BaseDatabaseWrapper, segment: "Segment", row: "Segment", using: str
+    connection: BaseDatabaseWrapper, segment: "Segment", listing: ListChange, using: str
 ) -> None:
     """Recompute the members of a segment whose list has changed, now or after the commit."""
+    row = listing.row
     change = Change(
         created=False,
         redefined=True,
@@ -75,6 +87,7 @@ def _apply(
         check_cost=False,
         old_slug=row.slug,
         at_once=True,
+        unlisted=listing.removed,
     )
     if using == conf.exec_connection():
         apply_views(connection, row, change)

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from segments.saving import versions
+from segments.saving import diffs, versions
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -60,7 +60,7 @@ class SegmentVersion(models.Model):
     @property
     def text(self) -> str:
         """The definition, and a line for each other field that is set and for the list."""
-        return versions.text(self.fields, self.ids_count)
+        return diffs.text(self.fields, self.ids_count)
 
     def diff(self, other: "SegmentVersion | None" = None) -> str:
         """Return how the text of another version differs from this one, as a unified diff.
@@ -72,7 +72,7 @@ class SegmentVersion(models.Model):
         Raises:
             ValueError: for a version of another segment.
         """
-        return versions.diff(self, other)
+        return diffs.diff(self, other)
 
     def restore(self, *, allow_cost: bool = False) -> "Segment":
         """Save this version as a new change, and return the segment; see `versions.restore`."""

@@ -1,14 +1,14 @@
-"""Versions: keep what defined a segment before a change, show what changed, and undo it.
+"""Versions: keep what defined a segment before a change, and undo it.
 
 A version has the fields that define a segment. Of the list of ids, it has only which ids the
 change has added and removed, so a version of a list of a million ids costs as much as its change.
-The list of a former version is the current one with all changes since undone.
+The list of a former version is the current one with all changes since undone, or an empty one with
+the changes until then undone: of a change of an empty list, a version keeps no ids.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from difflib import unified_diff
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -21,10 +21,17 @@ from django.db.models import Exists, OuterRef, Q, Subquery
 
 from segments import conf
 from segments.definition import static_ids
-from segments.definition.kinds import DEFINING_FIELDS, StaticList, kind_of
+from segments.definition.kinds import DEFINING_FIELDS, StaticList, defining, kind_of
 from segments.definition.static_ids import StaticIds
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, translated
-from segments.rows import copy_state, segment_rows, static_member_rows
+from segments.rows import (
+    copy_state,
+    locked,
+    segment_rows,
+    static_member_rows,
+    version_rows,
+    write_alias,
+)
 from segments.sql.keys import user_key
 
 if TYPE_CHECKING:
@@ -51,11 +58,6 @@ def acting(user: Any) -> Iterator[None]:
         _actor.reset(token)
 
 
-def version_rows(alias: str) -> "models.QuerySet[Any]":
-    """Return the versions of all segments."""
-    return apps.get_model("segments", "SegmentVersion")._base_manager.using(alias)
-
-
 def list_change_rows(alias: str) -> "models.QuerySet[Any]":
     """Return the changes of all lists of ids."""
     return apps.get_model("segments", "ListChange")._base_manager.using(alias)
@@ -67,7 +69,7 @@ def keep(
     row: "Segment",
     ids: StaticIds | None,
     redefined: bool,
-) -> None:
+) -> tuple[int, int]:
     """Replace the list of ids, if there is another one, and keep the version before the change.
 
     Nothing is kept of a segment that is new, or whose list is the same as before.
@@ -77,28 +79,60 @@ def keep(
         ids: The new list; None if it stays.
         redefined: Whether a field that defines the segment has changed.
 
+    Returns:
+        How many ids are added to the list, and removed from it.
+
     Raises:
         SegmentDefinitionError: as `static_ids.replace`.
     """
     alias, version = connection.alias, None
-    if before is not None and conf.versions() and (redefined or ids is not None):
-        version = _insert(alias, before)
+    if before is not None and (redefined or ids is not None):
+        version = begin(alias, before)
     added = removed = 0
     if ids is not None:
-        key = version.pk if version else None
-        added, removed = static_ids.replace(connection, row.slug, row.pk, ids, key)
-    if version and not (redefined or added or removed):
-        version.delete()
-    elif version:
-        version_rows(alias).filter(pk=version.pk).update(ids_added=added, ids_removed=removed)
-    if redefined or ids is not None:
-        _prune(alias, row.pk)
+        added, removed = static_ids.replace(
+            connection, row.slug, row.pk, ids, key_for_ids(version)
+        )
+    if version:
+        finish(version, added, removed, redefined=redefined)
+    return added, removed
+
+
+def begin(alias: str, before: "Segment") -> "SegmentVersion | None":
+    """Keep what a segment is before a change, whose caller then calls `finish`.
+
+    Returns:
+        The version; None if no versions are kept.
+    """
+    if conf.versions():
+        return _insert(alias, before)
+    _prune(alias, before.pk)
+    return None
+
+
+def key_for_ids(version: "SegmentVersion | None") -> int | None:
+    """Return the key of the version if it keeps which ids are added and removed."""
+    return version.pk if version and version.ids_count else None
+
+
+def finish(
+    version: "SegmentVersion", added: int, removed: int, *, redefined: bool = False
+) -> None:
+    """Store how a change has changed the list; keep no version if it has changed nothing."""
+    alias = alias_of(version)
+    rows = version_rows(alias)
+    if redefined or added or removed:
+        rows.filter(pk=version.pk).update(ids_added=added, ids_removed=removed)
+        _prune(alias, version.segment_id)
+    else:
+        rows.filter(pk=version.pk)._raw_delete(alias)
 
 
 def keep_rewritten(connection: BaseDatabaseWrapper, key: int) -> None:
     """Keep the version of a segment whose definition is rewritten by a rename of another one."""
     if conf.versions():
-        _insert(connection.alias, segment_rows(connection.alias).get(pk=key))
+        row = segment_rows(connection.alias).get(pk=key)
+        _insert(connection.alias, row, members_after=row.members_count, entered=0, left=0)
         _prune(connection.alias, key)
 
 
@@ -117,48 +151,6 @@ def forget(alias: str, keys: list[Any]) -> None:
     version_rows(alias).filter(replaced_by__in=keys).update(replaced_by=None)
 
 
-def text(fields: Mapping[str, Any], ids_count: int) -> str:
-    """Return what defines a segment as text: its SQL, then other fields and its list."""
-    meta = apps.get_model("segments", "Segment")._meta
-    lines = [fields["definition"]] if fields.get("definition") else []
-    for name in DEFINING_FIELDS:
-        field: Any = meta.get_field(name)
-        value = fields.get(name)
-        if name != "definition" and value not in (None, "", field.get_default()):
-            lines.append(f"{name}: {value}")
-    if ids_count:
-        lines.append(f"ids: {ids_count:,}")
-    return "\n".join(lines)
-
-
-def diff(version: "SegmentVersion", other: "SegmentVersion | None") -> str:
-    """Return a unified diff of the texts of two versions; see `SegmentVersion.diff`."""
-    if other is not None and other.segment_id != version.segment_id:
-        raise ValueError("the versions are of two segments")
-    alias = version._state.db or _alias()
-    between = version_rows(alias).filter(segment=version.segment_id)
-    if other is None:
-        row = _row(alias, version)
-        after, title = text(_fields(row), _listed(alias, row.pk).count()), "now"
-        between = between.filter(pk__gte=version.pk)
-    else:
-        after, title = other.text, _title(other)
-        first, last = sorted((version.pk, other.pk))
-        between = between.filter(pk__gte=first, pk__lt=last)
-    added, removed = (
-        between.aggregate(total=models.Sum(name))["total"] or 0
-        for name in ("ids_added", "ids_removed")
-    )
-    if other is not None and other.pk < version.pk:
-        added, removed = removed, added
-    if added or removed:  # The number of ids may be the same.
-        after += f"\n(of the list: {added:,} added, {removed:,} removed)"
-    lines = unified_diff(
-        version.text.splitlines(), after.splitlines(), _title(version), title, lineterm=""
-    )
-    return "\n".join(lines)
-
-
 def restore(version: "SegmentVersion", allow_cost: bool) -> "Segment":
     """Save what a version has as a new change of its segment, in one transaction.
 
@@ -173,20 +165,21 @@ def restore(version: "SegmentVersion", allow_cost: bool) -> "Segment":
             Nothing has changed then.
         SegmentExecutionError: when Postgres cannot evaluate it, or the segment was deleted.
     """
-    alias = _alias()
-    row = _row(alias, version)
-    for name, value in version.fields.items():
-        if name in DEFINING_FIELDS:
-            setattr(row, name, _value(row, name, value))
-    changes = list_change_rows(alias).filter(
-        version__segment=version.segment_id, version_id__gte=version.pk
-    )
-    if changes.exists():
-        row.static_ids = _users_listed(alias, version, changes)
-    elif kind_of(row) is StaticList and not version.ids_count:
-        row.static_ids = []
-    row.allow_cost = allow_cost
-    row.save(using=alias)
+    alias = write_alias()
+    slug = row_of(alias, version).slug
+    with locked(alias, version.segment_id, slug) as (_, row):
+        if row is None:
+            raise _deleted()
+        for name, value in version.fields.items():
+            if name in DEFINING_FIELDS:
+                setattr(row, name, _value(row, name, value))
+        users = _users_listed(alias, version)
+        if users is not None:
+            row.static_ids = users
+        elif kind_of(row) is StaticList and not version.ids_count:
+            row.static_ids = []
+        row.allow_cost = allow_cost
+        row.save(using=alias)
     if "segment" in version._state.fields_cache:
         segment = version.segment
         for name in DEFINING_FIELDS:
@@ -196,23 +189,37 @@ def restore(version: "SegmentVersion", allow_cost: bool) -> "Segment":
     return row
 
 
-def _users_listed(
-    alias: str, version: "SegmentVersion", changes: "models.QuerySet[Any]"
-) -> "models.QuerySet[Any, Any]":
-    """Return the users who were in the list: the first change of a user since tells."""
+def _users_listed(alias: str, version: "SegmentVersion") -> "models.QuerySet[Any, Any] | None":
+    """Return the users who were in the list; None if they are those who are in it now.
+
+    The first change of a user since then tells whether the user was. Without one, it is as now, or
+    as when the list was empty.
+    """
+    since = version_rows(alias).filter(segment=version.segment_id, pk__gte=version.pk)
+    changes = list_change_rows(alias).filter(version__in=since.values("pk"))
+    listed = _listed(alias, version.segment_id)
+    empty = since.filter(ids_count=0).order_by("pk").first()
+    if empty is None:
+        if not changes.exists():
+            return None
+    elif not listed.exists() and empty == version:
+        return None
+    else:
+        changes, listed = changes.filter(version__lt=empty.pk), listed.none()
     first = changes.filter(user=OuterRef("pk")).order_by("version_id").values("added")[:1]
-    listed = Exists(_listed(alias, version.segment_id).filter(user=OuterRef("pk")))
+    now = Exists(listed.filter(user=OuterRef("pk")))
     users = get_user_model()._base_manager.using(alias).annotate(first=Subquery(first))
-    return users.filter(Q(first=False) | Q(listed, first__isnull=True)).order_by("pk")
+    return users.filter(Q(first=False) | Q(now, first__isnull=True)).order_by("pk")
 
 
-def _insert(alias: str, before: "Segment") -> "SegmentVersion":
+def _insert(alias: str, before: "Segment", **numbers: int | None) -> "SegmentVersion":
     created: SegmentVersion = version_rows(alias).create(
         segment_id=before.pk,
         replaced_by_id=_actor.get(),
-        fields=_fields(before),
+        fields=defining(before),
         ids_count=_listed(alias, before.pk).count(),
         members_before=before.members_count,
+        **numbers,
     )
     return created
 
@@ -225,17 +232,8 @@ def _prune(alias: str, segment: int) -> None:
         remove(alias, segment, old)
 
 
-def _fields(segment: "Segment") -> dict[str, Any]:
-    """Return the fields that define a segment, a model by its name."""
-    fields = {name: getattr(segment, name) for name in DEFINING_FIELDS}
-    return {
-        name: ".".join(value.natural_key()) if isinstance(value, ContentType) else value
-        for name, value in fields.items()
-    }
-
-
 def _value(segment: "Segment", name: str, value: Any) -> Any:
-    """Return the value of a field that `_fields` has returned."""
+    """Return the value of a field that `defining` has returned."""
     if value is None or not segment._meta.get_field(name).is_relation:
         return value
     try:
@@ -246,21 +244,23 @@ def _value(segment: "Segment", name: str, value: Any) -> Any:
         ) from error
 
 
-def _row(alias: str, version: "SegmentVersion") -> "Segment":
+def row_of(alias: str, version: "SegmentVersion") -> "Segment":
+    """Return the segment of a version as it is stored now, or raise SegmentExecutionError."""
     with translated(SegmentExecutionError):
         row = segment_rows(alias).filter(pk=version.segment_id).first()
     if row is None:
-        raise SegmentExecutionError("the segment of this version has been deleted")
+        raise _deleted()
     return row
+
+
+def _deleted() -> SegmentExecutionError:
+    return SegmentExecutionError("the segment of this version has been deleted")
 
 
 def _listed(alias: str, segment: int) -> "models.QuerySet[Any]":
     return static_member_rows(alias).filter(segment=segment)
 
 
-def _title(version: "SegmentVersion") -> str:
-    return f"until {version.replaced_at:%Y-%m-%d %H:%M:%S}"
-
-
-def _alias() -> str:
-    return router.db_for_write(apps.get_model("segments", "SegmentVersion"))
+def alias_of(version: "SegmentVersion") -> str:
+    """Return the alias of the database that a version is saved in."""
+    return version._state.db or router.db_for_write(apps.get_model("segments", "SegmentVersion"))

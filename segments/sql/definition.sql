@@ -215,18 +215,23 @@ ORDER BY i.line
 LIMIT %(limit)s
 
 
--- name: delete_static_ids
--- Runs when static ids are saved. Takes row locks on the ids that are no longer listed.
-DELETE FROM {static} AS s
-WHERE s.segment_id = %(segment)s
-    AND NOT EXISTS (SELECT FROM pg_temp.segments_incoming AS i WHERE i.user_id = s.user_id)
-
-
--- name: insert_static_ids
--- Runs when static ids are saved. Takes row locks on the ids that are newly listed.
-INSERT INTO {static} (segment_id, user_id)
-SELECT DISTINCT %(segment)s, i.user_id FROM pg_temp.segments_incoming AS i
-ON CONFLICT DO NOTHING
+-- name: replace_static_ids
+-- Runs when static ids are saved. Takes row locks on the ids that are no longer listed, and on those
+-- that are newly listed. Returns how many ids are added and removed.
+WITH deleted AS (
+    DELETE FROM {static} AS s
+    WHERE s.segment_id = %(segment)s
+        AND NOT EXISTS (SELECT FROM pg_temp.segments_incoming AS i WHERE i.user_id = s.user_id)
+    RETURNING user_id
+),
+inserted AS (
+    INSERT INTO {static} (segment_id, user_id)
+    SELECT DISTINCT %(segment)s, i.user_id FROM pg_temp.segments_incoming AS i
+    ON CONFLICT DO NOTHING
+    RETURNING user_id
+),
+-- part: kept_changes
+SELECT (SELECT count(*) FROM inserted) AS added, (SELECT count(*) FROM deleted) AS removed
 
 
 -- name: drop_incoming_ids

@@ -62,7 +62,7 @@ inserted AS (
     WHERE (SELECT good FROM verdict)
         AND NOT EXISTS (SELECT FROM {static} AS s WHERE s.segment_id = %(segment)s AND s.user_id = m.user_id)
     ORDER BY m.user_id
-    RETURNING 1
+    RETURNING user_id
 )
 
 
@@ -73,8 +73,11 @@ inserted AS (
 WITH
 -- part: matched_users
 ,
+deleted AS (SELECT user_id FROM matched LIMIT 0),
 -- part: inserted_users
-SELECT users, lines, (SELECT count(*) FROM inserted) AS added, 0 AS removed FROM verdict
+,
+-- part: kept_changes
+-- part: selected_counts
 
 
 -- name: replace_listed
@@ -87,13 +90,12 @@ deleted AS (
     DELETE FROM {static} AS s
     WHERE s.segment_id = %(segment)s AND (SELECT good FROM verdict)
         AND NOT EXISTS (SELECT FROM matched AS m WHERE m.user_id = s.user_id)
-    RETURNING 1
+    RETURNING user_id
 ),
 -- part: inserted_users
-SELECT
-    users, lines,
-    (SELECT count(*) FROM inserted) AS added, (SELECT count(*) FROM deleted) AS removed
-FROM verdict
+,
+-- part: kept_changes
+-- part: selected_counts
 
 
 -- name: remove_listed
@@ -106,9 +108,19 @@ deleted AS (
     DELETE FROM {static} AS s
     USING matched AS m
     WHERE s.segment_id = %(segment)s AND s.user_id = m.user_id AND (SELECT good FROM verdict)
-    RETURNING 1
-)
-SELECT users, lines, 0 AS added, (SELECT count(*) FROM deleted) AS removed FROM verdict
+    RETURNING s.user_id
+),
+inserted AS (SELECT user_id FROM matched LIMIT 0),
+-- part: kept_changes
+-- part: selected_counts
+
+
+-- name: selected_counts
+-- Part of the statements that change a list: what they return.
+SELECT
+    users, lines,
+    (SELECT count(*) FROM inserted) AS added, (SELECT count(*) FROM deleted) AS removed
+FROM verdict
 
 
 -- name: count_listed_members

@@ -101,15 +101,19 @@ SELECT
 WITH pruned AS (
     DELETE FROM {change}
     WHERE id IN (
-        SELECT c.id FROM {change} AS c
-        WHERE c.segment_id = %(segment)s AND c.at < pg_catalog.statement_timestamp() - %(changes)s::interval
-            -- Without this, a segment with nothing to delete would look through a batch each time.
-            AND (
-                SELECT oldest.at FROM {change} AS oldest
-                WHERE oldest.segment_id = %(segment)s ORDER BY oldest.id LIMIT 1
-            ) < pg_catalog.statement_timestamp() - %(changes)s::interval
-        ORDER BY c.id
-        LIMIT greatest(10000, 2 * %(written)s)
+        SELECT batch.id
+        FROM (
+            SELECT c.id, c.at FROM {change} AS c
+            WHERE c.segment_id = %(segment)s
+                -- Without this, a segment with nothing to delete would look through a batch each time.
+                AND (
+                    SELECT oldest.at FROM {change} AS oldest
+                    WHERE oldest.segment_id = %(segment)s ORDER BY oldest.id LIMIT 1
+                ) < pg_catalog.statement_timestamp() - %(changes)s::interval
+            ORDER BY c.id
+            LIMIT greatest(10000, 2 * %(written)s)
+        ) AS batch
+        WHERE batch.at < pg_catalog.statement_timestamp() - %(changes)s::interval
     )
     RETURNING id, at
 ),

@@ -1,23 +1,19 @@
 -- Versions: what lists of ids have gained and lost, and what a change of a segment has resulted in.
 
 
--- name: insert_list_changes
--- Runs right before static ids are replaced, if a version is kept. Locks nothing but the new rows.
--- Returns how many ids are added and removed.
-WITH change AS (
+-- name: kept_changes
+-- Part of the statements that change a list: the ids that it gains and loses, for the version before
+-- the change. None is written if there is no such version, or if the list was empty.
+kept AS (
     INSERT INTO {change} (version_id, user_id, added)
-    SELECT %(version)s, s.user_id, false FROM {static} AS s
-    WHERE s.segment_id = %(segment)s
-        AND NOT EXISTS (SELECT FROM pg_temp.segments_incoming AS i WHERE i.user_id = s.user_id)
-    UNION ALL
-    SELECT DISTINCT %(version)s, i.user_id, true FROM pg_temp.segments_incoming AS i
-    WHERE NOT EXISTS (
-        SELECT FROM {static} AS s WHERE s.segment_id = %(segment)s AND s.user_id = i.user_id
-    )
-    RETURNING added
+    SELECT %(version)s::bigint, moved.user_id, moved.added
+    FROM (
+        SELECT user_id, true AS added FROM inserted
+        UNION ALL
+        SELECT user_id, false FROM deleted
+    ) AS moved
+    WHERE %(version)s::bigint IS NOT NULL
 )
-SELECT count(*) FILTER (WHERE added) AS added, count(*) FILTER (WHERE NOT added) AS removed
-FROM change
 
 
 -- name: complete_version

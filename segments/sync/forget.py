@@ -65,7 +65,6 @@ def forget(keys: list[Any]) -> Iterator[StepResult]:
     with translated(SegmentExecutionError), transaction.atomic(using=alias):
         for rows in (static_member_rows(alias), membership_rows(alias)):
             rows.filter(user_id__in=keys)._raw_delete(alias)
-        versions.forget(alias, keys)
     for segment in ordered(segment_rows(conf.exec_connection())):
         try:
             if _refreshed_without(segment, keys):
@@ -73,8 +72,10 @@ def forget(keys: list[Any]) -> Iterator[StepResult]:
         except SegmentError as error:
             yield StepResult(segment.slug, error=error)
     yield from _orphans_with(keys)
+    # After each segment was waited for: a refresh or a save may have written them until then.
     with translated(SegmentExecutionError):
         change_rows(alias).filter(user_id__in=keys)._raw_delete(alias)
+        versions.forget(alias, keys)
     _clear_texts(alias, keys)  # Last, since a failed refresh may have stored another text.
 
 

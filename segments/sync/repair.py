@@ -229,8 +229,10 @@ def _repair(segment: "Segment", current: views.State) -> StepResult:
             if ensured.rebound:
                 check_circle(connection, row.slug, ensured.name)
             if ensured.members_oid is None:
+                # The index keeps the members, and so the feed goes on from them.
+                since = row.tracked_since or (row.refreshed_at if row.track_changes else None)
                 copy_state(None, row)
-                store(row, **{name: getattr(row, name) for name in STATE})
+                store(row, tracked_since=since, **{name: getattr(row, name) for name in STATE})
             elif current.detached and row.status == Status.FAILED and row.refreshed_at:
                 store(row, status=Status.REFRESHED, last_error="")
             elif redefined:

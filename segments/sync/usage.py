@@ -103,6 +103,6 @@ def _pointing(segment: "Segment") -> Iterator[PointingRows]:
         # The rows between two models count with the field that has created them.
         if model._meta.app_label == own or model._meta.auto_created:
             continue
-        count = model._base_manager.filter(**{field.name: segment.pk}).count()
+        count = model._base_manager.filter(**{field.name: segment}).count()
         if count:
             yield PointingRows(f"{model._meta.label}.{field.name}", count)

@@ -146,7 +146,11 @@ def check_max_loss(segment: "Segment") -> None:
     """Refuse a `max_loss` that is not a whole number from 1 to 100, nor None."""
     field: Any = segment._meta.get_field("max_loss")
     try:
-        field.clean(segment.max_loss, segment)
+        if isinstance(segment.max_loss, bool) or field.clean(segment.max_loss, segment) not in (
+            None,
+            segment.max_loss,
+        ):
+            raise ValidationError("it is no whole number")
     except ValidationError as error:
         raise SegmentDefinitionError(
             f"its max_loss cannot be {segment.max_loss!r}: it is how many percent of its members "

@@ -140,6 +140,15 @@ def test_consumer__that_is_restarted_gets_a_snapshot(take, move):
     assert take() == []
 
 
+def test_consumer__whose_restart_fails_begins_again_at_the_next_run(segment, take, move):
+    take()
+    move(0, 2)
+    with pytest.raises(ZeroDivisionError), segment.consumer("crm", restart=True) as delivery:
+        next(iter(delivery))
+        raise ZeroDivisionError
+    assert take() == ["=0", "=2"]
+
+
 def test_consumer__that_missed_pruned_changes_is_an_error(segment, take, move, settings, told):
     take()
     move(0, 2, 4, 6)

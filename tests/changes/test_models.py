@@ -7,7 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from segments import signals, sync
-from segments.exceptions import SegmentError
+from segments.exceptions import SegmentChangesError, SegmentError
 from segments.models import ChangeConsumer, Membership, Segment, SegmentChange
 from tests.conftest import EVEN, USERS
 
@@ -150,6 +150,21 @@ def test_repair__of_lost_views_writes_the_difference_only(segment, staff, owner)
     staff(0, 2, 4, 6, 9)
     assert [step.error for step in sync.sync() if step.error] == []
     assert sorted(rows(segment)) == [("u8", False), ("u9", True)]
+
+
+def test_repair__after_changes_were_not_tracked_hides_no_gap(segment, move, owner, staff):
+    before = segment.change_cursor()
+    segment.track_changes = False
+    segment.save()
+    move(0)
+    segment.track_changes = True
+    segment.save()
+    owner("DROP MATERIALIZED VIEW segments.vip")
+    staff(0, 1)
+    assert [step.error for step in sync.sync() if step.error] == []
+    with pytest.raises(SegmentChangesError, match="not tracked for some time"):
+        list(segment.changes(before))
+    assert ("u1", True) in rows(segment)
 
 
 def test_repair__of_lost_views_of_an_empty_segment(segment, move, owner, staff):

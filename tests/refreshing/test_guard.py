@@ -212,6 +212,100 @@ def test_changed_definition__and_an_emptied_source(mailing, empty, settings):
     assert members(mailing) == (10, 10, 10)
 
 
+def test_changed_definition__that_failed_at_first_may_still_remove(
+    mailing, orders, settings, query
+):
+    settings.SEGMENTS_REFRESH_ON_SAVE = False
+    mailing.definition = f"{BUYERS} WHERE CASE WHEN 1 / (amount - 1) < 9 THEN amount > 300 END"
+    mailing.save()
+    query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
+    with pytest.raises(SegmentExecutionError, match="division by zero"):
+        mailing.refresh()
+    query("UPDATE shop_order SET amount = 0 WHERE amount = 1")
+    assert mailing.status == "failed"
+    assert mailing.refresh().removed == 7
+    query("DELETE FROM shop_order WHERE amount > 300")
+    with pytest.raises(SegmentLossError):
+        mailing.refresh()
+
+
+def test_changed_definition__without_versions(mailing, orders, settings):
+    settings.SEGMENTS_VERSIONS = 0
+    settings.SEGMENTS_REFRESH_ON_SAVE = False
+    mailing.definition = f"{BUYERS} WHERE amount > 300"
+    mailing.save()
+    assert mailing.refresh().removed == 7
+
+
+def test_rename__that_rewrites_a_definition_is_no_change_of_it(mailing, make, empty):
+    above = make("above", definition="SELECT user_id FROM segments.mailing", max_loss=20)
+    mailing.rename("letters", rewrite=True)
+    empty()
+    mailing.refresh(accept_loss=True)
+    with pytest.raises(SegmentLossError):
+        above.refresh()
+
+
+@pytest.mark.parametrize("change", ["add", "load", "save", "unchanged"])
+def test_list__that_changes_does_not_let_others_leave(mailing, empty, users, change):
+    mailing.add(users[0])
+    before = members(mailing)
+    empty()
+    with pytest.raises(SegmentLossError, match="remove 9 of 10"):
+        mailing.refresh()
+    with pytest.raises(SegmentLossError, match=r"remove [789] of 10"):
+        if change == "add":
+            mailing.add(users[1])
+        elif change == "load":
+            mailing.load_ids([user.pk for user in users[1:3]], mode="add")
+        elif change == "save":
+            mailing.static_ids = users[:2]
+            mailing.save()
+        else:
+            mailing.add(users[0])
+    assert members(mailing) == before
+    assert [str(users[0].pk)] == Segment.objects.get().static_ids.split()
+
+
+def test_list__may_lose_any_of_its_users(users, make):
+    segment = make(static_ids=users, max_loss=20)
+    segment.remove(users[:5])
+    segment.load_ids([users[9].pk])
+    segment.static_ids = []
+    segment.save()
+    assert members(segment) == (0, 0, 0)
+
+
+def test_lost_view__is_not_filled_again_with_fewer(mailing, empty, owner, query):
+    owner("DROP MATERIALIZED VIEW segments.mailing")
+    empty()
+    errors = [step.error for step in sync.sync() if step.error]
+    assert [type(error) for error in errors] == [SegmentLossError]
+    assert query(f"SELECT count(*) FROM segments_membership WHERE segment_id = {mailing.pk}") == [
+        (10,)
+    ]
+    mailing.refresh(accept_loss=True)
+    assert members(mailing) == (0, 0, 0)
+
+
+def test_deployment__that_is_synchronized_is_guarded(users, make, monkeypatch):
+    manager = type(type(users[0]).objects)
+    monkeypatch.setattr(manager, "buyers", lambda self: self.all(), raising=False)
+    segment = make(manager_method="buyers", max_loss=20)
+    monkeypatch.setattr(manager, "buyers", lambda self: self.filter(username="u1"))
+    sync.sync()
+    Segment.objects.update(status="outdated")  # As if its view had been replaced meanwhile.
+    with pytest.raises(SegmentLossError, match="9 of 10"):
+        segment.refresh()
+
+
+@pytest.mark.parametrize("value", [20.9, True])
+def test_max_loss__must_be_whole(mailing, value):
+    mailing.max_loss = value
+    with pytest.raises(SegmentDefinitionError, match="a whole number from 1 to 100"):
+        mailing.save()
+
+
 def test_changed_manager_method__is_guarded(users, make, monkeypatch):
     """What a deployment changes is nobody's change of the segment."""
     manager = type(type(users[0]).objects)

@@ -283,6 +283,69 @@ def test_restore__of_a_list_undoes_all_changes_since(users, make):
         assert sorted(user.username for user in segment.members) == names
 
 
+def test_load__keeps_a_version_and_is_undone(users, make):
+    segment = make(static_ids=users[:5])
+    segment.load_ids([users[7].pk])
+    segment.add(users[8])
+    segment.remove(users[7])
+    assert listed(segment) == ["u8"]
+    lists = [["u7", "u8"], ["u7"], [f"u{n}" for n in range(5)]]
+    assert [version.ids_count for version in segment.versions.all()] == [2, 1, 5]
+    for version, names in zip(list(segment.versions.all()), lists, strict=True):
+        SegmentVersion.objects.get(pk=version.pk).restore()
+        assert listed(segment) == names == sorted(user.username for user in segment.members)
+
+
+def test_load__is_undone_with_changes_that_were_saved(users, make):
+    segment = make(static_ids=users[:3])
+    segment.static_ids = users[1:4]
+    segment.save()
+    first = segment.versions.get()
+    segment.load_ids([user.pk for user in users[5:8]])
+    assert "(of the list: 4 added, 4 removed)" in first.diff()
+    first.restore()
+    assert listed(segment) == ["u0", "u1", "u2"]
+
+
+def test_load__that_changes_nothing_keeps_no_version(users, make):
+    segment = make(static_ids=users[:3])
+    segment.add(users[1])
+    segment.load_ids([user.pk for user in users[:3]])
+    segment.static_ids = users[:3]
+    segment.save()
+    assert not segment.versions.exists()
+    assert segment.refreshes.count() == 1
+
+
+def test_list__beside_sql_is_taken_away_again(staff, users, make):
+    segment = make(definition=EVEN)
+    segment.add(users[1])
+    segment.definition = f"{EVEN} LIMIT 3"
+    segment.save()
+    segment.add(users[3])
+    added, changed, first = segment.versions.all()
+    first.restore()
+    assert (segment.kind, listed(segment)) == ("sql", [])
+    SegmentVersion.objects.get(pk=added.pk).restore()
+    assert listed(segment) == ["u1"]
+    SegmentVersion.objects.get(pk=changed.pk).restore()
+    assert (listed(segment), Segment.objects.get().definition) == (["u1"], EVEN)
+
+
+def test_empty_list__that_is_filled_keeps_no_ids(users, make):
+    """As a first population is no million changes, a first load is none."""
+    segment = make(static_ids=[])
+    segment.load_ids([user.pk for user in users])
+    assert not ListChange.objects.exists()
+    segment.remove(users[2])
+    assert ListChange.objects.count() == 1
+    loaded, filled = segment.versions.all()
+    SegmentVersion.objects.get(pk=filled.pk).restore()
+    assert listed(segment) == []
+    SegmentVersion.objects.get(pk=loaded.pk).restore()
+    assert len(listed(segment)) == 10
+
+
 def test_restore__of_the_kind_before(users, make):
     segment = make(static_ids=users[:3])
     segment.definition, segment.static_ids = EVEN, []

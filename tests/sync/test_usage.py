@@ -43,6 +43,9 @@ def banner():
     class Banner(models.Model):
         segments = models.ManyToManyField(Segment, related_name="+")
         fallback = models.OneToOneField(Segment, models.CASCADE, related_name="+", null=True)
+        named = models.ForeignKey(
+            Segment, models.CASCADE, to_field="slug", related_name="+", null=True
+        )
 
         class Meta:
             app_label = "shop"
@@ -60,11 +63,12 @@ def banner():
 
 def test_rows__of_every_kind_of_field_are_found(make, banner):
     segment = make()
-    banner.objects.create(fallback=segment).segments.set([segment])
+    banner.objects.create(fallback=segment, named=segment).segments.set([segment])
     banner.objects.create().segments.set([segment])
     assert set(segment.used_by().rows) == {
         PointingRows("shop.Banner.segments", 2),
         PointingRows("shop.Banner.fallback", 1),
+        PointingRows("shop.Banner.named", 1),
     }
 
 
