@@ -14,6 +14,7 @@ HOMES = {
     "SegmentExecutionError": "segments.exceptions",
     "SegmentLockedError": "segments.exceptions",
     "overlap": "segments.membership.overlap",
+    "aoverlap": "segments.membership.asynchronous",
     "SegmentLossError": "segments.exceptions",
     "acting": "segments.saving.versions",
     "refresh_due": "segments.refreshing.many",

@@ -123,7 +123,7 @@ def slugs_by_view(alias: str | None = None) -> dict[str, str]:
 
 def with_slugs(rows: "SegmentQuerySet", slugs: Iterable[str]) -> "SegmentQuerySet":
     """Return those of the rows that have one of the slugs, where `-` and `_` are the same."""
-    view_names = set(map(names.view_name, slugs))
+    view_names = {names.view_name(slug) for slug in slugs if slug.isprintable()}
     view_name = Replace("slug", Value("-"), Value("_"))
     return rows.alias(view_name=view_name).filter(view_name__in=view_names)
 
@@ -149,7 +149,7 @@ def no_segment(slug: str, slugs: dict[str, str] | None = None) -> str:
     slugs = slugs_by_view() if slugs is None else slugs
     nearest = get_close_matches(names.view_name(slug.strip().lower()), slugs, 1)
     hint = f' Did you mean "{slugs[nearest[0]]}"?' if nearest else ""
-    return f'There is no segment with the slug "{slug}".{hint}'
+    return f'There is no segment with the slug "{names.shown(slug)}".{hint}'
 
 
 def slug_of_view(alias: str, view: str, exclude: Any = None) -> str | None:

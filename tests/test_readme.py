@@ -52,7 +52,7 @@ def test_view__asks_for_users_and_visitors():
 
 
 @pytest.mark.django_db
-def test_offer__is_found_for_a_user():
+def test_offer__is_found_for_a_user(django_assert_num_queries):
     user = SegmentableUser.objects.create(username="ada")
     segment = Segment.objects.create(name="x", slug="x", static_ids=[user])
     offer = Offer.objects.create(priority=1, discount=5, segment=segment)
@@ -66,7 +66,8 @@ def test_offer__is_found_for_a_user():
         )
     )
     exec(code, namespace)
-    found = namespace["ReadmeOffer"].get_offer_for_user(user)
+    with django_assert_num_queries(1):
+        found = namespace["ReadmeOffer"].get_offer_for_user(user)
     assert (found.pk, found.discount) == (offer.pk, offer.discount)
 
 

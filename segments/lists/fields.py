@@ -1,7 +1,9 @@
 """The field by which the entries of a list name users."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -18,6 +20,9 @@ from segments.sql import keys, names
 SPECIAL = re.compile(r"[\\\t\n\r]")
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 """What COPY takes for something else, and how it is written."""
+
+KEY_HEADERS = ("pk", "user_id")
+"""The names that a column of primary keys may have in a header, whatever the user model is."""
 
 MAX_DIGITS = 18
 """With so many digits, any whole number is a bigint."""
@@ -57,11 +62,19 @@ class ListField:
         """Whether it is the primary key."""
         return self.field.primary_key and self.field == names.user_key_field()
 
-    @property
+    @cached_property
+    def _column(self) -> Any:
+        """The field that converts values: where it is a relation, the key that it leads to."""
+        field: Any = self.field
+        while field.is_relation:
+            field = field.target_field
+        return field
+
+    @cached_property
     def headers(self) -> tuple[str, ...]:
         """The names that a column of it may have in a header, the most exact first."""
         own = (self.by, self.field.name, self.field.attname, str(self.field.column))
-        keys_only = ("pk", "user_id") if self.is_key else ()
+        keys_only = KEY_HEADERS if self.is_key else ()
         return tuple(dict.fromkeys(name.casefold() for name in (*own, *keys_only)))
 
     def type(self, alias: str) -> sql.SQL:
@@ -75,8 +88,17 @@ class ListField:
     def users(self, alias: str) -> sql.SQL:
         """Return a SELECT of the key and the value of all users."""
         rows = every_user().using(alias).order_by().values_list("pk", self.field.name)
-        compiled, _ = rows.query.get_compiler(using=alias).as_sql()
-        return sql.SQL(compiled)
+        compiler = rows.query.get_compiler(using=alias, elide_empty=False)
+        operations: Any = connections[alias].ops
+        return sql.SQL(operations.compose_sql(*compiler.as_sql()).replace("%", "%%"))
+
+    def names_user(self, entry: str, alias: str) -> bool:
+        """Return whether an entry names a user. One query."""
+        try:
+            value = entry_key(entry) if self.is_key else self._value(entry)
+        except ValueError:
+            return False
+        return every_user().using(alias).filter(**{self.field.name: value}).exists()
 
     def copied(self, entry: Any) -> str:
         """Return what an entry means, as COPY takes it. An entry with digits only costs least.
@@ -109,14 +131,14 @@ class ListField:
         if isinstance(entry, str) and "\0" in entry:
             raise ValueError("it contains a NUL character")
         try:
-            value: Any = self.field.to_python(entry)
+            value: Any = self._column.to_python(entry)
             if not isinstance(value, str):
-                self.field.run_validators(value)
+                self._column.run_validators(value)
         except ValidationError as error:
             raise ValueError(" ".join(error.messages) + unseen_words(entry)) from error
-        if isinstance(self.field, models.EmailField) and "@" not in value:
+        if isinstance(self._column, models.EmailField) and "@" not in value:
             raise ValueError(f"{keys.in_words(value)} is not an e-mail address")
-        longest = self.field.max_length
+        longest = self._column.max_length
         if isinstance(value, str) and longest and len(value) > longest:
             raise ValueError(f"{keys.in_words(value)}... has more than {longest} characters")
         return value
@@ -132,7 +154,7 @@ def list_field(slug: str, by: str) -> ListField:
     """Return the field of this name.
 
     Raises:
-        SegmentListError: when the user model has no such field, or it is not unique.
+        SegmentListError: when the user model has no such field, or it is not unique by itself.
     """
     label, unique = get_user_model()._meta.label, unique_fields()
     if by == "pk":
@@ -144,9 +166,9 @@ def list_field(slug: str, by: str) -> ListField:
         raise SegmentListError(
             f'{label} has no field "{by}"', slug=slug, field="static_ids", hint=hint
         ) from error
-    if by not in unique:
+    if field.name not in unique:
         raise SegmentListError(
-            f'the field "{by}" of {label} is not unique, so a value may mean several users',
+            f'the field "{by}" of {label} {_why_ambiguous(field.name)}',
             slug=slug,
             field="static_ids",
             hint=hint,
@@ -162,12 +184,43 @@ def unique_fields() -> list[str]:
         for constraint in options.total_unique_constraints
         if len(constraint.fields) == 1
     }
-    fields = (field for field in options.concrete_fields if not field.is_relation)
-    return ["pk", *(f.name for f in fields if f.unique or f.name in constrained)]
+    return ["pk", *(f.name for f in options.concrete_fields if f.unique or f.name in constrained)]
+
+
+def _why_ambiguous(name: str) -> str:
+    """Return why a value of a field may mean several users, or none as it stands."""
+    for rule in get_user_model()._meta.constraints:
+        if not isinstance(rule, models.UniqueConstraint):
+            continue
+        if name in _named_in(rule.expressions):
+            return (
+                f'is unique only by an expression, in the constraint "{rule.name}", and a list is '
+                "compared with the values themselves"
+            )
+        if name in rule.fields:
+            others = " and ".join(f'"{other}"' for other in rule.fields if other != name)
+            how = f"together with {others}" if others else "where a condition holds"
+            return (
+                f'is unique only {how}, by the constraint "{rule.name}", so a value may mean '
+                "several users"
+            )
+    return "is not unique, so a value may mean several users"
+
+
+def _named_in(expressions: Any) -> Iterator[str]:
+    """Yield the names of the fields in the expressions of a constraint."""
+    for expression in expressions:
+        parts = expression.flatten() if hasattr(expression, "flatten") else [expression]
+        yield from (str(part.name) for part in parts if hasattr(part, "name"))
 
 
 def named_field(cell: str) -> str | None:
-    """Return the name of the concrete field of the user model that a cell names, if any."""
+    """Return the name of the concrete field of the user model that a cell names, if any.
+
+    A cell may also name the key as it is named everywhere: `pk` or `user_id`.
+    """
     name = strip_blanks(cell).casefold()
-    fields = get_user_model()._meta.concrete_fields
-    return next((f.name for f in fields if name in (f.name, f.attname, f.column)), None)
+    for field in get_user_model()._meta.concrete_fields:
+        if name in {str(each).casefold() for each in (field.name, field.attname, field.column)}:
+            return field.name
+    return "pk" if name in KEY_HEADERS else None

@@ -15,7 +15,7 @@ from segments.definition.kinds import StaticList, kind_of
 from segments.definition.static_ids import BATCH
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, SegmentListError
 from segments.lists.fields import MAX_DIGITS, ListField, list_field
-from segments.lists.report import MAX_SHOWN, BadLine, LoadReport, Tally, shortened
+from segments.lists.report import MAX_SHOWN, BadLine, LoadReport, Tally, no_lines, shortened
 from segments.lists.source import Entry, ListReader, ListSource
 from segments.rows import static_member_rows
 from segments.saving import listed
@@ -65,7 +65,8 @@ class _Load:
             if queryset.db == self.connection.alias:
                 return self._select(queryset)
             source = queryset
-        entries = ListReader(self.segment.slug, self.field).entries(source)
+        reader = ListReader(self.segment.slug, self.field, self.connection.alias)
+        entries = reader.entries(source)
         tally = Tally()
         # The entries may come from a query on this connection, which cannot run during a COPY.
         while batch := list(islice(entries, BATCH)):
@@ -133,13 +134,17 @@ class _Load:
             )
         removing = self.mode == "remove"
         unknown = tally.valid - int(lines)
-        refused = not self.skip_bad and bool(tally.malformed or unknown)
+        bad = tally.malformed + unknown
+        # Nobody means to empty a list with lines that name nobody.
+        refused = bool(bad) and (
+            not self.skip_bad or (self.mode == "replace" and bad == tally.lines)
+        )
         report = LoadReport(
             self.segment.slug,
             self.mode,
             lines=tally.lines,
             added=added,
-            removed=removed,
+            removed=0 if refused else removed,
             already_there=0 if removing or refused else users - added,
             not_there=users - removed if removing and not refused else 0,
             duplicates=int(lines) - users,
@@ -172,6 +177,7 @@ def load(
     mode: Mode = "replace",
     by: str = "pk",
     skip_bad: bool = False,
+    allow_empty: bool = True,
 ) -> LoadReport:
     """Load a list, and refresh the segment, in one transaction.
 
@@ -180,10 +186,11 @@ def load(
     memory. Costs a COPY of the list, a join with the table of users, and a refresh.
 
     Raises:
-        SegmentListError: when the list cannot be read, or has bad lines and `skip_bad` is false,
-            with the `report`. Nothing is changed.
+        SegmentListError: when the list cannot be read; with the `report`, when it has bad lines
+            and `skip_bad` is false, or would replace the segment's by no line that is good; and
+            when it would do so without a line, unless `allow_empty`. Nothing is changed.
         SegmentDefinitionError: when the segment has SQL or a manager method and no list, and the
-            mode is not `add`.
+            mode is `remove`.
         SegmentLossError: when members would leave who were not removed from the list, more than
             `max_loss` allows, as when the definition reads a table that is empty.
         SegmentExecutionError: when Postgres refuses, or the segment is not saved.
@@ -202,6 +209,8 @@ def load(
     with transaction(using, slug, timeout=segment.timeout) as connection:
         one = _Load(connection, segment, mode, field, skip_bad)
         tally = one.read(source)
+        if mode == "replace" and not tally.lines and not allow_empty:
+            raise no_lines(slug)
         with listed(segment, using) as listing:
             row = listing.row
             check_mode(row, mode, using)
@@ -216,17 +225,17 @@ def load(
 def check_mode(row: "Segment", mode: Mode, using: str) -> None:
     """Refuse to remove users from a segment that has no list, because its definition selects them.
 
-    Adding is possible: the segment then has its definition and a list.
+    Adding and replacing are possible: the segment then has its definition and a list.
     """
     kind = kind_of(row)
-    if mode == "add" or kind is StaticList:
+    if mode != "remove" or kind is StaticList:
         return
     if static_member_rows(using).filter(segment=row.pk).exists():
         return
     what = "SQL" if kind.word == "sql" else "a manager method"
     raise SegmentDefinitionError(
         f"its members are those that {what} selects, and it has no list that users could be "
-        f"{'removed from' if mode == 'remove' else 'replaced in'}",
+        "removed from",
         slug=row.slug,
         field=kind.error_field,
         hint="Change its definition to leave users out, or add users to it: mode='add'.",

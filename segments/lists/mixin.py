@@ -27,6 +27,7 @@ class ListsMixin(models.Model):
         mode: Mode = "replace",
         by: str = "pk",
         skip_bad: bool = False,
+        allow_empty: bool = True,
     ) -> LoadReport:
         """Load a list of any size, in constant memory; see `segments.lists.load.load`.
 
@@ -35,13 +36,15 @@ class ListsMixin(models.Model):
                 Text and files have one user a line, or are CSV with a header that names the field.
             mode: `replace` the list, `add` to it, or `remove` from it.
             by: The unique field of the user model by which the list names users.
-            skip_bad: Use the good lines if others are malformed or unknown.
+            skip_bad: Use the good lines if others are malformed or unknown. If none is good, the
+                list is not replaced.
+            allow_empty: Whether the list may be replaced by one without a line, which empties it.
 
         Raises:
             SegmentListError: with the `report`, and nothing is changed.
             SegmentError: as `save()` does.
         """
-        return load(self, source, mode, by, skip_bad)  # type: ignore[arg-type]
+        return load(self, source, mode, by, skip_bad, allow_empty)  # type: ignore[arg-type]
 
     def add(
         self,

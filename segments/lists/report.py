@@ -98,17 +98,31 @@ class LoadReport:
         return texts
 
     def error(self) -> SegmentListError:
-        """Return the error for a list that has bad lines."""
+        """Return the error for a list that has bad lines, or none that is good."""
         verb = "was removed" if self.mode == "remove" else "was loaded"
+        what = f"{_counted(self.bad, 'line')} of {self.lines:,} cannot be used"
+        hint = "Correct these lines, or use the others: skip_bad=True (--skip-bad)."
+        if self.bad == self.lines:
+            what = "no line of the list names a user"
+            hint = "Correct these lines, or load the list by the field that it has: by=... (--by)."
         error = SegmentListError(
-            f"{_counted(self.bad, 'line')} of {self.lines:,} cannot be used, and nothing {verb}:\n"
-            + "\n".join(self.bad_lines()),
+            f"{what}, and nothing {verb}:\n" + "\n".join(self.bad_lines()),
             slug=self.slug,
             field="static_ids",
-            hint="Correct these lines, or use the others: skip_bad=True (--skip-bad).",
+            hint=hint,
         )
         error.report = self
         return error
+
+
+def no_lines(slug: str) -> SegmentListError:
+    """Return the error for a list without a line, which would empty that of the segment."""
+    return SegmentListError(
+        "the list that would replace the segment's has no line, and nothing was loaded",
+        slug=slug,
+        field="static_ids",
+        hint="If the segment's list is to be emptied, say so: allow_empty=True (--allow-empty).",
+    )
 
 
 @dataclass

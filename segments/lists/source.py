@@ -1,11 +1,9 @@
 """Read a list, which is text, a file or an iterable, as numbered entries in constant memory."""
 
-import codecs
 import csv
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,26 +13,18 @@ from django.db import models
 
 from segments.definition.static_ids import BATCH, only_value
 from segments.definition.text import strip_blanks
-from segments.exceptions import SegmentListError
-from segments.lists.fields import ListField, Malformed, named_field
+from segments.lists.decoding import CHUNK, MAX_LINE, TextReader
+from segments.lists.fields import ListField, Malformed, named_field, unique_fields
 from segments.sql import keys
 
 ListSource = str | bytes | bytearray | memoryview | os.PathLike[str] | IO[str] | IO[bytes]
 ListSource |= Iterable[Any]
 """Text, a path, a file that is open for text or bytes, or an iterable of users or values."""
 
-CHUNK = 1 << 16
-"""How many characters or bytes of a file are read at a time."""
-
-MAX_LINE = 1 << 20
-"""The longest line, in characters, that can be part of a list."""
+MAX_PATH = 4096
+"""The longest text, in characters, that may be the name of a file."""
 
 DELIMITERS = ",;\t"
-
-UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
-SAVE_AS_UTF_8 = 'Save it as UTF-8 (in Excel: "CSV UTF-8"), or run: iconv -f {} -t UTF-8'
 
 Entry = tuple[int, Any]
 """The number of a line or of an entry, from 1, and what it says."""
@@ -47,10 +37,12 @@ class ListReader:
     Attributes:
         slug: The segment, for messages.
         field: The field by which entries name users, which a header may name as well.
+        alias: The database of the users.
     """
 
     slug: str
     field: ListField
+    alias: str
 
     def entries(self, source: ListSource) -> Iterator[Entry]:
         """Yield the entries, without blank ones and without a header.
@@ -61,10 +53,10 @@ class ListReader:
             TypeError: when it is nothing that can be a list.
         """
         if isinstance(source, os.PathLike):
-            with self._opened(source) as file:
+            with self._text.opened(source) as file:
                 yield from self._rows(file.read)
         elif isinstance(source, str):
-            yield from self._rows(io.StringIO(source, newline="").read, Path(source[:200]))
+            yield from self._rows(io.StringIO(source, newline="").read, source[:MAX_PATH])
         elif isinstance(source, bytes | bytearray | memoryview):
             yield from self._rows(io.BytesIO(source).read)
         elif hasattr(source, "read"):
@@ -72,44 +64,38 @@ class ListReader:
         else:
             yield from _numbered(source)
 
-    @contextmanager
-    def _opened(self, path: "os.PathLike[str]") -> Iterator[IO[bytes]]:
-        try:
-            file = open(path, "rb")  # noqa: SIM115  # Errors of the block are not those of open().
-        except OSError as error:
-            raise self._refusal(f"{os.fspath(path)} cannot be read: {error.strerror}") from error
-        with file:
-            yield file
+    @property
+    def _text(self) -> TextReader:
+        return TextReader(self.slug)
 
-    def _rows(self, read: Callable[[int], Any], path: Path | None = None) -> Iterator[Entry]:
+    def _rows(self, read: Callable[[int], Any], path: str = "") -> Iterator[Entry]:
         """Yield the entries of text, whose lines may be those of a CSV file.
 
         Args:
-            path: The file that the text may be the name of, if it was meant as one.
+            path: The beginning of the text, which is the name of a file if it was meant as one.
         """
-        lines = self._lines(read)
+        lines = self._text.lines(read)
         start, first = next(
             ((number, line) for number, line in enumerate(lines, 1) if strip_blanks(line)), (0, "")
         )
-        delimiter = max(DELIMITERS, key=lambda mark: len(_split(first, mark)))
-        rows = self._numbered_rows(start, chain([first], lines), delimiter)
-        number, header = next(rows, (0, [""]))
+        head = _first_row(first, lines)
+        delimiter = max(DELIMITERS, key=lambda mark: len(_split(head, mark)))
+        rows = self._numbered_rows(start, chain(head, lines), delimiter)
+        number, header = next((each for each in rows if not _is_blank(each[1])), (0, [""]))
         column = self._column(header, path)
         names = [name.casefold() for name in map(strip_blanks, header)]
         if column is None:
             column, names = 0, []
-            yield from [(number, strip_blanks(header[0]))] if number else []
-        width = max(len(names), 1)
+            rows = chain([(number, header)], rows) if number else rows
+        width, again = max(len(names), 1), names[column] if names else None
         for number, row in rows:
             if len(row) == width:
                 entry = strip_blanks(row[column])
-                if entry and not (names and entry.casefold() == names[column]):
+                if entry and "\n" not in entry and (again is None or entry.casefold() != again):
                     yield number, entry
-                elif entry or width > 1:
-                    yield number, _malformed(entry, width)
-            elif len(row) > 1 or strip_blanks(row[0]):
-                reason = f"it has {_columns(len(row))}, not {width}"
-                yield number, Malformed.because(delimiter.join(row)[:CHUNK], reason)
+                    continue
+            if not _is_blank(row):
+                yield number, _malformed(row, column, width, delimiter)
 
     def _numbered_rows(
         self, start: int, lines: Iterator[str], delimiter: str
@@ -119,112 +105,74 @@ class ListReader:
         Args:
             start: The number of the first of these lines.
         """
-        reader, number = csv.reader(lines, delimiter=delimiter), start
+        reader, number = csv.reader(lines, delimiter=delimiter, strict=True), start
         try:
             for row in reader:
                 if row:
                     yield number, row
                 number = start + reader.line_num
         except csv.Error as error:
-            raise self._refusal(
-                f"line {number} cannot be read as CSV: {error}",
-                'Does it have a " that is not closed?',
+            reason = str(error)
+            if "limit" in reason:
+                reason = f"a value has more than {csv.field_size_limit():,} characters"
+            elif "unexpected end" in reason:
+                reason = "its quote is not closed"
+            raise self._text.refusal(
+                f"line {number} cannot be read as CSV: {reason}",
+                'A list has one user a line. Does this line have a " that is not closed? One that '
+                "is part of a quoted value is written twice.",
             ) from error
 
-    def _column(self, header: list[str], path: Path | None) -> int | None:
+    def _column(self, header: list[str], path: str) -> int | None:
         """Return the place of the column that the first row names; None if it is no header."""
-        names = [name.casefold() for name in map(strip_blanks, header)]
-        for name in self.field.headers:
-            if names.count(name) > 1:
-                raise self._refusal(
-                    f'the header names "{name}" twice: {", ".join(map(strip_blanks, header))}',
+        cells = [*map(strip_blanks, header)]
+        names = [cell.casefold() for cell in cells]
+        places = [place for place, name in enumerate(names) if name in self.field.headers]
+        for place in places:
+            if names.count(names[place]) > 1:
+                raise self._text.refusal(
+                    f'the header names "{names[place]}" twice: {", ".join(cells)[:200]}',
                     "Remove one of the columns, or rename it.",
                 )
-            if name in names:
-                return names.index(name)
+        if len(places) > 1:
+            several = " and ".join(f'"{cells[place]}"' for place in places)
+            raise self._text.refusal(
+                f"several columns may be the {self.field.by} of a user: {several}",
+                "Rename or remove all but the one that names users.",
+            )
+        if places:
+            return places[0]
         expected = " or ".join(f'"{name}"' for name in self.field.headers)
         if len(header) > 1:
-            raise self._refusal(
+            raise self._text.refusal(
                 f"its first line has {_columns(len(header))}, and none is named {expected}: "
                 f"{', '.join(header)[:200]}",
                 f"Name the column in a header, or write one {self.field.by} a line.",
             )
-        self._check_first(strip_blanks(header[0]), path)
+        self._check_first(cells[0], path)
         return None
 
-    def _check_first(self, entry: str, path: Path | None) -> None:
-        """Refuse a first line that is the name of another field, or of a file."""
-        try:
-            self.field.copied(entry)
-        except ValueError:
-            other = named_field(entry)
-            if other:
-                raise self._refusal(
-                    f'its first line is the header "{entry}", and it is loaded by '
-                    f'"{self.field.by}"',
-                    f"Load it by={other!r}, or name the column {self.field.headers[0]}.",
-                ) from None
-            if path and entry == str(path) and path.is_file():
-                raise self._refusal(
-                    f'"{entry}" is the name of a file, and a str is the list itself',
-                    f"Pass pathlib.Path({entry!r}), or the open file.",
-                ) from None
-
-    def _lines(self, read: Callable[[int], Any]) -> Iterator[str]:
-        """Yield the lines of a file, which all end in a newline, in constant memory."""
-        decoder, rest, number = None, "", 0
-        while True:
-            chunk = self._read(read)
-            if decoder is None:
-                decoder = self._decoder(chunk)
-            try:
-                text = decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                line = number + error.object.count(b"\n", 0, error.start) + 1
-                raise self._not_utf_8(error, f" (line {line})") from error
-            *lines, rest = (rest + text).split("\n")
-            for line in lines:
-                yield line + "\n"
-            number += len(lines)
-            if len(rest) > MAX_LINE:
-                raise self._refusal(
-                    f"line {number + 1} has more than {MAX_LINE:,} characters",
-                    "A list has one user a line.",
-                )
-            if not chunk:
-                break
-        if rest:
-            yield rest + "\n"
-
-    def _read(self, read: Callable[[int], Any]) -> Any:
-        try:
-            return read(CHUNK)
-        except UnicodeDecodeError as error:  # The file is open for text.
-            raise self._not_utf_8(error, "") from error
-
-    def _decoder(self, chunk: Any) -> Any:
-        """Return the decoder for a file that begins with this chunk of bytes or text."""
-        if isinstance(chunk, str):
-            return io.IncrementalNewlineDecoder(None, translate=True)
-        if chunk.startswith(UTF_32):
-            raise self._refusal("it is in UTF-32", SAVE_AS_UTF_8.format("UTF-32"))
-        if chunk.startswith(UTF_16) or b"\0" in chunk[:CHUNK]:
-            raise self._refusal("it is in UTF-16", SAVE_AS_UTF_8.format("UTF-16"))
-        decode = codecs.getincrementaldecoder("utf-8-sig")()
-        return io.IncrementalNewlineDecoder(decode, translate=True)
-
-    def _not_utf_8(self, error: UnicodeDecodeError, place: str) -> SegmentListError:
-        byte = error.object[error.start]
-        return self._refusal(
-            f"it is not in UTF-8: byte 0x{byte:02x}{place}. It looks like Latin-1 (ISO 8859-1, "
-            "Windows-1252)",
-            SAVE_AS_UTF_8.format("WINDOWS-1252"),
-        )
-
-    def _refusal(self, message: str, hint: str | None = None) -> SegmentListError:
-        return SegmentListError(
-            f"the list cannot be loaded: {message}", slug=self.slug, field="static_ids", hint=hint
-        )
+    def _check_first(self, entry: str, path: str) -> None:
+        """Refuse a first line that is the name of another field, or of a file, and of no user."""
+        other = named_field(entry)
+        if other and not self.field.names_user(entry, self.alias):
+            raise self._text.refusal(
+                f'its first line is the header "{entry}", and it is loaded by "{self.field.by}"',
+                f"Load it by={other!r}, or name the column {self.field.headers[0]}."
+                if other in unique_fields()
+                else f"Name a column {self.field.headers[0]}. No list is loaded by {other!r}, "
+                "which is not unique.",
+            )
+        if (
+            entry
+            and entry == strip_blanks(path)
+            and _is_file(entry)
+            and not self.field.names_user(entry, self.alias)
+        ):
+            raise self._text.refusal(
+                f'"{entry}" is the name of a file, and a str is the list itself',
+                f"Pass pathlib.Path({entry!r}), or the open file.",
+            )
 
 
 def _numbered(source: Any) -> Iterator[Entry]:
@@ -244,14 +192,45 @@ def _numbered(source: Any) -> Iterator[Entry]:
             yield number, entry
 
 
-def _malformed(entry: str, width: int) -> Malformed:
-    if entry:
-        return Malformed.because(entry, "it is the header again")
-    return Malformed.because(entry, f"its cell is empty, in a row of {_columns(width)}")
+def _malformed(row: list[str], column: int, width: int, delimiter: str) -> Malformed:
+    """Return what a row says that cannot name a user, with the reason."""
+    if len(row) != width:
+        reason = f"it has {_columns(len(row))}, not {width}"
+        return Malformed.because(delimiter.join(row)[:CHUNK], reason)
+    entry = strip_blanks(row[column])
+    if not entry:
+        return Malformed.because(entry, f"its cell is empty, in a row of {_columns(width)}")
+    if "\n" in entry:
+        return Malformed.because(entry, "it has a line break in quotes")
+    return Malformed.because(entry, "it is the header again")
 
 
-def _split(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
+def _first_row(first: str, lines: Iterator[str]) -> list[str]:
+    """Return the lines of the first row: more than one, if a quoted value has line breaks."""
+    head, quotes, size = [first], first.count('"'), len(first)
+    while quotes % 2 and size < MAX_LINE and (line := next(lines, "")):
+        head.append(line)
+        quotes, size = quotes + line.count('"'), size + len(line)
+    return head
+
+
+def _split(lines: list[str], delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader(lines, delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _is_blank(row: list[str]) -> bool:
+    """Return whether a row is that of a blank line, or of a spreadsheet: `;;;`."""
+    return not any(map(strip_blanks, row))
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # It is too long, may not be read, or cannot be a name.
+        return False
 
 
 def _columns(number: int) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import models
 
 from segments.definition.derive import Operator, combined
-from segments.membership.given import given
+from segments.membership.given import check_populated, given
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -52,6 +52,7 @@ class AlgebraQuerySet(models.QuerySet[S]):
     ) -> S:
         self._for_write = True  # Otherwise self.db may be a replica.
         rows = given(segments, self.db, "a combined segment")
+        check_populated(rows, "combine")
         definition = combined(operator, (row.slug for row in rows))
         return self.create(slug=slug, definition=definition, **{"name": slug} | fields)
 

@@ -11,8 +11,11 @@ from asgiref.sync import sync_to_async
 
 from segments.exceptions import SegmentExecutionError, translated
 from segments.membership.members import MembersMixin, shown_users
+from segments.membership.overlap import Overlap, overlap
 
 if TYPE_CHECKING:
+    from segments.lists.report import LoadReport
+    from segments.models import Segment
     from segments.refreshing.history import RefreshResult
 
 
@@ -44,8 +47,38 @@ class AsyncMixin(MembersMixin):
             async for key in self._ids(shown_users()).aiterator(chunk_size=10_000):
                 yield key
 
+    async def aload_ids(self, source: Any, **options: Any) -> "LoadReport":
+        """Load a list; see `load_ids`, which takes the same options."""
+        return await self._later("load_ids", source, **options)  # type: ignore[no-any-return]
+
+    async def aadd(self, users: Any, skip_bad: bool = False) -> "LoadReport":
+        """Add users to the list; see `add`."""
+        return await self._later("add", users, skip_bad)  # type: ignore[no-any-return]
+
+    async def aremove(self, users: Any, skip_bad: bool = False) -> "LoadReport":
+        """Remove users from the list; see `remove`."""
+        return await self._later("remove", users, skip_bad)  # type: ignore[no-any-return]
+
+    async def afreeze(self, slug: str, name: str | None = None) -> "Segment":
+        """Create a list of the members; see `freeze`."""
+        return await self._later("freeze", slug, name)  # type: ignore[no-any-return]
+
+    async def aclone(self, slug: str, name: str | None = None) -> "Segment":
+        """Create a segment with the same definition; see `clone`."""
+        return await self._later("clone", slug, name)  # type: ignore[no-any-return]
+
+    async def asample(self, slug: str, **options: Any) -> "Segment":
+        """Create a segment of a part of the users; see `sample`, which takes the same options."""
+        return await self._later("sample", slug, **options)  # type: ignore[no-any-return]
+
+    async def _later(self, method: str, *args: Any, **options: Any) -> Any:
+        return await sync_to_async(getattr(self, method))(*args, **options)
+
     async def arefresh(self, concurrently: bool = True, **options: Any) -> "RefreshResult":
         """Recompute the members; see `Segment.refresh`. Other tasks go on meanwhile."""
-        refresh: Any = self.refresh  # type: ignore[attr-defined]
-        result: RefreshResult = await sync_to_async(refresh)(concurrently, **options)
-        return result
+        return await self._later("refresh", concurrently, **options)  # type: ignore[no-any-return]
+
+
+async def aoverlap(segments: "Iterable[Segment | str]") -> Overlap:
+    """Count the members that segments share; see `segments.membership.overlap.overlap`."""
+    return await sync_to_async(overlap)(segments)

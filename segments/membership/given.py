@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, translated
+from segments.membership.members import MembersMixin
 from segments.rows import no_segment, segment_rows, with_slugs
 from segments.sql.keys import in_words
 from segments.sql.names import view_name
@@ -35,7 +36,7 @@ def given(
         SegmentExecutionError: when a segment is not saved, or has been deleted.
         TypeError: when one is neither a segment nor a slug.
     """
-    wanted: list[Segment | str] = [segments] if isinstance(segments, str) else [*segments]
+    wanted = several(segments, purpose)
     if len(wanted) < least:
         raise SegmentDefinitionError(
             f"{purpose} takes {least} segments or more, not {len(wanted)}"
@@ -47,6 +48,34 @@ def given(
         if row in rows[:number]:
             raise SegmentDefinitionError(f"{purpose} takes each segment once", slug=row.slug)
     return rows
+
+
+def several(segments: "Iterable[Segment | str]", purpose: str) -> "list[Segment | str]":
+    """Return segments or slugs as a list; one of them as a list of one.
+
+    Raises:
+        TypeError: when they are neither.
+    """
+    if isinstance(segments, str | MembersMixin):
+        return [segments]
+    if not isinstance(segments, Iterable):
+        raise TypeError(f"{purpose} takes segments or their slugs, not {in_words(segments)}")
+    return [*segments]
+
+
+def check_populated(rows: "list[Segment]", purpose: str) -> None:
+    """Raise SegmentExecutionError if one of the segments was never populated.
+
+    Args:
+        purpose: What its members are needed for, as an infinitive.
+    """
+    for row in rows:
+        if row.refreshed_at is None:
+            raise SegmentExecutionError(
+                f"it was never populated, so it has no members to {purpose}",
+                slug=row.slug,
+                hint=f"Refresh it first: manage.py refresh_segments {row.slug}",
+            )
 
 
 def _find(wanted: "list[Segment | str]", alias: str) -> "dict[Any, Segment]":

@@ -9,8 +9,8 @@ from django.db import connections, models
 from django.db.models import Exists, OuterRef
 from psycopg import sql
 
-from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
-from segments.membership.given import LEAST, given
+from segments.exceptions import SegmentDefinitionError
+from segments.membership.given import LEAST, check_populated, given, several
 from segments.membership.members import shown_users
 from segments.pgviews.members import check
 from segments.rows import read_alias
@@ -92,7 +92,8 @@ def overlap(segments: "Iterable[Segment | str]") -> Overlap:
         SegmentExecutionError: when one was never populated, or the database does not answer.
     """
     alias = read_alias()
-    rows = _populated(given(segments, alias, "a comparison"))
+    rows = given(segments, alias, "a comparison")
+    check_populated(rows, "compare")
     if len(rows) > MOST:
         raise SegmentDefinitionError(
             f"a comparison takes {MOST} segments or fewer, not {len(rows)}"
@@ -119,16 +120,18 @@ def users_in(
     only in the first.
 
     Args:
-        inside: At least one segment or slug.
-        outside: Segments or slugs.
+        inside: At least one segment or slug; one may be given by itself.
+        outside: Segments or slugs; one may be given by itself.
 
     Raises:
         Segment.DoesNotExist, SegmentDefinitionError, SegmentExecutionError: as for `overlap`.
+        TypeError: when they are something else.
     """
-    within, without = list(inside), list(outside)
+    within, without = several(inside, "users_in"), several(outside, "users_in")
     if not within:
         raise SegmentDefinitionError("users_in takes a segment that the users are in")
-    rows = _populated(given([*within, *without], read_alias(), "users_in", least=1))
+    rows = given([*within, *without], read_alias(), "users_in", least=1)
+    check_populated(rows, "compare")
     users = shown_users().all()
     for number, row in enumerate(rows):
         if number < len(within):
@@ -136,17 +139,6 @@ def users_in(
         else:  # NOT IN would be slow, as NULL could be among the ids.
             users = users.filter(~Exists(row._rows().filter(user_id=OuterRef("pk"))))
     return users
-
-
-def _populated(rows: "list[Segment]") -> "list[Segment]":
-    for row in rows:
-        if row.refreshed_at is None:
-            raise SegmentExecutionError(
-                "it was never populated, so it has no members to compare",
-                slug=row.slug,
-                hint=f"Refresh it first: manage.py refresh_segments {row.slug}",
-            )
-    return rows
 
 
 def _query(rows: "list[Segment]", alias: str) -> sql.Composed:

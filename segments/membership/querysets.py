@@ -51,8 +51,10 @@ class SegmentQuerySet(AlgebraQuerySet["Segment"]):
             user: A user or a user's primary key. Visitors are in no segment.
 
         Raises:
-            TypeError, ValueError: when it is neither; see `segments.sql.keys.user_key`.
+            TypeError, ValueError: when it is neither; see `segments.sql.keys.user_key`. A
+                TypeError also for a queryset with a slice.
         """
+        self._check_whole("for_user(user)[:3]")
         segments = self.order_by("-priority", "slug")
         chosen = segments._fields is not None  # type: ignore[attr-defined]  # By values().
         if not chosen and segments.query.deferred_loading == ALL_COLUMNS:
@@ -80,8 +82,15 @@ class SegmentQuerySet(AlgebraQuerySet["Segment"]):
 
         Raises:
             SegmentExecutionError: when the database does not answer.
-            TypeError, ValueError: when one is neither; see `segments.sql.keys.user_key`.
+            TypeError, ValueError: when one is neither; see `segments.sql.keys.user_key`. A
+                TypeError also for a queryset with a slice, or after `values()`.
         """
+        self._check_whole("for_users(users)[key][:3]")
+        if self._fields is not None:  # type: ignore[attr-defined]
+            raise TypeError(
+                "for_users returns segments, so it cannot follow values() or values_list(): read "
+                "the fields of the segments that it returns"
+            )
         keys = keys_of(users)
         by_user: dict[Any, list[Segment]] = {key: [] for key in keys}
         among = membership_rows().filter(user_id__in=keys).values("segment_id")
@@ -103,6 +112,13 @@ class SegmentQuerySet(AlgebraQuerySet["Segment"]):
         members = membership_rows().filter(segment_id=OuterRef("pk"), user_id__in=keys)
         existing = members.filter(user_id__in=every_user().values("pk"))
         return self.annotate(**{USERS: ArraySubquery(existing.values("user_id"))})
+
+    def _check_whole(self, instead: str) -> None:
+        if self.query.is_sliced:
+            raise TypeError(
+                "the segments of users are looked up among all of a queryset, so it cannot have a "
+                f"slice: take that of the result, as in {instead}"
+            )
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete the segments and their views, in reverse order of dependency.

@@ -46,6 +46,14 @@ def view_name(slug: str) -> str:
     return slug.replace("-", "_")
 
 
+def shown(slug: str) -> str:
+    """Return a slug without characters that Postgres, or a terminal, may not take.
+
+    No slug has such characters, so what is returned for them is no slug either.
+    """
+    return slug if slug.isprintable() else ascii(slug)[1:-1]
+
+
 def members_view(slug: str) -> sql.Identifier:
     """Return the materialized view of the segment's members."""
     return sql.Identifier(conf.schema(), view_name(slug))

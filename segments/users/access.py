@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.decorators import user_passes_test
 from django.contrib.auth.mixins import AccessMixin
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
+from django.utils.functional import SimpleLazyObject
 
 from segments.users import prefetching
 from segments.users.mixin import is_member
@@ -45,13 +47,16 @@ def visitor_in_segment(user: Any, segment: "Segment | str") -> bool:
     is asked for itself each time.
 
     Args:
-        user: A user, a visitor, or a user's primary key.
+        user: A user, a visitor, or a user's primary key. Empty text is a visitor: it is what a
+            template has for a variable that does not exist.
         segment: A segment or its slug, where `-` and `_` are the same.
 
     Raises:
         Segment.DoesNotExist, SegmentExecutionError, TypeError, ValueError: as for `is_member`.
     """
     answer = None
+    if isinstance(user, str) and not user:
+        user = None
     if hasattr(user, "is_authenticated"):
         answer = segments_of_visitor(user).answer(segment)
     return is_member(user, segment) if answer is None else answer
@@ -82,7 +87,29 @@ def segment_required(
         return bool(user.is_authenticated)
 
     decorator: Callable[[Any], Any] = user_passes_test(passes, login_url, redirect_field_name)
-    return decorator
+    return lambda view: decorator(_sharing(view))
+
+
+def _sharing(view: Any) -> Any:
+    """Return an async view whose templates read what Django's `auser()` was asked.
+
+    Django asks that user whether the view may be seen, and `request.user` is another object.
+    """
+    if not iscoroutinefunction(view):
+        return view
+
+    @wraps(view)
+    async def sharing(request: Any, *args: Any, **kwargs: Any) -> Any:
+        asked, user = await request.auser(), request.user
+
+        def with_answer() -> Any:
+            prefetching.share(asked, user)
+            return user
+
+        request.user = SimpleLazyObject(with_answer)  # Loading the user may take a query.
+        return await view(request, *args, **kwargs)
+
+    return sharing
 
 
 class SegmentRequiredMixin(AccessMixin):

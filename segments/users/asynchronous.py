@@ -1,8 +1,11 @@
 """The async twins of what a user is asked; each does what its namesake does."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
+
+from segments.users.prefetching import prefetch_segments
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -40,3 +43,8 @@ class AsyncUserMixin:
         """Refresh the segments in which this user's membership has changed."""
         results: list[RefreshResult] = await sync_to_async(self.refresh_segments)()
         return results
+
+
+async def aprefetch_segments(users: Iterable[Any]) -> None:
+    """Keep the segments of many users on them; see `prefetch_segments`. One query."""
+    await sync_to_async(prefetch_segments)(users)

@@ -9,12 +9,17 @@ from django.http import HttpRequest
 from segments.users.access import heard, segments_of_visitor, visitor_in_segment
 from segments.users.prefetching import UserSegments
 
+OF_QUERYSETS = {"all", "count", "exists", "first", "last"}
+"""The methods of querysets that templates may use."""
+
 
 class VisitorSegments:
     """The segments of the user of a request, by priority; none of a visitor. Asks when it is read.
 
-    In a template: `{% for segment in segments %}`, `{% if segments.vip %}` (with `_` for `-`), and
-    `{{ segments|length }}`.
+    In a template: `{% for segment in segments %}`, `{% if segments.vip %}` (with `_` for `-`),
+    `{{ segments|length }}`, and what querysets have: `{{ segments.first }}`, `last`, `count`,
+    `exists`, `all`, and a number, as in `{{ segments.0.name }}`. A segment with such a slug comes
+    first.
     """
 
     def __init__(self, request: HttpRequest) -> None:
@@ -31,7 +36,34 @@ class VisitorSegments:
             return visitor_in_segment(self._user(), segment)
 
     def __getitem__(self, name: Any) -> Any:
-        return name in self if isinstance(name, str) else self._all()[name]
+        if not isinstance(name, str):
+            return list(self)[name]
+        # With a KeyError, a template goes on to attributes, and then to numbers.
+        if name.isdigit():
+            raise KeyError(name)
+        if name in OF_QUERYSETS and self._all().answer(name) is None:
+            raise KeyError(name)
+        return name in self
+
+    def first(self) -> Any:
+        """Return the segment with the highest priority, or None."""
+        return next(iter(self), None)
+
+    def last(self) -> Any:
+        """Return the segment with the lowest priority, or None."""
+        return next(reversed(list(self)), None)
+
+    def count(self) -> int:
+        """Return the number of segments."""
+        return len(self)
+
+    def exists(self) -> bool:
+        """Return whether there are any."""
+        return len(self) > 0
+
+    def all(self) -> "VisitorSegments":
+        """Return these segments."""
+        return self
 
     def _all(self) -> UserSegments:
         with heard():

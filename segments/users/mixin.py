@@ -34,7 +34,7 @@ def is_member(user: Any, segment: "Segment | str") -> bool:
     if not isinstance(segment, str):
         return _segment(segment).has_member(user)
     key, answer = user_key(user), None
-    if key is not None:
+    if key is not None and segment.isprintable():  # Postgres takes no NUL character.
         try:
             answer = probe.is_member_by_slug(read_alias(), segment, key)
         except django.db.Error as error:

@@ -48,14 +48,23 @@ class UserSegments(SegmentQuerySet):
         return self
 
     def _apply_rel_filters(self, queryset: SegmentQuerySet) -> "UserSegments":
-        rows = queryset.filter(pk__in=self.order_by().values("pk"))
+        rows = _unsliced(queryset).filter(pk__in=self.order_by().values("pk"))
         return _as_segments_of_user(rows)
 
     def get_prefetch_querysets(
         self, instances: list[Any], querysets: "list[SegmentQuerySet] | None" = None
     ) -> tuple[Any, Callable[[Any], Any], Callable[[Any], Any], bool, str, bool]:
-        """Return the segments of these users as Django wants them. One query."""
-        by_user = querysets[0].for_users(instances) if querysets else remember(instances, CACHE)
+        """Return the segments of these users as Django wants them. One query.
+
+        A slice of a queryset is, as for Django's relations, that of the segments of each user.
+        """
+        if querysets:
+            (rows,) = querysets
+            part = slice(rows.query.low_mark, rows.query.high_mark)
+            by_user = _unsliced(rows).for_users(instances)
+            by_user = {key: segments[part] for key, segments in by_user.items()}
+        else:
+            by_user = remember(instances, CACHE)
         pairs = [(key, segment) for key, segments in by_user.items() for segment in segments]
         # Django calls the second function once for each of the first list, in its order.
         keys = iter([key for key, _ in pairs])
@@ -118,8 +127,24 @@ def remember(users: list[Any], name: str) -> "dict[Any, list[Segment]]":
     return by_user
 
 
+def share(source: Any, target: Any) -> None:
+    """Keep what views have asked for a user on another object of the same user as well."""
+    answer = complete(source, VISIT)
+    if answer is None or source is target or user_key(source) != user_key(target):
+        return
+    if not hasattr(target, "_prefetched_objects_cache"):
+        target._prefetched_objects_cache = {}
+    target._prefetched_objects_cache.setdefault(VISIT, answer)
+
+
 def _as_segments_of_user(rows: Any) -> UserSegments:
     return UserSegments(rows.model, rows.query, rows._db)
+
+
+def _unsliced(rows: SegmentQuerySet) -> SegmentQuerySet:
+    rows = rows._chain()  # type: ignore[attr-defined]  # As .all() would, without a filter.
+    rows.query.clear_limits()
+    return rows
 
 
 def of_user(user: Any) -> UserSegments:

@@ -18,7 +18,7 @@ from segments.membership.members import MembersMixin
 from segments.pgviews.shared import function
 from segments.rows import membership_rows, no_segment
 from segments.sql.keys import in_words, user_key_of
-from segments.sql.names import view_name
+from segments.sql.names import shown, view_name
 from segments.sql.statements import compose
 from segments.users.mixin import SegmentMixin
 
@@ -180,7 +180,7 @@ def _unknown(error: django.db.Error) -> Exception:
 
 def _members(segments: tuple[Any, ...]) -> Any:
     """Return the memberships in segments, each given by itself or its slug."""
-    slugs = [each for each in segments if isinstance(each, str)]
+    slugs = [shown(each) for each in segments if isinstance(each, str)]
     keys = [_saved_key(each) for each in segments if not isinstance(each, str)]
     call = compose("call_populated", function=_populated()).as_string()
     populated = RawSQL(call, (slugs, keys))  # noqa: S611  # The SQL is ours.

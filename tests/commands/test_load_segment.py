@@ -115,5 +115,39 @@ def test_load__refuses_another_mode(pilot):
 
 def test_load__explains_sql(make, users, file):
     make()
-    done = attempt("load_segment", "vip", file(text(users[:1])))
+    done = attempt("load_segment", "vip", file(text(users[:1])), "--mode=remove")
     assert "its members are those that SQL selects" in str(done.error)
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "id,name\n", ";;\n"])
+def test_load__refuses_an_empty_file(pilot, file, content):
+    done = attempt("load_segment", "pilot", file(content), "--skip-bad")
+    assert "has no line, and nothing was loaded" in str(done.error)
+    assert "--allow-empty" in str(done.error)
+    assert names(pilot) == ["u0", "u1", "u2"]
+    assert COUNTS.format("0 lines", 0, 0, 0, 0) in run(
+        "load_segment", "pilot", file(content), "--mode=add"
+    )
+    assert COUNTS.format("0 lines", 0, 3, 0, 0) in run(
+        "load_segment", "pilot", file(content), "--allow-empty"
+    )
+    assert names(pilot) == []
+
+
+def test_load__refuses_a_file_without_a_good_line(pilot, file):
+    path = file("ada\n0\n")
+    for options in ([], ["--allow-empty"]):
+        done = attempt("load_segment", "pilot", path, "--skip-bad", *options)
+        assert "no line of the list names a user" in str(done.error)
+        assert "Hint: Correct these lines" in str(done.error)
+    assert names(pilot) == ["u0", "u1", "u2"]
+
+
+@pytest.mark.slow
+def test_load__skips_a_million_unknown_lines(pilot, users, file):
+    path = file(text(users[:1]) + "".join(f"{n}\n" for n in range(-1_000_000, 0)))
+    done = attempt("load_segment", "pilot", path, "--skip-bad")
+    assert done.error is None
+    assert done.lines[0].endswith("0 malformed, 1,000,000 unknown")
+    assert done.lines[-1] == "  and 999,950 more that are unknown"
+    assert (len(done.lines), names(pilot)) == (52, ["u0"])

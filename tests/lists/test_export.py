@@ -2,6 +2,7 @@
 
 import csv
 import io
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from segments.exceptions import SegmentError
-from tests.conftest import EVEN
+from tests.conftest import EVEN, USERS
 
 pytestmark = pytest.mark.django_db
 
@@ -100,3 +101,30 @@ def test_export__of_a_renamed_segment_raises(make, users):
     type(segment).objects.get().rename("other")
     with pytest.raises(SegmentError):
         exported(segment, "pk")
+
+
+class Counted(io.RawIOBase):
+    """A file that only counts the lines that are written to it."""
+
+    lines = 0
+
+    def write(self, block):
+        self.lines += bytes(block).count(b"\n")
+        return len(block)
+
+
+@pytest.mark.slow
+def test_export__streams(make, query):
+    query(
+        f"INSERT INTO {USERS} (username, password, is_superuser, first_name, last_name, email, "
+        "is_staff, is_active, date_joined) SELECT 'm' || n, '', false, '', '', '', false, true, "
+        "now() FROM generate_series(1, 200000) AS n"
+    )
+    segment, file = make(), Counted()
+    tracemalloc.start()
+    try:
+        assert segment.export(file, ["pk", "username", "date_joined"]) == 200_000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert file.lines == 200_001

@@ -1,11 +1,25 @@
 """Loading lists: modes, forms of a source, what is refused, and what stays."""
 
+import gzip
 import io
+import os
+import random
+import subprocess
+import sys
 import tracemalloc
+from contextlib import suppress
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import UniqueConstraint
+from django.db.models import (
+    DO_NOTHING,
+    CheckConstraint,
+    Manager,
+    OneToOneField,
+    Q,
+    UniqueConstraint,
+)
+from django.db.models.functions import Lower
 from django.test.utils import CaptureQueriesContext
 
 from segments.exceptions import (
@@ -18,6 +32,7 @@ from segments.models import Membership, Segment, StaticMember
 from segments.signals import segment_refreshed
 from segments.sync import detach
 from tests.conftest import EVEN, USERS
+from tests.processes import ROOT
 from tests.shop.models import Order
 
 pytestmark = pytest.mark.django_db
@@ -75,9 +90,28 @@ def test_replace__reports_and_refreshes(pilot, users):
     assert (pilot.members_count, pilot.status) == (3, Segment.Status.REFRESHED)
 
 
-def test_replace__may_empty_a_list(pilot):
-    assert pilot.load_ids("\n").removed == 3
+@pytest.mark.parametrize("source", ["", "\n", "id\n", [], io.BytesIO(b"")])
+def test_replace__may_empty_a_list(source, pilot):
+    assert pilot.load_ids(source).removed == 3
     assert listed(pilot) == members(pilot) == set()
+
+
+@pytest.mark.parametrize("source", ["", "\n", "id,name\n,\n", b"", []])
+def test_replace__by_no_line_is_refused_on_demand(source, unchanged):
+    error = refused(unchanged, source, allow_empty=False)
+    assert "has no line, and nothing was loaded" in str(error)
+    assert "--allow-empty" in error.hint
+    assert unchanged.load_ids(source, mode="add", allow_empty=False).lines == 0
+
+
+def test_replace__by_no_good_line_is_refused(unchanged, users):
+    for source, by in (("x\n0\n", "pk"), ("no\nbody\n", "username"), ([0], "pk")):
+        error = refused(unchanged, source, by=by, skip_bad=True)
+        assert "no line of the list names a user, and nothing was loaded" in str(error)
+        assert error.report.bad == error.report.lines > 0
+        assert (error.report.added, error.report.removed) == (0, 0)
+    for mode in ("add", "remove"):
+        assert unchanged.load_ids("x\n0\n", mode=mode, skip_bad=True).bad == 2
 
 
 def test_add__keeps_the_others(pilot, users):
@@ -172,7 +206,23 @@ SOURCES = {
     "CSV": lambda users: "name,id\n" + "".join(f'"a\nb",{user.pk}\n' for user in users),
     "semicolons": lambda users: "id;name\n" + "".join(f"{user.pk};a,b\n" for user in users),
     "tabs": lambda users: "id\tname\n" + "".join(f"{user.pk}\tx\n" for user in users),
-    "two keys": lambda users: "user_id,id\n" + "".join(f"x,{user.pk}\n" for user in users),
+    "CSV with a break in the header": lambda users: (
+        '"na\nme";"i""d";id\n' + "".join(f'"5"" x";b 7" c;{user.pk}\n' for user in users)
+    ),
+    "byte order mark before a quote": lambda users: (
+        '\ufeff"id","name"\n' + "".join(f'"{user.pk}","x"\n' for user in users)
+    ),
+    "two byte order marks": lambda users: (
+        '\ufeff\ufeff"id","a,b"\n' + "".join(f"{user.pk},x\n" for user in users)
+    ).encode(),
+    "rows of a spreadsheet": lambda users: (
+        ";;\nid;name;\n;;\n" + "".join(f"{user.pk};x;\n" for user in users) + ";; \n;;;;\n;;\n"
+    ),
+    "commas after a list": lambda users: text(users) + ",,,\n,,,\n",
+    "NUL characters elsewhere": lambda users: (
+        b"id,name\n" + b"".join(b"%d,x\0y\n" % user.pk for user in users)
+    ),
+    "text file with a byte order mark": lambda users: io.StringIO('\ufeff"id"\n' + text(users)),
     "signs and zeros": lambda users: "".join(f"+000{user.pk}\n" for user in users),
     "ids": lambda users: [user.pk for user in users],
     "strings": lambda users: [f" {user.pk}\n" for user in users],
@@ -232,6 +282,35 @@ def test_generator__may_query_on_the_same_connection(pilot, users):
 # Fields
 
 
+@pytest.mark.parametrize("source", ["x" * 4000, "é" * 190, "a\0b", "\ud800", "/root/x/y"])
+def test_text__that_cannot_be_a_path(source, unchanged):
+    for by in ("pk", "username"):
+        refused(unchanged, source, by=by)
+
+
+def test_path__that_cannot_be_opened(unchanged, tmp_path):
+    for path in (tmp_path, tmp_path / ("x" * 300), tmp_path / "a\0b", tmp_path / "\ud800"):
+        assert "cannot be read: " in str(refused(unchanged, path))
+
+
+def test_path__as_a_string_names_no_user(unchanged, tmp_path):
+    path = tmp_path / "users.csv"
+    path.write_text("u5\n")
+    assert "is the name of a file" in str(
+        refused(unchanged, f"{path}\n", by="username", skip_bad=True)
+    )
+
+
+def test_file__that_cannot_be_read(unchanged, tmp_path):
+    path = tmp_path / "ids.txt"
+    path.write_bytes(b"1\n2\n3\n")
+    with path.open("w") as file:
+        assert "cannot be read" in str(refused(unchanged, file))
+    path.write_bytes(b"1\n2\n3\n")
+    with path.open(encoding="utf-16") as file:
+        assert "cannot be read" in str(refused(unchanged, file))
+
+
 def test_by__another_unique_field(pilot, users):
     source = "email,username\n" + "".join(f"x,{user.username}\n" for user in users[5:])
     assert pilot.load_ids(source, by="username").added == 5
@@ -278,6 +357,78 @@ def test_by__a_unique_constraint(pilot, users, django_user_model, monkeypatch):
     finally:
         options.__dict__.pop("total_unique_constraints", None)
     assert members(pilot) == keys(users[4:5])
+
+
+POSITIVE = CheckConstraint(condition=Q(id__gt=0), name="positive")
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        (
+            UniqueConstraint(Lower("email"), name="x"),
+            'is unique only by an expression, in the constraint "x", and a list is compared',
+        ),
+        (
+            UniqueConstraint(fields=["email"], condition=Q(is_staff=True), name="x"),
+            'is unique only where a condition holds, by the constraint "x"',
+        ),
+        (
+            UniqueConstraint(fields=["email", "is_staff"], name="x"),
+            'is unique only together with "is_staff", by the constraint "x"',
+        ),
+    ],
+)
+def test_by__a_constraint_that_does_not_suffice(
+    rule, why, unchanged, django_user_model, monkeypatch
+):
+    options = django_user_model._meta
+    monkeypatch.setattr(options, "constraints", [POSITIVE, rule])
+    monkeypatch.setitem(options.__dict__, "total_unique_constraints", [])
+    assert why in str(refused(unchanged, "x@example.org", by="email"))
+
+
+@pytest.fixture
+def first_order(orders, users, django_user_model, query):
+    """The users have a field `first_order`, which is unique and a relation, by their numbers."""
+    field = OneToOneField(Order, DO_NOTHING, null=True, related_name="+", db_constraint=False)
+    field.contribute_to_class(django_user_model, "first_order")
+    try:
+        query(f"ALTER TABLE {USERS} ADD COLUMN first_order_id bigint UNIQUE")
+        query(
+            f"UPDATE {USERS} SET first_order_id = o.id FROM shop_order AS o "
+            f"WHERE o.user_id = {USERS}.id"
+        )
+        yield orders
+    finally:
+        django_user_model._meta.local_fields.remove(field)
+        django_user_model._meta._expire_cache()
+        Order._meta._expire_cache()
+        del django_user_model.first_order
+        del django_user_model.first_order_id
+
+
+def test_by__a_unique_relation(pilot, users, first_order):
+    source = "first_order_id\n" + text(first_order[5:])
+    assert pilot.load_ids(source, by="first_order").added == 5
+    assert pilot.load_ids(users[4:], by="first_order_id").added == 1
+    assert members(pilot) == keys(users[4:])
+    error = refused(pilot, f"x\n0\n{2**70}\n", by="first_order")
+    assert (error.report.malformed, error.report.unknown) == (2, 1)
+
+
+def test_by__with_a_base_manager_that_has_parameters(pilot, users, django_user_model, monkeypatch):
+    class Some(Manager):
+        def get_queryset(self):
+            return super().get_queryset().exclude(username__in=["u8", "50%s"])
+
+    manager = Some()
+    manager.model, manager.name = django_user_model, "some"
+    monkeypatch.setitem(django_user_model._meta.__dict__, "base_manager", manager)
+    error = refused(pilot, "u7\nu8\n", by="username")
+    assert 'line 2: no user has the username "u8"' in str(error)
+    assert pilot.load_ids("u7\nu8\n", by="username", skip_bad=True).added == 1
+    assert pilot.remove(users[7]).removed == 1
 
 
 @pytest.mark.parametrize(
@@ -394,6 +545,15 @@ def test_encodings__of_a_file_that_is_open_for_text(unchanged, tmp_path):
         ("ID,name, id\n1,x,2\n", 'the header names "id" twice'),
         ("name,email\nx,y\n", 'its first line has 2 columns, and none is named "pk" or "id"'),
         ("1,2\n", "first line has 2 columns"),
+        (
+            "id,user_id,amount\n1,2,3\n",
+            'several columns may be the pk of a user: "id" and "user_id"',
+        ),
+        ('1\n2\n"3\n4\n5\n', "line 3 cannot be read as CSV: its quote is not closed"),
+        ('1\n"2"\n"3"4\n', "line 3 cannot be read as CSV"),
+        ('id,name\n1,x\n2,"y\n3,z\n', "line 3 cannot be read as CSV: its quote is not closed"),
+        ("1" * 200_000, "line 1 cannot be read as CSV: a value has more than 131,072 characters"),
+        ("1\n" + "2" * 200_000, "line 2 cannot be read as CSV: a value has more than 131,072"),
         ("email\nx@example.org\n", 'the header "email", and it is loaded by "pk"'),
         ('1\n2\n"3\n4\n' + "5\n" * 100_000, "line 3 cannot be read as CSV"),
         ("1\n" + "2" * 2_000_000, "line 2 has more than 1,048,576 characters"),
@@ -401,6 +561,74 @@ def test_encodings__of_a_file_that_is_open_for_text(unchanged, tmp_path):
 )
 def test_headers_and_quotes__that_are_wrong(unchanged, source, why):
     assert why in str(refused(unchanged, source, skip_bad=True))
+
+
+def test_quotes__in_every_place(unchanged, users):
+    """A break in quotes is an error of the line in the column itself, and none elsewhere."""
+    first, second, third = (user.pk for user in users[3:6])
+    source = f'name,id\n"a\n""b""\n",{first}\nx"y"z,"{second}"\n,"1\n2"\n"",{third}\n'
+    report = refused(unchanged, source).report
+    assert [(bad.number, bad.text, bad.reason) for bad in report.malformed_lines] == [
+        (6, "1\n2", "it has a line break in quotes")
+    ]
+    assert (report.lines, report.unknown) == (4, 0)
+    assert refused(unchanged, 'u0\n"u1\nu2"\n', by="username").report.malformed == 1
+    assert refused(unchanged, '"u1\nu2"\nu0\n', by="username").report.malformed == 1
+
+
+@pytest.mark.parametrize("header", ["email", "EMAIL", "First_Name", "pk", "user_id", "id"])
+def test_header__of_another_field_is_no_user(unchanged, header):
+    error = refused(unchanged, f"{header}\nu7\n", by="username", skip_bad=True)
+    assert 'and it is loaded by "username"' in str(error)
+
+
+def test_header__may_be_the_name_of_a_user(pilot, users, django_user_model):
+    odd = django_user_model.objects.create(username="email")
+    assert pilot.load_ids("email\nu7\n", by="username").added == 2
+    assert members(pilot) == keys([odd, users[7]])
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"PK\x03\x04" + bytes(range(256)) * 300, "it is an Excel or ZIP file"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500, "an Excel file of the old format"),
+        (gzip.compress(b"1\n2\n", mtime=0), "it is a gzip file"),
+    ],
+)
+def test_files__that_are_no_text(unchanged, content, why, tmp_path):
+    path = tmp_path / "ids.csv"
+    path.write_bytes(content)
+    for source in (content, path):
+        error = refused(unchanged, source, skip_bad=True)
+        assert why in str(error)
+        assert error.hint
+
+
+def test_files__with_a_nul_character_are_no_utf_16(unchanged, users):
+    content = b"%d\n1\0" % users[0].pk + b"7\n%d\n" % users[1].pk
+    assert refused(unchanged, content).report.malformed_lines[0].number == 2
+
+
+PIECES = ["1", "u0", "id", "email", ",", ";", "\t", '"', '""', "\n", "\r", "\r\n", "\0", "\ufeff"]
+PIECES += ["é", "\u200b", "\ud800", "\\", "\\.", "\\N", "'", "%s", " ", "PK\x03\x04", "x" * 70_000]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_text__of_any_kind_is_read_or_refused(pilot, users, seed):
+    """Nothing but a report or an error of segments comes out, whatever goes in."""
+    chance = random.Random(seed)
+    for number in range(100):
+        parts = chance.choices(PIECES, k=chance.randrange(12))
+        source = "".join(parts)
+        if number % 3 == 1:
+            source = source.encode("utf-8", "surrogatepass")
+        elif number % 3 == 2:
+            source = chance.randbytes(chance.randrange(60))
+        by, mode = chance.choice(["pk", "username"]), chance.choice(["add", "remove", "replace"])
+        with suppress(SegmentListError):
+            pilot.load_ids(source, mode=mode, by=by, skip_bad=chance.random() < 0.5)
+    assert members(pilot) == listed(pilot)
 
 
 def test_header__in_the_middle_is_a_bad_line(pilot, users):
@@ -433,13 +661,19 @@ def test_sql__takes_a_list_beside_it(make, staff, users):
 
 def test_sql__without_a_list_says_why_nothing_is_removed(make, staff, users):
     segment = make(definition=EVEN)
-    for mode, word in (("remove", "removed from"), ("replace", "replaced in")):
-        error = refused(segment, text(users[:1]), SegmentDefinitionError, mode=mode)
-        assert f"those that SQL selects, and it has no list that users could be {word}" in str(
-            error
-        )
-        assert "leave users out" in error.hint
+    error = refused(segment, text(users[:1]), SegmentDefinitionError, mode="remove")
+    assert "that SQL selects, and it has no list that users could be removed from" in str(error)
+    assert "leave users out" in error.hint
     assert members(segment) == keys(users[::2])
+
+
+def test_sql__has_its_list_replaced_with_one_or_without(make, staff, users):
+    """An empty list is none, so a list that is replaced every night may be empty for once."""
+    segment = make(definition=EVEN)
+    for source in (users[1:2], [], users[3:4], []):
+        segment.load_ids(source)
+        assert listed(segment) == keys(source)
+        assert members(segment) == keys([*users[::2], *source])
 
 
 def test_manager__says_so_as_well(make, users, django_user_model, monkeypatch):
@@ -630,3 +864,40 @@ def test_million__bad_lines_are_counted(unchanged):
     error = refused(unchanged, Lines(1_000_000, b"nobody\n"))
     assert error.report.malformed == 1_000_000
     assert len(str(error).splitlines()) == 53
+
+
+PROBE = """
+import resource, sys
+import django
+django.setup()
+from pathlib import Path
+from segments.models import Segment
+segment = Segment.objects.get(slug="pilot")
+segment.load_ids(["0"], mode="add", skip_bad=True)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+report = segment.load_ids(Path(sys.argv[1]))
+print(report.lines, report.added, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_million__good_lines_of_a_file_need_little_memory(make, query, tmp_path, clean_views):
+    """In a process of its own, so that what it needs in all can be seen. Each user is in 10."""
+    query(
+        f"INSERT INTO {USERS} (username, password, is_superuser, first_name, last_name, email, "
+        "is_staff, is_active, date_joined) SELECT 'm' || n, '', false, '', '', '', false, true, "
+        "now() FROM generate_series(1, 100000) AS n"
+    )
+    make("pilot", static_ids=[])
+    path = tmp_path / "ids.csv"
+    path.write_text("".join(f"{key}\n" for (key,) in query(f"SELECT id FROM {USERS}")) * 10)
+    environment = os.environ | {"SEGMENTS_DATABASE": connection.settings_dict["NAME"]}
+    command = [sys.executable, "-c", PROBE, str(path)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    lines, added, kilobytes = map(int, done.stdout.split())
+    assert (lines, added) == (1_000_000, 100_000)
+    assert kilobytes < 60_000

@@ -1,7 +1,6 @@
 """Segments that combine others, and Django's own methods of the same names."""
 
 import pytest
-from django.db import transaction
 
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError
 from segments.models import Segment
@@ -120,9 +119,22 @@ def test_combine__refuses_a_deleted_segment(late, pilot):
 @pytest.mark.django_db
 def test_combine__refuses_a_segment_that_was_never_populated(late):
     Segment.objects.bulk_create([Segment(slug="new", name="New", definition=LATE)])
-    with pytest.raises(SegmentDefinitionError, match="segments.new"), transaction.atomic():
-        Segment.objects.union("either", late, "new")
+    words = '"new": it was never populated, so .*\n.*Refresh it first: .*refresh_segments new'
+    for method in ("union", "intersection", "difference"):
+        with pytest.raises(SegmentExecutionError, match=words):
+            getattr(Segment.objects, method)("either", late, "new")
     assert not Segment.objects.filter(slug="either").exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("slug", ["is-even", "is_even"])
+def test_clone__refuses_the_slug_of_another_in_either_spelling(slug, even, late):
+    for copy in (late.clone, late.freeze, late.sample):
+        with pytest.raises(SegmentDefinitionError, match='"is-even" already has the view'):
+            copy(slug)
+    with pytest.raises(SegmentDefinitionError, match='"is-even" already has the view'):
+        Segment.objects.union(slug, even, late)
+    assert Segment.objects.count() == 2
 
 
 @pytest.mark.django_db

@@ -4,9 +4,10 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser
 
+from segments import aoverlap
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
-from segments.users import ais_member
+from segments.users import ais_member, aprefetch_segments
 
 pytestmark = pytest.mark.django_db
 
@@ -66,3 +67,27 @@ def test_errors__are_the_same(vip, users, query):
     query("DROP MATERIALIZED VIEW segments.vip CASCADE")
     with pytest.raises(SegmentExecutionError):
         async_to_sync(collected)(vip.amember_ids())
+
+
+def test_lists__are_changed_alike(vip, users):
+    assert async_to_sync(vip.aadd)(users[2]).added == 1
+    assert async_to_sync(vip.aremove)([users[2], 0], skip_bad=True).removed == 1
+    report = async_to_sync(vip.aload_ids)("username\nu7\n", mode="add", by="username")
+    assert report.added == 1
+    assert vip.has_members(users) == {users[0].pk, users[1].pk, users[7].pk}
+
+
+def test_segments__are_made_and_compared_alike(vip, users):
+    frozen = async_to_sync(vip.afreeze)("frozen")
+    clone = async_to_sync(vip.aclone)("clone", name="Clone")
+    sample = async_to_sync(vip.asample)("sample", percent=100, seed=3)
+    assert (frozen.kind, clone.name, sample.kind) == ("static", "Clone", "sql")
+    found = async_to_sync(aoverlap)([vip, frozen, "clone", sample])
+    assert {pair.both for pair in found.pairs} == {2}
+
+
+def test_prefetch__costs_one_query(vip, users, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        async_to_sync(aprefetch_segments)(users)
+    with django_assert_num_queries(0):
+        assert users[0].is_member("vip")

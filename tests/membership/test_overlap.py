@@ -114,6 +114,9 @@ BAD = [
     (["late", None], TypeError, "segments or their slugs are needed, not None"),
     (["late", Segment(slug="new")], SegmentExecutionError, "not saved yet"),
     (["late", "new"], SegmentExecutionError, '"new": it was never populated'),
+    (Segment(slug="new"), SegmentDefinitionError, "not 1"),
+    (None, TypeError, "a comparison takes segments or their slugs, not None"),
+    (17, TypeError, "a comparison takes segments or their slugs, not 17"),
 ]
 
 
@@ -151,7 +154,8 @@ def test_users__of_every_cell_are_those_that_are_counted(even, late, pilot):
     assert {user.username for user in users_in([even, "late"])} == {"u6", "u8"}
     assert {user.username for user in users_in(["is_even"], [late])} == {"u0", "u2", "u4"}
     assert {user.username for user in users_in([even], [late, pilot])} == {"u2", "u4"}
-    assert {user.username for user in users_in([late])} == {"u6", "u7", "u8", "u9"}
+    assert set(users_in(even, "late")) == set(users_in([even], [late]))
+    assert {user.username for user in users_in("late")} == {"u6", "u7", "u8", "u9"}
     for pair in overlap([even, late, pilot]).pairs:
         assert users_in([pair.first, pair.second]).count() == pair.both
         assert users_in([pair.first], [pair.second]).count() == pair.only_first
@@ -174,6 +178,9 @@ def test_users__can_be_filtered_in_one_query(even, late, django_assert_num_queri
         (["late"], ["late"], SegmentDefinitionError, "takes each segment once"),
         (["lato"], [], Segment.DoesNotExist, 'Did you mean "late"'),
         (["late"], ["new"], SegmentExecutionError, '"new": it was never populated'),
+        ("lato", [], Segment.DoesNotExist, 'Did you mean "late"'),
+        (None, [], TypeError, "users_in takes segments or their slugs, not None"),
+        (["late"], 17, TypeError, "users_in takes segments or their slugs, not 17"),
     ],
 )
 def test_users__of_no_cell(inside, outside, error, message, late):

@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.models import User as DjangoUser
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
@@ -199,6 +199,76 @@ def test_request__costs_one_query_in_all(plans, users, django_assert_num_queries
         ]
     with django_assert_num_queries(1):
         assert render(PAGE, request_of(AnonymousUser())).split() == ["False", "0"]
+
+
+def test_async_request__costs_one_query_in_all(plans, users, django_assert_num_queries):
+    """Django loads two objects of the user, `auser()` and `user`; one of them is asked."""
+    request = request_of(users[1])
+    request.user = SimpleLazyObject(lambda: User(pk=users[1].pk, username="u1"))
+    rendered = []
+
+    @segment_required("vip")
+    async def page(request):
+        rendered.extend((await sync_to_async(render)(PAGE, request)).split())
+        return HttpResponse("page")
+
+    with django_assert_num_queries(1):
+        assert async_to_sync(page)(request).content == b"page"
+    assert rendered == ["vip", "big", "True", "spends", "Big-Spenders", "Vip", "2"]
+    assert request.user == users[1]
+
+
+def test_async_request__of_two_users_keeps_them_apart(plans, users):
+    """As where a member of the staff looks at the site with the eyes of a customer."""
+    request = request_of(users[1])
+    request.user = SimpleLazyObject(lambda: users[5])
+
+    @segment_required("vip")
+    async def page(request):
+        text = await sync_to_async(render)('{{ user }} {{ user|in_segment:"vip" }}', request)
+        return HttpResponse(text)
+
+    assert async_to_sync(page)(request).content == b"u5 False"
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "other"),
+    [
+        ("{{ segments.first }}", "Big-Spenders", "None"),
+        ("{{ segments.first.name }}", "Big-Spenders", ""),
+        ("{{ segments.last.slug }}", "vip", ""),
+        ("{{ segments.count }}", "2", "0"),
+        ("{{ segments.exists }}", "True", "False"),
+        ("{% for each in segments.all %}{{ each.slug }} {% endfor %}", "big-spenders vip ", ""),
+        ("{{ segments.0.name }}", "Big-Spenders", ""),
+        ("{{ segments.2.name }}", "", ""),
+        ("{{ segments|last }}", "Vip", ""),
+        ('{{ segments|slice:":1"|join:", " }}', "Big-Spenders", ""),
+        ("{{ segments.vip.name }}", "", ""),
+    ],
+)
+def test_context_processor__has_what_querysets_have(
+    text, first, other, plans, users, django_assert_num_queries
+):
+    for user, expected in ((users[1], first), (users[5], other), (AnonymousUser(), other)):
+        with django_assert_num_queries(1):
+            assert render(text, request_of(user)) == expected
+
+
+def test_context_processor__prefers_a_segment_with_the_name(plans, users, make):
+    make("first", static_ids=users[5:])
+    text = "{{ segments.first }} {{ segments.count }}"
+    assert render(text, request_of(users[1])) == "False 2"
+    assert render(text, request_of(users[5])) == "True 1"
+
+
+@pytest.mark.parametrize("user", [{}, {"user": None}, {"user": ""}])
+def test_template__without_a_user_is_that_of_a_visitor(user, plans):
+    text = (
+        '{% in_segment user "vip" %} {% if user|in_segment:"vip" %}in{% else %}out{% endif %}'
+        '{% in_segment user "vip" as is_vip %} {{ is_vip }}'
+    )
+    assert render(text, **user) == "False out False"
 
 
 def test_request__that_asks_nothing_costs_nothing(plans, users, django_assert_num_queries):

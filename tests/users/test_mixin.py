@@ -4,12 +4,16 @@ import pytest
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection
+from django.db.transaction import atomic
 from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
 from segments.exceptions import SegmentExecutionError
+from segments.membership.overlap import overlap, users_in
 from segments.models import Membership, Segment, SegmentMixin
 from segments.users import is_member
+from segments.users.access import visitor_in_segment
+from segments.users.querysets import SegmentUserQuerySet
 from tests.accounts.models import SegmentableUser as User
 from tests.conftest import USERS
 from tests.shop.models import Order
@@ -201,3 +205,20 @@ def test_segments_of__follow_another_schema(vip, users, settings):
     settings.SEGMENTS_SCHEMA = "elsewhere"
     with pytest.raises(SegmentExecutionError, match="elsewhere"):
         users[0].segment_ids  # noqa: B018
+
+
+@pytest.mark.parametrize("slug", ["big\0spenders", "\0", "\ud800", "big-spenders\n"])
+def test_slug__that_no_segment_can_have_is_unknown(slug, vip, users):
+    for ask in (
+        lambda: is_member(users[0], slug),
+        lambda: is_member(None, slug),
+        lambda: users[0].is_member(slug),
+        lambda: users[0].is_member_live(slug),
+        lambda: visitor_in_segment(users[0], slug),
+        lambda: overlap([vip, slug]),
+        lambda: users_in([slug]),
+        lambda: list(SegmentUserQuerySet(User).in_segment(slug)),
+        lambda: SegmentUserQuerySet(User).not_in(vip, slug).count(),
+    ):
+        with pytest.raises(Segment.DoesNotExist, match="There is no segment"), atomic():
+            ask()

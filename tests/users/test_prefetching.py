@@ -181,6 +181,23 @@ def test_prefetch__to_an_attribute(plans, users, django_assert_num_queries):
     assert slugs(page[2].segments) == ["big-spenders", "win_back", "vip"]
 
 
+@pytest.mark.parametrize("name", ["segments", "top"])
+def test_prefetch__with_a_slice_is_that_of_each_user(
+    name, plans, users, django_assert_num_queries
+):
+    options = {} if name == "segments" else {"to_attr": name}
+    top = Prefetch("segments", Segment.objects.order_by("slug")[1:3], **options)
+    with django_assert_num_queries(2):
+        page = list(User.objects.prefetch_related(top).order_by("pk"))
+    with django_assert_num_queries(0):
+        assert [slugs(getattr(page[n], name)) for n in (0, 2, 9)] == [
+            ["win_back"],
+            ["vip", "win_back"],
+            [],
+        ]
+    assert page[9].is_member("win_back")
+
+
 def test_prefetch__through_a_relation(plans, orders, django_assert_num_queries):
     with django_assert_num_queries(3):
         found = list(Order.objects.prefetch_related("user__segments").order_by("pk"))
@@ -251,6 +268,19 @@ def test_for_users__of_some_segments_in_their_order(plans, users, django_assert_
     }
     assert Segment.objects.none().for_users(users[:1]) == {users[0].pk: []}
     assert Segment.objects.for_users([]) == {}
+
+
+def test_for_users__says_what_to_do_instead(plans, users):
+    rows = Segment.objects.all()
+    with pytest.raises(
+        TypeError, match=r"cannot have a slice: .* for_users\(users\)\[key\]\[:3\]"
+    ):
+        rows[:3].for_users(users)
+    with pytest.raises(TypeError, match=r"cannot have a slice: .* for_user\(user\)\[:3\]"):
+        rows[:3].for_user(users[0])
+    for wrong in (rows.values("slug"), rows.values_list("slug", flat=True)):
+        with pytest.raises(TypeError, match=r"for_users returns segments, so it cannot follow"):
+            wrong.for_users(users)
 
 
 @pytest.mark.parametrize("wrong", [[Order(pk=1)], Order.objects.all(), User(pk=1), "17", 17])

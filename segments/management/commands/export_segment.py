@@ -1,8 +1,12 @@
 """manage.py export_segment"""
 
+import io
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import IO, Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -45,27 +49,49 @@ class Command(ReportingCommand):
         except Segment.DoesNotExist as error:
             raise CommandError(str(error)) from error
         names = [name.strip() for name in fields.split(",") if name.strip()]
-        if output is None:
-            segment.export(self.stdout, names)
-            return
         try:
-            with replaced(output) as file:
+            with replaced(output) if output else as_bytes(self.stdout) as file:
                 count = segment.export(file, names)
         except OSError as error:
-            raise CommandError(f"{output} cannot be written: {error.strerror}") from error
-        self.stdout.write(f"{segment.slug}: {count:,} members written to {output}")
+            where = output or "stdout"
+            raise CommandError(f"{where} cannot be written: {error.strerror}") from error
+        if output:
+            self.stdout.write(f"{segment.slug}: {count:,} members written to {output}")
+
+
+@contextmanager
+def as_bytes(stdout: Any) -> Iterator[Any]:
+    """Open stdout for bytes, since its own encoding is that of the terminal.
+
+    What is no file of the system, such as a `StringIO`, is yielded as it is.
+    """
+    try:
+        stdout.flush()
+        number = stdout.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        yield stdout
+        return
+    with open(number, "wb", closefd=False) as file:
+        yield file
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of another one at the end, if no error is raised."""
+    """Open a file that takes the place of another one at the end, if no error is raised.
+
+    Until then it has a name that nothing else has, in the same folder. It gets the permissions of
+    the other file. A link stays, and what it leads to is replaced.
+    """
     if path.exists() and not path.is_file():  # A pipe or a terminal cannot be replaced.
         with path.open("wb") as file:
             yield file
         return
-    part = path.with_name(f"{path.name}.part")
+    path = Path(os.path.realpath(path))
+    part = path.with_name(f".{token_hex(8)}.part")
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
+            if path.exists():
+                shutil.copymode(path, part)
             yield file
         part.replace(path)
     finally:

@@ -18,7 +18,7 @@ class Command(ReportingCommand):
     help = (
         "Loads users into the list of a segment, from a file with one user a line, or a CSV file "
         "with a header. The segment is refreshed in the same transaction. If any line is "
-        "malformed or names no user, nothing is changed and the exit code is 1."
+        "malformed or names no user, or there is none, nothing is changed and the exit code is 1."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -43,14 +43,18 @@ class Command(ReportingCommand):
             action="store_true",
             help="Use the good lines if others are malformed or unknown.",
         )
+        parser.add_argument(
+            "--allow-empty",
+            action="store_true",
+            help="Let a file without a line empty the list; otherwise it is refused.",
+        )
 
-    def handle(
-        self, *, slug: str, file: str, mode: Mode, by: str, skip_bad: bool, **options: Any
-    ) -> None:
+    def handle(self, *, slug: str, file: str, **options: Any) -> None:
         """Load, and report."""
         try:
             segment = by_slug(slug)
         except Segment.DoesNotExist as error:
             raise CommandError(str(error)) from error
         source = sys.stdin.buffer if file == "-" else Path(file)
-        self.stdout.write(str(segment.load_ids(source, mode=mode, by=by, skip_bad=skip_bad)))
+        chosen = {name: options[name] for name in ("mode", "by", "skip_bad", "allow_empty")}
+        self.stdout.write(str(segment.load_ids(source, **chosen)))

@@ -416,4 +416,7 @@ def test_list__is_loaded_and_exported(users):
     assert segment.load_ids("\n".join(str(user.pk) for user in users)).added == 5
     with pytest.raises(SegmentDefinitionError, match="line 1: "):
         segment.load_ids(["not a key of anybody"])
+    for header in ("username", "PASSWORD"):  # No key is such text, and no user has such a key.
+        with pytest.raises(SegmentDefinitionError, match=f'the header "{header}"'):
+            segment.load_ids(f"{header}\nx\n", skip_bad=True)
     assert set(segment.member_ids()) == {user.pk for user in users}
