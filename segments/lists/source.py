@@ -16,7 +16,7 @@ from django.db import models
 from segments.definition.static_ids import BATCH, only_value
 from segments.definition.text import strip_blanks
 from segments.exceptions import SegmentListError
-from segments.lists.fields import ListField, Malformed, named_field
+from segments.lists.fields import ListField, Malformed, named_field, unique_fields
 from segments.sql import keys
 
 ListSource = str | bytes | bytearray | memoryview | os.PathLike[str] | IO[str] | IO[bytes]
@@ -159,10 +159,13 @@ class ListReader:
         except ValueError:
             other = named_field(entry)
             if other:
+                hint = f"Load it by={other!r}, or name the column {self.field.headers[0]}."
+                if other not in (unique := unique_fields()):
+                    hint = f"Users may share it. Name them by one of: {', '.join(unique)}."
                 raise self._refusal(
                     f'its first line is the header "{entry}", and it is loaded by '
                     f'"{self.field.by}"',
-                    f"Load it by={other!r}, or name the column {self.field.headers[0]}.",
+                    hint,
                 ) from None
             if path and entry == str(path) and path.is_file():
                 raise self._refusal(
