@@ -70,7 +70,7 @@ class ListActions(ProgressPage):
     ) -> FileResponse | None:
         """Return the members as a file: CSV of one segment, a ZIP archive of several."""
         try:
-            return download(self.admin_site, request, list(queryset))
+            return download(request, list(queryset), self.user_columns(request))
         except SegmentError as error:
             self.message_user(request, str(error), messages.ERROR)
         return None

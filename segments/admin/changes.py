@@ -2,13 +2,13 @@
 
 from datetime import datetime, time
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
@@ -17,8 +17,10 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from segments.admin.charts import number
+from segments.admin.export import download_users
 from segments.admin.pages import SegmentPages, of_segment
+from segments.admin.progress import latest_refresh, saved_words
+from segments.changes.models import ChangeQuerySet
 from segments.exceptions import SegmentError
 from segments.membership.members import every_user
 from segments.models import Segment, SegmentChange, SegmentVersion
@@ -28,6 +30,9 @@ PER_PAGE = 100
 
 VERSIONS_PER_PAGE = 10
 
+WHICH = {"entered": "who entered", "left": "who left"}
+"""The two sorts of changes, and their words in the log."""
+
 
 class ChangesPages(SegmentPages):
     """Who entered and who left, and the versions of a definition, with what to restore."""
@@ -36,6 +41,11 @@ class ChangesPages(SegmentPages):
         """Add the pages."""
         return [
             self.page("<path:object_id>/changes/", self.changes_view, "changes"),
+            self.page(
+                "<path:object_id>/changes/download/",
+                self.changes_download_view,
+                "changes_download",
+            ),
             self.page("<path:object_id>/versions/", self.versions_view, "versions"),
             self.page("<path:object_id>/restore/", require_POST(self.restore_view), "restore"),
             *super().get_urls(),
@@ -46,17 +56,12 @@ class ChangesPages(SegmentPages):
         """List who entered and who left, in one refresh or since a day.
 
         Args:
-            request: Has the key of a refresh as `refresh`, or a day as `since`; by default it is
-                today. Its `which` is `entered` or `left`; both if it is missing.
+            request: Has a day as `since`, or the key of a refresh as `refresh`; by default it is
+                the last refresh in which anybody entered or left, and today if there is none. Its
+                `which` is `entered` or `left`; both if it is missing.
         """
-        query = request.GET.copy()
-        query.pop(PAGE_VAR, None)
-        if not (query.get("refresh") or query.get("since")):
-            query["since"] = timezone.localdate().isoformat()
+        query = _asked(request, segment)
         rows, words, note = _changed(query, segment)
-        which = request.GET.get("which", "")
-        if which in ("entered", "left"):
-            rows = rows.filter(entered=which == "entered")
         page = self.get_paginator(request, rows.order_by("-pk"), PER_PAGE).get_page(
             request.GET.get(PAGE_VAR)
         )
@@ -67,14 +72,36 @@ class ChangesPages(SegmentPages):
             segment=segment,
             words=words,
             note=note,
-            since=query.get("since", ""),
-            which=which,
+            asked=query,
             page=page,
             page_var=PAGE_VAR,
-            query=query.urlencode(),
+            query=urlencode(query),
+            downloads=_downloads(query),
             rows=[self._row(request, row, users.get(row.user_id)) for row in page],
         )
         return TemplateResponse(request, "admin/segments/segment/changes.html", context)
+
+    @of_segment("changes", members=True)
+    def changes_download_view(self, request: HttpRequest, segment: Segment) -> FileResponse:
+        """Return who entered, or who left, as CSV: those whom the page lists, each once.
+
+        Users who were deleted are left out, and so are those whom `shown_users` hides.
+        """
+        query = _asked(request, segment)
+        which = query.get("which", "")
+        if which not in WHICH:
+            raise Http404("A download has those who entered, or those who left.")
+        rows, words, note = _changed(query, segment)
+        if not words:
+            raise Http404(note)
+        return download_users(
+            request,
+            [segment],
+            rows.users(),
+            self.user_columns(request),
+            what=f"{WHICH[which]}, {words[0].lower()}{words[1:]}",
+            name=f"{segment.slug}-{which}",
+        )
 
     def _row(self, request: HttpRequest, row: SegmentChange, user: Any) -> dict[str, Any]:
         return {
@@ -115,10 +142,11 @@ class ChangesPages(SegmentPages):
     @of_segment("versions")
     def restore_view(self, request: HttpRequest, segment: Any) -> HttpResponse:
         """Save a version as a new change, in the name of the user, and log it."""
-        version = get_object_or_404(segment.versions, pk=request.POST.get("version"))
+        key = request.POST.get("version", "")
+        version = get_object_or_404(segment.versions, pk=key if key.isdecimal() else None)
         if not self._may_restore(request, version):
             raise PermissionDenied
-        difference = version.diff()
+        difference, before = version.diff(), latest_refresh(segment)
         with acting(request.user):
             restored = version.restore()
         author: Any = request.user.pk
@@ -126,7 +154,7 @@ class ChangesPages(SegmentPages):
         LogEntry.objects.log_actions(
             author, [restored], CHANGE, change_message=words, single_object=True
         )
-        text = _("The version is restored. %s members.") % number(restored.members_count)
+        text = f"{_('The version is restored.')} {saved_words(restored, before)}"
         self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(self.page_url("overview", segment.pk))
 
@@ -142,7 +170,41 @@ class ChangesPages(SegmentPages):
         return may_change
 
 
-def _changed(query: QueryDict, segment: Segment) -> tuple["QuerySet[SegmentChange]", str, str]:
+def _asked(request: HttpRequest, segment: Segment) -> dict[str, str]:
+    """Return what a request asks for: `since` or `refresh`, and `which`, if they are given.
+
+    A day counts before a refresh: the form of the page keeps the refresh until a day is chosen.
+    """
+    which = request.GET.get("which", "")
+    query = {"which": which} if which in WHICH else {}
+    for name in ("since", "refresh"):
+        if value := request.GET.get(name):
+            return query | {name: value}
+    last = _of_kind(SegmentChange.objects.filter(segment=segment.pk), query).last()
+    refreshes: Any = segment.refreshes
+    if last is not None and refreshes.filter(pk=last.refresh_id).exists():
+        return query | {"refresh": str(last.refresh_id)}
+    day = timezone.localdate() if last is None else timezone.localdate(last.at)
+    return query | {"since": day.isoformat()}
+
+
+def _of_kind(rows: ChangeQuerySet, query: dict[str, str]) -> ChangeQuerySet:
+    """Return those who entered, those who left, or both."""
+    return rows.filter(entered=query["which"] == "entered") if "which" in query else rows
+
+
+def _downloads(query: dict[str, str]) -> list[tuple[str, str]]:
+    """Return the queries of the downloads that go with a page, with their words."""
+    words = {"entered": _("Download who entered"), "left": _("Download who left")}
+    chosen = query.get("which")
+    return [
+        (words[which], urlencode(query | {"which": which}))
+        for which in WHICH
+        if chosen in (None, which)
+    ]
+
+
+def _changed(query: dict[str, str], segment: Segment) -> tuple[ChangeQuerySet, str, str]:
     """Return the changes of a refresh or since a day, when they were, and what is not known."""
     rows = SegmentChange.objects.filter(segment=segment.pk)
     if key := query.get("refresh", ""):
@@ -153,7 +215,7 @@ def _changed(query: QueryDict, segment: Segment) -> tuple["QuerySet[SegmentChang
         found, note = rows.filter(refresh=refresh.pk), ""
         if (refresh.added or refresh.removed) and not found.exists():
             note = _("A first refresh, and one while changes are not tracked, lists nobody here.")
-        return found, words, note
+        return _of_kind(found, query), words, note
     text = query.get("since", "")
     try:
         day = parse_date(text)
@@ -166,4 +228,4 @@ def _changed(query: QueryDict, segment: Segment) -> tuple["QuerySet[SegmentChang
         segment.entered(moment)
     except SegmentError as error:
         note = str(error)
-    return rows.filter(at__gte=moment), _("Since %s") % day.isoformat(), note
+    return _of_kind(rows.filter(at__gte=moment), query), _("Since %s") % day.isoformat(), note

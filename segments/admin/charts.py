@@ -1,5 +1,6 @@
 """Charts as inline SVG. Their colours come from the style sheet, so that no style is inline."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,10 @@ LINE_BOTTOM, BARS_TOP, BARS_BOTTOM = 150, 168, 226
 """Where the line of members ends, and where the bars of entered and left users are."""
 
 
+FLATTEST = 10
+"""An axis begins at 0 if the course then takes at least one of so many parts of the height."""
+
+
 @dataclass(frozen=True)
 class Point:
     """A refresh in a chart: when it began, the members after it, and how many came and went."""
@@ -37,6 +42,11 @@ def number(value: int | None) -> str:
     return "-" if value is None else formats.number_format(value, force_grouping=True)
 
 
+def members(count: int) -> str:
+    """Return a number of members in words, with separators of thousands."""
+    return ngettext("%s member", "%s members", count) % number(count)
+
+
 def sparkline(counts: Sequence[int]) -> SafeString:
     """Return a small line of numbers, the oldest first; nothing for fewer than two."""
     if len(counts) < 2:
@@ -45,10 +55,10 @@ def sparkline(counts: Sequence[int]) -> SafeString:
     heights = _scaled(counts, SPARK_HEIGHT - 3, 3)
     points = " ".join(f"{2 + step * n:.1f},{y:.1f}" for n, y in enumerate(heights))
     words = ngettext(
-        "Last %(number)d refresh: from %(first)s to %(last)s members",
-        "Last %(number)d refreshes: from %(first)s to %(last)s members",
+        "Last %(number)d refresh: from %(first)s to %(last)s",
+        "Last %(number)d refreshes: from %(first)s to %(last)s",
         len(counts),
-    ) % {"number": len(counts), "first": number(counts[0]), "last": number(counts[-1])}
+    ) % {"number": len(counts), "first": number(counts[0]), "last": members(counts[-1])}
     return format_html(
         '<svg class="segments-spark" role="img" aria-label="{0}" width="{1}" height="{2}" '
         'viewBox="0 0 {1} {2}"><title>{0}</title><polyline points="{3}"/></svg>',
@@ -59,8 +69,35 @@ def sparkline(counts: Sequence[int]) -> SafeString:
     )
 
 
+def merged(points: Sequence[Point], most: int) -> list[Point]:
+    """Return at most so many points, and the first one as it is.
+
+    Each stands for as many that follow each other: it has the time and the members of the last of
+    them, and all who entered and left.
+    """
+    size = math.ceil((len(points) - 1) / (most - 1)) if len(points) > most else 1
+    groups = [points[start : start + size] for start in range(1, len(points), size)]
+    return [
+        *points[:1],
+        *(
+            Point(
+                group[-1].at,
+                group[-1].members,
+                sum(point.entered for point in group),
+                sum(point.left for point in group),
+            )
+            for group in groups
+        ),
+    ]
+
+
 def size_chart(points: Sequence[Point]) -> SafeString:
     """Return a chart of a segment's size over time, with who entered above who left.
+
+    The axis of sizes begins at 0, so that heights compare as the numbers do. Only if all changes
+    then took less than a tenth of the height, it begins at the smallest number, which stands
+    beside it. The bars leave out a first refresh, at which all members enter at once: it would
+    make the others too small to see.
 
     Args:
         points: The refreshes, the oldest first. Nothing is drawn for fewer than two.
@@ -69,10 +106,10 @@ def size_chart(points: Sequence[Point]) -> SafeString:
         return SafeString("")
     first, last = points[0], points[-1]
     counts = [point.members for point in points]
-    words = _("Size over time: from %(first)s to %(last)s members, between %(low)s and %(high)s")
+    words = _("Size over time: from %(first)s to %(last)s, between %(low)s and %(high)s")
     label = words % {
         "first": number(first.members),
-        "last": number(last.members),
+        "last": members(last.members),
         "low": number(min(counts)),
         "high": number(max(counts)),
     }
@@ -90,12 +127,12 @@ def size_chart(points: Sequence[Point]) -> SafeString:
 def _frame(points: Sequence[Point]) -> SafeString:
     """Return the axes and their labels."""
     counts = [point.members for point in points]
-    low, high = min(counts), max(counts)
+    low, high = _axis(counts)
     texts: list[tuple[float, float, str, str]] = [
         (LEFT - 6, TOP + 4, "end", number(high)),
         (LEFT - 6, LINE_BOTTOM + 4, "end", number(low)),
     ]
-    if low == high:
+    if len(set(counts)) == 1:
         texts = [(LEFT - 6, (TOP + LINE_BOTTOM) / 2 + 4, "end", number(high))]
     peak = _peak(points)
     if peak:
@@ -121,7 +158,8 @@ def _frame(points: Sequence[Point]) -> SafeString:
 def _line(points: Sequence[Point]) -> SafeString:
     """Return the members as steps: they stay what they are until the next refresh."""
     xs = _places(points)
-    ys = _scaled([point.members for point in points], LINE_BOTTOM, TOP)
+    counts = [point.members for point in points]
+    ys = _scaled(counts, LINE_BOTTOM, TOP, _axis(counts)[0])
     path = f"M{xs[0]:.1f},{ys[0]:.1f}" + "".join(
         f"H{x:.1f}V{y:.1f}" for x, y in zip(xs[1:], ys[1:], strict=True)
     )
@@ -136,16 +174,15 @@ def _bars(points: Sequence[Point]) -> SafeString:
     middle, room = (BARS_TOP + BARS_BOTTOM) / 2, (BARS_BOTTOM - BARS_TOP) / 2
     width = max(1.5, min(10, (RIGHT - LEFT) / len(points) * 0.6))
     bars = []
-    for x, point in zip(_places(points), points, strict=True):
+    drawn = _changes(points)
+    for x, point in zip(_places(points)[-len(drawn) :], drawn, strict=True):
         left = min(max(x - width / 2, LEFT), RIGHT - width)
-        up, down = (
-            min(room, max(1, room * n / peak)) if n else 0 for n in (point.entered, point.left)
-        )
-        title = _("%(at)s: %(entered)s entered, %(left)s left, %(members)s members") % {
+        up, down = (max(1, room * n / peak) if n else 0 for n in (point.entered, point.left))
+        title = _("%(at)s: %(entered)s entered, %(left)s left, %(members)s") % {
             "at": _moment(point.at),
             "entered": number(point.entered),
             "left": number(point.left),
-            "members": number(point.members),
+            "members": members(point.members),
         }
         bars += [
             (kind, f"{left:.1f}", f"{y:.1f}", f"{width:.1f}", f"{height:.1f}", title)
@@ -160,8 +197,20 @@ def _bars(points: Sequence[Point]) -> SafeString:
 
 
 def _peak(points: Sequence[Point]) -> int:
-    """Return the largest change after the first refresh, at which all members enter at once."""
-    return max(max(point.entered, point.left) for point in points[1:])
+    """Return the largest change that bars show."""
+    return max(max(point.entered, point.left) for point in _changes(points))
+
+
+def _changes(points: Sequence[Point]) -> Sequence[Point]:
+    """Return the points without a first refresh, at which all members enter at once."""
+    first = points[0]
+    return points[1:] if first.entered == first.members else points
+
+
+def _axis(counts: Sequence[int]) -> tuple[int, int]:
+    """Return where the axis of sizes begins and ends."""
+    low, high = min(counts), max(counts)
+    return (low if (high - low) * FLATTEST < high else 0), high
 
 
 def _places(points: Sequence[Point]) -> list[float]:
@@ -171,11 +220,18 @@ def _places(points: Sequence[Point]) -> list[float]:
     return [LEFT + (RIGHT - LEFT) * (point.at - start).total_seconds() / span for point in points]
 
 
-def _scaled(values: Sequence[int], bottom: float, top: float) -> list[float]:
-    """Return heights between bottom and top; equal values are in the middle."""
+def _scaled(
+    values: Sequence[int], bottom: float, top: float, start: int | None = None
+) -> list[float]:
+    """Return heights between bottom and top; equal values are in the middle.
+
+    Args:
+        start: The value at the bottom; the smallest one by default.
+    """
     low, high = min(values), max(values)
     if low == high:
         return [(bottom + top) / 2] * len(values)
+    low = low if start is None else start
     return [bottom - (bottom - top) * (value - low) / (high - low) for value in values]
 
 

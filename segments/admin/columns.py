@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from segments.admin.charts import number
 from segments.admin.listing import view_name
-from segments.definition.kinds import kind_of, label_of
+from segments.definition.kinds import choice_of
 from segments.models import Segment, Status
 from segments.refreshing import schedule
 from segments.rows import FAILURES
@@ -18,9 +18,9 @@ class Columns(admin.ModelAdmin):  # type: ignore[type-arg]
     """The state of a segment, in columns of the list and in fields that nobody edits."""
 
     @admin.display(description=_("kind"))
-    def kind(self, segment: Segment) -> Any:
-        """Return the kind of the definition, in words."""
-        return label_of(kind_of(segment))
+    def kind(self, segment: Any) -> Any:
+        """Return how a row of the list is defined, in words."""
+        return choice_of(segment, segment.listed).label
 
     @admin.display(description=_("members"))
     def member_count(self, segment: Segment) -> str:

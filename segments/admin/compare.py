@@ -1,20 +1,26 @@
 """The page that compares segments: how many users each two share, and who they are."""
 
+import json
 import math
 from typing import Any
 from urllib.parse import urlencode
 
+from django import forms
 from django.contrib import messages
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from segments.admin import charts
+from segments.admin.export import download_users
 from segments.admin.pages import SegmentPages
+from segments.admin.progress import saved_words
+from segments.definition.derive import in_all_but
 from segments.exceptions import SegmentError
 from segments.membership.overlap import Overlap, overlap, users_in
 from segments.models import Segment
@@ -27,13 +33,44 @@ SHADES = 5
 
 PER_PAGE = 50
 
+MAX_NAME = 100
+"""How many characters the name of a file has, besides its ending."""
+
+
+class CellForm(forms.Form):
+    """The name of a segment that is made of the users of a cell."""
+
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=255)
+    slug = forms.CharField(
+        label=gettext_lazy("Slug"),
+        max_length=63,
+        widget=forms.TextInput(attrs={"pattern": r"[a-z0-9_\-]+"}),
+    )
+
+    @property
+    def prepopulated(self) -> str:
+        """The slug follows the name, by the script of Django's own forms."""
+        field = {
+            "id": "#id_slug",
+            "name": "slug",
+            "dependency_ids": ["#id_name"],
+            "dependency_list": ["name"],
+            "maxLength": self.fields["slug"].max_length,  # type: ignore[attr-defined]
+            "allowUnicode": False,
+        }
+        return json.dumps([field])
+
 
 class ComparePage(SegmentPages):
     """The comparison of two to six segments."""
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the comparison."""
-        return [self.page("compare/", self.compare_view, "compare"), *super().get_urls()]
+        """Add the comparison, and the download of a cell."""
+        return [
+            self.page("compare/", self.compare_view, "compare"),
+            self.page("compare/download/", self.compare_download_view, "compare_download"),
+            *super().get_urls(),
+        ]
 
     def compare_view(self, request: HttpRequest) -> HttpResponse:
         """Show a heat map of overlaps, and the users of a cell; create a segment of them by POST.
@@ -51,9 +88,13 @@ class ComparePage(SegmentPages):
                 raise SegmentError(_("Choose from 2 to %d segments to compare.") % MOST)
             inside = self._chosen(request, "inside")
             outside = self._chosen(request, "outside")
-            if request.method == "POST":
-                return self._create(request, inside, outside)
             context = self._cell(request, inside, outside)
+            if request.method == "POST":
+                form = CellForm(request.POST)
+                segment = self._create(request, form, inside, outside)
+                if segment is not None:
+                    return HttpResponseRedirect(self.page_url("overview", segment.pk))
+                context["form"] = form
         except SegmentError as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(self.page_url("changelist"))
@@ -65,6 +106,29 @@ class ComparePage(SegmentPages):
             **context,
         )
         return TemplateResponse(request, "admin/segments/segment/compare.html", context)
+
+    def compare_download_view(self, request: HttpRequest) -> HttpResponse | FileResponse:
+        """Return the users of a cell as CSV. It is logged for each segment that they are in."""
+        inside, outside = self._chosen(request, "inside"), self._chosen(request, "outside")
+        if not (self.has_view_permission(request) and self.has_view_members_permission(request)):
+            raise PermissionDenied
+        try:
+            if not inside:
+                raise SegmentError(_("Choose from 2 to %d segments to compare.") % MOST)
+            name = "-and-".join(segment.slug for segment in inside)
+            if outside:
+                name += "-not-" + "-or-".join(segment.slug for segment in outside)
+            return download_users(
+                request,
+                inside,
+                users_in(inside, outside),
+                self.user_columns(request),
+                what=f"of a comparison ({_cell_name(inside, outside)})",
+                name=name[:MAX_NAME],
+            )
+        except SegmentError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(self.page_url("changelist"))
 
     def _chosen(self, request: HttpRequest, name: str) -> list[Segment]:
         """Return the segments that the query names, in its order."""
@@ -101,35 +165,44 @@ class ComparePage(SegmentPages):
             "page": page,
             "page_var": PAGE_VAR,
             "users": [(user, self.user_url(request, user)) for user in page],
-            "may_create": self.has_add_permission(request)
-            and self.has_change_definition_permission(request),
+            "alone": inside[0] if len(inside) + len(outside) == 1 else None,
+            "form": CellForm() if self._may_create(request, inside, outside) else None,
         }
 
-    def _create(
+    def _may_create(
         self, request: HttpRequest, inside: list[Segment], outside: list[Segment]
-    ) -> HttpResponse:
-        """Create a segment of the users of a cell, and go to its page."""
-        may_add = self.has_add_permission(request)
-        if not (may_add and self.has_change_definition_permission(request)) or not inside:
+    ) -> bool:
+        """Return whether the user may make a segment of a cell. One segment is one already."""
+        may_add: bool = self.has_add_permission(request)
+        several = bool(inside) and len(inside) + len(outside) > 1
+        return several and may_add and self.has_change_definition_permission(request)
+
+    def _create(
+        self,
+        request: HttpRequest,
+        form: CellForm,
+        inside: list[Segment],
+        outside: list[Segment],
+    ) -> Segment | None:
+        """Create a segment of just the users of a cell; return None if the form says why not."""
+        if not self._may_create(request, inside, outside):
             raise PermissionDenied
-        slug = request.POST.get("slug", "").strip()
-        name = request.POST.get("name", "").strip() or slug
-        objects: Any = Segment.objects
+        if not form.is_valid():
+            return None
+        slugs = [segment.slug for segment in inside], [segment.slug for segment in outside]
         try:
-            combine = objects.difference if outside else objects.intersection
-            segment = combine(slug, *inside, *outside, name=name)
+            segment = Segment.objects.create(**form.cleaned_data, definition=in_all_but(*slugs))
         except SegmentError as error:
-            self.message_user(request, str(error), messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
+            form.add_error(error.field if error.field in form.fields else None, str(error))
+            return None
         author: Any = request.user.pk
         words = f"From a comparison: {_cell_name(inside, outside)}"
         LogEntry.objects.log_actions(
             author, [segment], ADDITION, change_message=words, single_object=True
         )
-        text = _("%(name)s was added: %(count)s members.")
-        shown = text % {"name": name, "count": charts.number(segment.members_count)}
-        self.message_user(request, shown, messages.SUCCESS)
-        return HttpResponseRedirect(self.page_url("overview", segment.pk))
+        text = f"{_('%s was added.') % segment.name} {saved_words(segment)}"
+        self.message_user(request, text, messages.SUCCESS)
+        return segment
 
 
 def heat_map(segments: list[Segment], compared: Overlap, links: bool) -> list[dict[str, Any]]:

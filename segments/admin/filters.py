@@ -8,15 +8,15 @@ from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections
-from django.db.models import CharField, Q, QuerySet
+from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Cast
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from segments import conf
 from segments.admin.state import STORED, Word, detached_views, working
-from segments.definition.kinds import KINDS, label_of
-from segments.models import Segment
+from segments.definition.kinds import CHOICES, QUERY_KINDS, StaticList
+from segments.models import Segment, StaticMember
 from segments.refreshing import schedule
 from segments.rows import with_slugs
 
@@ -70,18 +70,23 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the kinds."""
-        return [(kind.word, label_of(kind)) for kind in reversed(KINDS)]
+        """Return all ways to define a segment."""
+        return [(choice.word, choice.label) for choice in CHOICES]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Segment]") -> "QuerySet[Segment]":
         """Return the segments of the kind: those without the fields of the kinds before it."""
-        for kind in KINDS:
-            has_field = ~Q(**{kind.field: ""}) if kind.field else Q()
-            if kind.word == self.value():
-                return queryset.filter(has_field)
-            if self.value() is not None:
-                queryset = queryset.exclude(has_field)
-        return queryset
+        choice = next((choice for choice in CHOICES if choice.word == self.value()), None)
+        if choice is None:
+            return queryset
+        for kind in QUERY_KINDS:
+            has_field = ~Q(**{kind.field or "": ""})
+            if kind is choice.kind:
+                queryset = queryset.filter(has_field)
+                break
+            queryset = queryset.exclude(has_field)
+        if choice.kind is StaticList:  # Its list may be empty.
+            return queryset
+        return queryset.filter(has_list() if choice.listed else ~has_list())
 
 
 class OwnerFilter(admin.SimpleListFilter):
@@ -120,8 +125,15 @@ class TagFilter(admin.SimpleListFilter):
         """Return the segments with the tag."""
         if not self.value():
             return queryset
+        if "\0" in (self.value() or ""):  # Postgres has no such text.
+            return queryset.none()
         pattern = rf"(^|\s)#{re.escape(self.value() or '')}($|[^\w-])"
         return queryset.filter(description__regex=pattern)
+
+
+def has_list() -> Exists:
+    """Return the condition that the list of a segment has any id."""
+    return Exists(StaticMember.objects.filter(segment=OuterRef("pk")))
 
 
 def tags(description: str) -> list[str]:

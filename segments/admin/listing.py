@@ -11,7 +11,13 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 
 from segments.admin import charts
-from segments.admin.filters import KindFilter, OwnerFilter, SituationFilter, TagFilter
+from segments.admin.filters import (
+    KindFilter,
+    OwnerFilter,
+    SituationFilter,
+    TagFilter,
+    has_list,
+)
 from segments.admin.pages import SegmentPages
 from segments.admin.progress import asked_by
 from segments.admin.state import Situation, situations
@@ -28,9 +34,11 @@ class SegmentChangeList(ChangeList):
         rows: list[Any] = list(self.result_list)
         pages: Any = self.model_admin
         found = situations(rows, asked_by(request)) if rows else {}
+        on_page = Segment.objects.filter(has_list(), pk__in=found).order_by()
+        listed = set(on_page.values_list("pk", flat=True)) if rows else set()
         rows = [row for row in rows if row.pk in found]  # Others were deleted meanwhile.
         for row in rows:
-            row.situation = found[row.pk]
+            row.situation, row.listed = found[row.pk], row.pk in listed
             row.may_view_members = pages.has_view_members_permission(request)
         self.result_list = rows
 
@@ -130,5 +138,5 @@ def badge(segment: Segment, situation: Situation, progress_url: str) -> SafeStri
         situation.reason,
         str(segment.pk),
         progress_url,
-        situation.word.label,
+        situation.label,
     )

@@ -1,39 +1,46 @@
 """The page of a segment's list: who is on it, and an upload that replaces, adds or removes."""
 
+import io
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
-from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db.models import QuerySet
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
-from django.utils.text import capfirst
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
-from segments.admin.export import download_list
+from segments.admin.editing.naming import (
+    advice,
+    field_words,
+    first_lines,
+    guessed,
+    in_words_of_form,
+    list_fields,
+)
+from segments.admin.export import download_users
 from segments.admin.members import PER_PAGE, found
 from segments.admin.pages import SegmentPages, of_segment
 from segments.exceptions import SegmentError, SegmentListError
-from segments.lists.fields import unique_fields
 from segments.lists.report import LoadReport
 from segments.membership.members import every_user
 from segments.models import Segment, StaticMember
 
+AUTOMATIC = ""
+"""The choice that leaves the field to the header and the first lines."""
 
-def _fields() -> list[tuple[str, Any]]:
+
+def _choices() -> list[tuple[str, Any]]:
     """Return the fields that a list may name users by, with their names in words."""
-    options: Any = get_user_model()._meta
-    named = [(n, options.pk if n == "pk" else options.get_field(n)) for n in _unique()]
-    return [(name, capfirst(field.verbose_name)) for name, field in named]
-
-
-def _unique() -> list[str]:
-    """Return the unique fields, the primary key only once."""
-    key: Any = get_user_model()._meta.pk
-    return [name for name in unique_fields() if name != key.name]
+    automatic = (AUTOMATIC, _("What its header names, or what it looks like"))
+    return [automatic, *((name, field_words(name)) for name in list_fields())]
 
 
 class ListForm(forms.Form):
@@ -52,9 +59,8 @@ class ListForm(forms.Form):
         required=False,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 6, "class": "vLargeTextField"}),
-        help_text=_("One user a line. A list of more than 100,000 lines is better a file."),
     )
-    by = forms.ChoiceField(label=_("Each line is"), choices=_fields, initial="pk")
+    by = forms.ChoiceField(label=_("Each line is"), choices=_choices, required=False)
     mode = forms.ChoiceField(
         label=_("What to do"),
         choices=(
@@ -71,6 +77,17 @@ class ListForm(forms.Form):
         help_text=_("Otherwise nothing is changed, and the wrong lines are shown."),
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Say how much the server accepts."""
+        super().__init__(*args, **kwargs)
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        self.fields["text"].help_text = (
+            gettext("One user a line, %s at most. Upload a longer list as a file.")
+            % filesizeformat(limit)
+            if limit
+            else gettext("One user a line.")
+        )
+
     def clean(self) -> dict[str, Any]:
         """Take the file or the text, whichever there is."""
         data: dict[str, Any] = super().clean() or {}
@@ -83,7 +100,7 @@ class ListForm(forms.Form):
                 if file
                 else _("Choose a file, or paste a list.")
             )
-        data["source"] = file or text
+        data["source"] = file or io.StringIO(text, newline="")
         return data
 
 
@@ -93,35 +110,60 @@ class ListsPage(SegmentPages):
     def get_urls(self) -> list[URLPattern]:
         """Add the page of a list, and its download."""
         return [
-            self.page("<path:object_id>/list/", self.list_view, "list"),
+            self.page("<path:object_id>/list/", self.receive_list_view, "list"),
             self.page("<path:object_id>/list/download/", self.list_download_view, "list_download"),
             *super().get_urls(),
         ]
 
+    @csrf_exempt  # It reads the request before the token, to answer for one that is too large.
+    def receive_list_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """Check the token of a request, if the server accepts one of this size."""
+        try:
+            request.POST  # noqa: B018  # It is read here.
+        except RequestDataTooBig:
+            request.POST = QueryDict()  # It cannot be read again.
+            return self.list_too_large_view(request, object_id)
+        return csrf_protect(self.list_view)(request, object_id)
+
+    @of_segment("list")
+    def list_too_large_view(self, request: HttpRequest, segment: Segment) -> HttpResponse:
+        """Show the list, and that a file may be larger than what was pasted."""
+        if not self.has_change_permission(request, segment):
+            raise PermissionDenied
+        text = _("Nothing was changed: more than %s was pasted. Save it as a file, and upload it.")
+        limit = filesizeformat(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        return self._shown_list(request, segment, ListForm(), error=text % limit)
+
     @of_segment()
     def list_view(self, request: HttpRequest, segment: Segment) -> HttpResponse:
-        """Show the list, and load another; `q` searches for a user name or a key."""
-        may_load = self.has_change_permission(request, segment)
-        form, report, error = ListForm(), None, None
-        if request.method == "POST":
-            if not may_load:
-                raise PermissionDenied
-            form = ListForm(request.POST, request.FILES)
-            if form.is_valid():
-                report, error = self._load(request, segment, form.cleaned_data)
-                form = form if error else ListForm()
+        """Show the list, and load another; `q` searches for a name, an address or a key."""
+        form = ListForm()
+        if request.method != "POST":
+            return self._shown_list(request, segment, form)
+        if not self.has_change_permission(request, segment):
+            raise PermissionDenied
+        form = ListForm(request.POST, request.FILES)
+        if not form.is_valid():
+            return self._shown_list(request, segment, form)
+        loaded = self._load(request, segment, form.cleaned_data)
+        return self._shown_list(
+            request, segment, form if loaded["error"] else ListForm(), **loaded
+        )
+
+    def _shown_list(
+        self, request: HttpRequest, segment: Segment, form: ListForm, **context: Any
+    ) -> HttpResponse:
         count = StaticMember.objects.filter(segment=segment.pk).count()
         context = self.page_context(
             request,
             title=_("List: %s") % segment,
             segment=segment,
-            form=form if may_load else None,
-            report=report,
-            error=error,
+            form=form if self.has_change_permission(request, segment) else None,
             count=count,
             may_view_members=self.has_view_members_permission(request),
             search_var=SEARCH_VAR,
             page_var=PAGE_VAR,
+            **context,
             **self._listed(request, segment, count),
         )
         return TemplateResponse(request, "admin/segments/segment/list.html", context)
@@ -129,19 +171,37 @@ class ListsPage(SegmentPages):
     @of_segment("list", members=True)
     def list_download_view(self, request: HttpRequest, segment: Segment) -> FileResponse:
         """Return the users on the list as CSV."""
-        return download_list(self.admin_site, request, segment, listed_users(segment))
+        return download_users(
+            request,
+            [segment],
+            listed_users(segment),
+            self.user_columns(request),
+            what="of the list",
+            name=f"{segment.slug}-list",
+        )
 
     def _load(
         self, request: HttpRequest, segment: Segment, data: dict[str, Any]
-    ) -> tuple[LoadReport | None, SegmentError | None]:
-        """Load a list; return the report, if the list could be read, and the error, if any."""
-        options = {name: data[name] for name in ("mode", "by", "skip_bad")}
+    ) -> dict[str, Any]:
+        """Load a list; return the report, if it could be read, the error, if any, and advice."""
+        source, mode, skip_bad = data["source"], data["mode"], data["skip_bad"]
+        lines = first_lines(source)
+        by = data["by"] or guessed(lines)
+        report: LoadReport | None = None
+        problem: SegmentError | None = None
         try:
-            report = segment.load_ids(data["source"], **options)
+            report = segment.load_ids(source, mode=mode, by=by, skip_bad=skip_bad)
         except SegmentError as error:
-            return (error.report if isinstance(error, SegmentListError) else None), error
-        self.log_change(request, segment, str(report).partition("\n")[0])
-        return report, None
+            problem = in_words_of_form(error, lines)
+            report = error.report if isinstance(error, SegmentListError) else None
+        if report and not problem:
+            self.log_change(request, segment, str(report).partition("\n")[0])
+        return {
+            "report": report,
+            "error": problem,
+            "taken_for": field_words(by),
+            "advice": advice(lines, by) if report and report.malformed else "",
+        }
 
     def _listed(self, request: HttpRequest, segment: Segment, count: int) -> dict[str, Any]:
         """Return a page of the users on the list, for viewers who may see members.
@@ -152,7 +212,8 @@ class ListsPage(SegmentPages):
         if not self.has_view_members_permission(request):
             return {}
         query = request.GET.get(SEARCH_VAR, "").strip()
-        users = found(listed_users(segment), query).order_by("pk")
+        email = self.shown_email(request)
+        users = found(listed_users(segment), query, email).order_by("pk")
         paginator: Any = self.get_paginator(request, users, PER_PAGE)
         if not query:
             paginator.count = count
@@ -160,7 +221,11 @@ class ListsPage(SegmentPages):
         return {
             "query": query,
             "page": page,
-            "rows": [(user, self.user_url(request, user)) for user in page.object_list],
+            "shows_email": bool(email),
+            "rows": [
+                (user, self.user_url(request, user), getattr(user, email, ""))
+                for user in page.object_list
+            ],
         }
 
 

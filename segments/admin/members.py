@@ -31,11 +31,12 @@ class MembersPage(SegmentPages):
 
     @of_segment(members=True)
     def members_view(self, request: HttpRequest, segment: Segment) -> HttpResponse:
-        """List the members at the last refresh; `q` searches for a user name or a key."""
+        """List the members at the last refresh; `q` searches for a name, an address or a key."""
         query = request.GET.get(SEARCH_VAR, "").strip()
+        email = self.shown_email(request)
         alias = router.db_for_read(Segment)
         with session.transaction(alias, segment.slug, read_only=True):
-            paginator = self.get_paginator(request, _members(segment, query), PER_PAGE)
+            paginator = self.get_paginator(request, _members(segment, query, email), PER_PAGE)
             page = paginator.get_page(request.GET.get(PAGE_VAR))
             users = list(page.object_list)
             since = _since(segment, users)
@@ -44,7 +45,11 @@ class MembersPage(SegmentPages):
             title=_("Members: %s") % segment,
             segment=segment,
             page=page,
-            rows=[(user, self.user_url(request, user), since.get(user.pk)) for user in users],
+            rows=[
+                (user, self.user_url(request, user), getattr(user, email, ""), since.get(user.pk))
+                for user in users
+            ],
+            shows_email=bool(email),
             query=query,
             search_var=SEARCH_VAR,
             page_var=PAGE_VAR,
@@ -52,18 +57,26 @@ class MembersPage(SegmentPages):
         return TemplateResponse(request, "admin/segments/segment/members.html", context)
 
 
-def _members(segment: Segment, query: str) -> "QuerySet[Any]":
+def _members(segment: Segment, query: str, email: str) -> "QuerySet[Any]":
     """Return the members that a search finds."""
     if segment.refreshed_at is None:  # Its members would evaluate the definition right here.
         return shown_users().none()
-    return found(segment.members.order_by("pk"), query)
+    return found(segment.members.order_by("pk"), query, email)
 
 
-def found(users: "QuerySet[Any]", query: str) -> "QuerySet[Any]":
-    """Return the users whose user name contains the query, or whose key it is."""
+def found(users: "QuerySet[Any]", query: str, email: str = "") -> "QuerySet[Any]":
+    """Return the users whose user name contains the query, or whose key it is.
+
+    Args:
+        email: The field of addresses that the query is also looked for in, if any.
+    """
     if not query:
         return users
+    if "\0" in query:  # Postgres has no such text.
+        return users.none()
     condition = Q(**{f"{get_user_model().USERNAME_FIELD}__icontains": query})
+    if email:
+        condition |= Q(**{f"{email}__icontains": query})
     with suppress(ValidationError):  # It is not a key.
         condition |= Q(pk=get_user_model()._meta.pk.to_python(query))
     return users.filter(condition)

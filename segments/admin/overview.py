@@ -1,5 +1,6 @@
 """The page of a segment: how it is doing, how it grew, what it reads and who reads it."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
@@ -10,22 +11,28 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from segments import conf
 from segments.admin import charts
+from segments.admin.editing.listed import has_list
 from segments.admin.listing import age_of, badge, view_name
 from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import asked_by, outcome
 from segments.admin.state import situations
-from segments.definition.kinds import kind_of, label_of
+from segments.definition.kinds import choice_of
 from segments.exceptions import SegmentExecutionError, translated
-from segments.models import Segment, SegmentRefresh
+from segments.models import Segment
 from segments.rows import with_slugs
 from segments.sql import names
 from segments.validation.trial import columns_read
 
 POINTS = 200
-"""How many refreshes a chart shows."""
+"""How many points a chart has."""
+
+RANGES = (("", _("Latest refreshes")), ("30", _("Last 30 days")), ("all", _("All")))
+"""The parts of the history that a chart can show, by the value of `days`."""
 
 PER_PAGE = 20
 """How many refreshes and changes a page lists."""
@@ -41,7 +48,12 @@ class OverviewPage(SegmentPages):
 
     @of_segment(None)
     def overview_view(self, request: HttpRequest, segment: Any) -> HttpResponse:
-        """Show how a segment is doing. The number of queries is constant."""
+        """Show how a segment is doing. The number of queries is constant.
+
+        Args:
+            request: Its `days` says what the chart shows: `30` or `all`; by default it is the
+                latest refreshes.
+        """
         situation = situations([segment], asked_by(request)).get(segment.pk)
         if situation is None:
             raise SegmentExecutionError("it has been deleted", slug=segment.slug)
@@ -57,7 +69,7 @@ class OverviewPage(SegmentPages):
             badge=badge(segment, situation, self.page_url("progress")),
             age=age_of(segment),
             members=charts.number(segment.members_count),
-            kind=label_of(kind_of(segment)),
+            kind=choice_of(segment, has_list(segment)).label,
             view_name=view_name(segment),
             refreshes=refreshes,
             outcomes=[(row, outcome(row)) for row in refreshes],
@@ -66,7 +78,7 @@ class OverviewPage(SegmentPages):
             lines=_lines(segment),
             tables=_tables(segment),
             used_by=segment.used_by(),
-            **_course(segment),
+            **_course(segment, request.GET.get("days", "")),
             **self._neighbours(segment),
             **self._rights(request, segment),
         )
@@ -90,15 +102,30 @@ class OverviewPage(SegmentPages):
         }
 
 
-def _course(segment: Segment) -> dict[str, Any]:
-    """Return the chart of the size over time, and its numbers, the latest first."""
+def _course(segment: Segment, days: str) -> dict[str, Any]:
+    """Return the chart of the size over time, and its numbers, the latest first.
+
+    Args:
+        days: The part of the history that it shows, one of `RANGES`.
+    """
     counted = segment.refreshes.filter(members_count__isnull=False).order_by("-started_at")
-    rows: list[SegmentRefresh] = list(counted[:POINTS])
-    points = [
-        charts.Point(row.started_at, row.members_count or 0, row.added or 0, row.removed or 0)
-        for row in reversed(rows)
+    if days == "30":
+        counted = counted.filter(started_at__gte=timezone.now() - timedelta(days=30))
+    rows = counted.values_list("started_at", "members_count", "added", "removed")
+    if days not in ("30", "all"):
+        days, rows = "", rows[:POINTS]
+    found = [
+        charts.Point(at, members or 0, added or 0, removed or 0)
+        for at, members, added, removed in rows
     ]
-    return {"chart": charts.size_chart(points), "points": points[::-1]}
+    points = charts.merged(found[::-1], POINTS)
+    return {
+        "chart": charts.size_chart(points),
+        "points": points[::-1],
+        "shown_refreshes": len(found),
+        "days": days,
+        "ranges": RANGES,
+    }
 
 
 def _log(segment: Segment) -> "QuerySet[LogEntry]":

@@ -5,8 +5,8 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.utils import unquote
-from django.contrib.auth import get_user_model
+from django.contrib.admin.utils import quote, unquote
+from django.contrib.auth import get_permission_codename, get_user_model
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -84,4 +84,32 @@ class SegmentPages(Rights):
         if not self.admin_site.get_model_admin(model).has_view_permission(request, user):
             return None
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
-        return reverse(name, args=(user.pk,), current_app=self.admin_site.name)
+        return reverse(name, args=(quote(user.pk),), current_app=self.admin_site.name)
+
+    def user_columns(self, request: HttpRequest) -> list[str]:
+        """Return what the viewer may see of users: the key, and names and addresses.
+
+        These are for people who may view users.
+        """
+        model: Any = get_user_model()
+        if self.admin_site.is_registered(model):
+            may_view = self.admin_site.get_model_admin(model).has_view_permission(request)
+        else:
+            view = get_permission_codename("view", model._meta)
+            may_view = request.user.has_perm(f"{model._meta.app_label}.{view}")
+        if not may_view:
+            return ["pk"]
+        known = {field.name for field in model._meta.concrete_fields}
+        wanted = (model.USERNAME_FIELD, email_field())
+        return ["pk", *dict.fromkeys(name for name in wanted if name in known)]
+
+    def shown_email(self, request: HttpRequest) -> str:
+        """Return the field of addresses that lists of users show beside their names, if any."""
+        name = email_field()
+        beside = name != get_user_model().USERNAME_FIELD
+        return name if beside and name in self.user_columns(request) else ""
+
+
+def email_field() -> str:
+    """Return the name that the user model's field of addresses has, if it has one."""
+    return str(getattr(get_user_model(), "EMAIL_FIELD", "email"))

@@ -5,8 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db import connections
+from django.db.models import Max
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import URLPattern
 from django.utils import timezone
@@ -68,11 +70,13 @@ class ProgressPage(SegmentPages):
         return HttpResponseRedirect(self.page_url("overview", segment.pk))
 
     def refresh_rows(self, request: HttpRequest, segments: Any, **options: Any) -> None:
-        """Refresh segments, or let a worker do so if `SEGMENTS_REFRESH_ASYNC` is on.
+        """Refresh segments, or let a worker do so if `SEGMENTS_REFRESH_ASYNC` is on; log it.
 
         Args:
             options: `force` and `accept_loss`, as for `segments.refresh.refresh`.
         """
+        segments = list(segments)
+        log_asked(request, segments, options)
         if conf.refresh_async():
             self._enqueue(request, segments, options)
             return
@@ -104,6 +108,18 @@ class ProgressPage(SegmentPages):
         self.message_user(request, text % len(ordered), messages.SUCCESS)
 
 
+def log_asked(request: HttpRequest, segments: Iterable[Segment], options: dict[str, Any]) -> None:
+    """Log who has asked for a refresh, and of what sort. What came of it is in the history."""
+    words = "Asked for a refresh"
+    words += ", even if nothing has changed" if options.get("force") else ""
+    words += ", accepting any loss" if options.get("accept_loss") else ""
+    author: Any = request.user.pk
+    for segment in segments:
+        LogEntry.objects.log_actions(
+            author, [segment], CHANGE, change_message=words, single_object=True
+        )
+
+
 def remember(request: HttpRequest, segments: Iterable[Segment]) -> None:
     """Remember in the user's session that a worker was asked to refresh these segments."""
     now = fetch_value(connections[conf.exec_connection()], "select_clock")
@@ -112,10 +128,25 @@ def remember(request: HttpRequest, segments: Iterable[Segment]) -> None:
 
 
 def asked_by(request: HttpRequest) -> dict[str, datetime]:
-    """Return when the user has asked a worker to refresh segments, by key as text."""
+    """Return when the user has asked for refreshes that no worker has begun, by key as text.
+
+    What has begun since is forgotten: a later change of the definition asks for nothing. Costs one
+    query if anything was asked.
+    """
     stored = request.session.get(ASKED, {}) if hasattr(request, "session") else {}
+    if not stored:
+        return {}
     times = {key: datetime.fromisoformat(at) for key, at in stored.items()}
-    return {key: at for key, at in times.items() if timezone.now() - at < KEEP}
+    rows = SegmentRefresh.objects.filter(segment__in=times).order_by().values_list("segment")
+    begun = dict(rows.annotate(Max("started_at")))
+    waiting = {
+        key: at
+        for key, at in times.items()
+        if timezone.now() - at < KEEP and (begun.get(int(key)) or at) <= at
+    }
+    if len(waiting) < len(stored):
+        request.session[ASKED] = {key: stored[key] for key in waiting}
+    return waiting
 
 
 def problem_of(result: history.RefreshResult) -> tuple[str, int]:
@@ -138,15 +169,36 @@ def outcome(refresh: SegmentRefresh) -> str:
     """Return what came of a refresh, in a sentence."""
     seconds = f"{refresh.duration.total_seconds():.2f}"
     if refresh.status == Status.UNCHANGED:
-        return _("Nothing had changed: %s members.") % charts.number(refresh.members_count)
+        return _("Nothing had changed: %s.") % charts.members(refresh.members_count or 0)
     if refresh.members_count is None or refresh.error:
         return refresh.error.partition("\n")[0]
-    return _("%(members)s members after %(seconds)s s: %(added)s entered, %(removed)s left.") % {
-        "members": charts.number(refresh.members_count),
+    return _("%(members)s after %(seconds)s s: %(added)s entered, %(removed)s left.") % {
+        "members": charts.members(refresh.members_count),
         "seconds": seconds,
         "added": charts.number(refresh.added or 0),
         "removed": charts.number(refresh.removed or 0),
     }
+
+
+def saved_words(segment: Segment, before: SegmentRefresh | None = None) -> str:
+    """Return what came of the members when a segment was saved, in a sentence.
+
+    Args:
+        before: Its latest refresh before that; None if it is new.
+    """
+    latest = latest_refresh(segment)
+    if latest is not None and latest != before:
+        return outcome(latest)
+    if segment.refreshed_at is None:
+        return _("It has no members before its first refresh.")
+    if segment.status == Status.OUTDATED:
+        return _("Its members change at the next refresh.")
+    return ""
+
+
+def latest_refresh(segment: Segment) -> SegmentRefresh | None:
+    """Return the latest refresh of a segment, if it has one."""
+    return _latest([segment]).get(segment.pk)
 
 
 def _latest(segments: Iterable[Segment]) -> dict[int, SegmentRefresh]:
@@ -160,7 +212,7 @@ def _news(segment: Segment, situation: Situation, latest: SegmentRefresh | None)
     seconds = situation.running_for
     return {
         "word": situation.word.value,
-        "label": str(situation.word.label),
+        "label": situation.label,
         "busy": situation.busy,
         "seconds": None if seconds is None else int(seconds.total_seconds()),
         "text": f"{segment.name}: {outcome(latest)}" if latest else str(segment.name),

@@ -89,6 +89,13 @@ class Situation:
         """Whether there will be news of it soon."""
         return self.word in BUSY
 
+    @property
+    def label(self) -> str:
+        """Its state in words; while a session works on it, with the seconds that takes so far."""
+        if self.word != Word.REFRESHING or self.running_for is None:
+            return str(self.word.label)
+        return f"{self.word.label} {int(self.running_for.total_seconds())} s"
+
 
 def situations(
     segments: Iterable[Segment], asked: dict[str, datetime] | None = None
@@ -96,7 +103,8 @@ def situations(
     """Return how each of the segments is doing, by key. Three queries, however many there are.
 
     Args:
-        asked: When a refresh by a worker was asked for, by the segment's key as text.
+        asked: When a refresh by a worker was asked for, and has not been seen yet, by the
+            segment's key as text.
     """
     by_key = {segment.pk: segment for segment in segments}
     connection = connections[conf.exec_connection()]
@@ -173,6 +181,8 @@ def _word(segment: Segment, running: bool, detached: bool, asked: datetime | Non
     """Return the word of a segment that is neither fresh nor due; None for the others."""
     if running:
         return Word.REFRESHING
+    if detached:  # No worker refreshes it.
+        return Word.DETACHED
     if asked and (segment.attempted_at is None or segment.attempted_at < asked):
         return Word.QUEUED
-    return Word.DETACHED if detached else STORED.get(Status(segment.status))
+    return STORED.get(Status(segment.status))

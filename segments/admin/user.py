@@ -140,6 +140,8 @@ class UserPage(SegmentPages):
 
 def _user(key: str) -> Any:
     field: Any = get_user_model()._meta.pk
+    if "\0" in key:  # Postgres has no such text.
+        raise Http404("There is no such user.")
     try:
         user = every_user().filter(pk=field.to_python(key)).first()
     except ValidationError as error:

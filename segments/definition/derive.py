@@ -24,6 +24,16 @@ def combined(operator: Operator, slugs: Iterable[str]) -> str:
     return f"\n{operator}\n".join(parts)
 
 
+def in_all_but(inside: Iterable[str], outside: Iterable[str]) -> str:
+    """Return a definition of the users who are in all of some segments, and in none of others.
+
+    INTERSECT binds more closely than EXCEPT, and EXCEPT is read from left to right.
+    """
+    return "\nEXCEPT\n".join(
+        [combined("INTERSECT", inside), *(combined("EXCEPT", [slug]) for slug in outside)]
+    )
+
+
 def sampled(slug: str, percent: float | Decimal, seed: int) -> str:
     """Return a definition that keeps a part of the members of a segment.
 

@@ -155,11 +155,6 @@ CHOICES = (
 """All ways to define a segment, the most common first."""
 
 
-def label_of(kind: type[Kind]) -> str | Promise:
-    """Return what people read for a kind, with or without a list beside it."""
-    return next(choice.label for choice in CHOICES if choice.kind is kind)
-
-
 def choice_of(segment: "Segment", listed: bool) -> Choice:
     """Return how a segment is defined.
 

@@ -160,8 +160,9 @@ class ListReader:
                 f'its first line is the header "{entry}", and it is loaded by "{self.field.by}"',
                 f"Load it by={other!r}, or name the column {self.field.headers[0]}."
                 if other in unique_fields()
-                else f"Name a column {self.field.headers[0]}. No list is loaded by {other!r}, "
-                "which is not unique.",
+                else "Users may share it. Name them by one of: "
+                + ", ".join(unique_fields())
+                + ".",
             )
         if (
             entry

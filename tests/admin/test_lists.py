@@ -1,17 +1,29 @@
 """The page of a list: uploads, pasted lists, their reports, the search and the download."""
 
 import html
+import re
 
 import pytest
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.urls import reverse
+from django.test import Client
+from django.urls import path, reverse
 
+from segments.admin import SegmentAdmin
 from segments.models import Segment
 from tests.conftest import USERS
 
 pytestmark = pytest.mark.django_db
+
+site = admin.AdminSite()
+site.register(Segment, SegmentAdmin)
+site.register(get_user_model())
+
+urlpatterns = [path("admin/", site.urls)]
+"""An admin site that shows users to people who may view them."""
 
 LIST = "admin:segments_segment_list"
 DOWNLOAD = "admin:segments_segment_list_download"
@@ -27,7 +39,7 @@ def listed(users):
 def load(admin_client, listed):
     """Send a list; return the text of the page."""
 
-    def send(text="", *, file=None, mode="add", by="pk", **data):
+    def send(text="", *, file=None, mode="add", by="", **data):
         data |= {"text": text, "mode": mode, "by": by}
         if file is not None:
             data["file"] = SimpleUploadedFile("users.csv", file)
@@ -141,3 +153,137 @@ def test_download__has_addresses_for_those_who_see_users(client, django_user_mod
     assert b"".join(response.streaming_content).splitlines()[0] == b"id"
     message = LogEntry.objects.latest("action_time").get_change_message()
     assert message == "Exported 2 users of the list: pk"
+
+
+# By which field lines name users.
+
+
+@pytest.fixture
+def unique_email(users, monkeypatch):
+    """Users with addresses, which are unique."""
+    for user in users:
+        user.email = f"{user.username}@example.com"
+    type(users[0]).objects.bulk_update(users, ["email"])
+    monkeypatch.setitem(vars(type(users[0])._meta.get_field("email")), "unique", True)
+
+
+ADDRESSES = "u4@example.com\nu5@example.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "taken_for"),
+    [
+        ("username\nu4\nu5", "Username"),
+        ("name;Username;age\nx;u4;1\ny;u5;2", "Username"),
+        (ADDRESSES, "Email address"),
+        (f"email\n{ADDRESSES}", "Email address"),
+    ],
+)
+def test_field__is_found_out(load, listed, unique_email, text, taken_for):
+    page = load(text)
+    assert "The list was changed" in page
+    assert f"<dt>Each line was taken for</dt><dd>{taken_for}</dd>" in page
+    assert names(listed) == ["u0", "u1", "u4", "u5"]
+
+
+def test_field__of_a_file_is_found_out(load, listed, unique_email, users):
+    load(file=b"\xef\xbb\xbf\r\n" + ADDRESSES.encode() + b"\r\nu6@example.com\r\n")
+    assert names(listed) == ["u0", "u1", "u4", "u5", "u6"]
+    page = load(file=f"username,id\nu9,{users[7].pk}\n".encode())
+    assert "<dt>Each line was taken for</dt><dd>ID</dd>" in page
+    assert names(listed) == ["u0", "u1", "u4", "u5", "u6", "u7"]
+
+
+def test_field__that_is_not_unique_is_explained(load, listed):
+    page = load(ADDRESSES)
+    assert "addresses are not unique among your users" in page
+    assert "addresses are not unique" not in load("nobody\n1")
+    page = load(f"email\n{ADDRESSES}")
+    assert "Your users may share the same “Email address”. Use one of these: “ID”, “Userna" in page
+    assert "by='" not in page
+    assert names(listed) == ["u0", "u1"]
+
+
+def test_field__that_was_chosen_counts(load, listed, unique_email):
+    page = load(ADDRESSES, by="pk")
+    assert (
+        "Most lines look like e-mail addresses. Choose “Email address” at “Each line is”" in page
+    )
+    page = load(f"username\n{ADDRESSES}", by="email")
+    assert "Choose “Username” at “Each line is”." in page
+    assert "Choose “ID” at “Each line is”." in load("id\n1", by="email")
+    assert names(listed) == ["u0", "u1"]
+
+
+def test_list__is_not_taken_for_a_file_of_the_server(load):
+    assert "is the name of a file" not in load(__file__)
+
+
+def test_hints__name_the_form(admin_client, users):
+    segment = Segment.objects.create(name="All", slug="all", definition=f"SELECT id FROM {USERS}")
+    data = {"text": str(users[0].pk), "mode": "remove"}
+    page = html.unescape(
+        admin_client.post(reverse(LIST, args=[segment.pk]), data).content.decode()
+    )
+    assert "choose “Add these users to the list”" in page
+    assert "mode=" not in page.partition("segments-report")[2].partition("segments-load")[0]
+
+
+@pytest.mark.parametrize("middleware", [True, False])
+def test_list__that_is_too_large_to_paste(listed, admin_user, settings, users, middleware):
+    if middleware:
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.csrf.CsrfViewMiddleware"]
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 2048
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    url = reverse(LIST, args=[listed.pk])
+    page = html.unescape(client.get(url).content.decode())
+    assert "One user a line, 2.0\xa0KB at most." in page
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[1]
+    data = {"csrfmiddlewaretoken": token, "mode": "add", "text": f"{users[2].pk}\n" * 2000}
+    response = client.post(url, data)
+    assert response.status_code == 200
+    page = html.unescape(response.content.decode())
+    assert "Nothing was changed: more than 2.0\xa0KB was pasted." in page
+    assert "segments-load" in page
+    assert names(listed) == ["u0", "u1"]
+    file = SimpleUploadedFile("users.csv", data.pop("text").encode())
+    assert "The list was changed" in client.post(url, data | {"file": file}).content.decode()
+    assert names(listed) == ["u0", "u1", "u2"]
+
+
+def test_list__too_large_of_somebody_else(listed, client, django_user_model, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 2048
+    data = {"text": "1\n" * 2000}
+    url = reverse(LIST, args=[listed.pk])
+    assert client.post(url, data).status_code == 302
+    person = django_user_model.objects.create_user("somebody", is_staff=True)
+    person.user_permissions.set(Permission.objects.filter(codename="view_segment"))
+    client.force_login(person)
+    assert client.post(url, data).status_code == 403
+
+
+# Names and addresses.
+
+
+@pytest.mark.parametrize("page", [LIST, "admin:segments_segment_members"])
+def test_search__finds_addresses_for_those_who_see_users(
+    page, client, django_user_model, listed, users, settings
+):
+    settings.ROOT_URLCONF = "tests.admin.test_lists"
+    type(users[1]).objects.filter(username="u1").update(email="ada@example.com")
+    person = django_user_model.objects.create_user("somebody", is_staff=True)
+    permissions = Permission.objects.filter(codename__in=["view_segment", "view_members"])
+    person.user_permissions.set(permissions)
+    client.force_login(person)
+    url = reverse(page, args=[listed.pk])
+    assert "ada@" not in client.get(url).content.decode()
+    assert ">u1<" not in client.get(url, {"q": "ada@"}).content.decode()
+    person.user_permissions.add(Permission.objects.get(codename="view_segmentableuser"))
+    assert "<td>ada@example.com</td>" in client.get(url).content.decode()
+    shown = client.get(url, {"q": "ADA@"}).content.decode()
+    assert (">u1<" in shown, ">u0<" in shown) == (True, False)
+    for query in ("\0", "u1\0"):
+        answer = client.get(url, {"q": query})
+        assert answer.status_code == 200
+        assert ">u1<" not in answer.content.decode()

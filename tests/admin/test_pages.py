@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse, set_script_prefix
 from django.utils import timezone
 
+from segments.admin import charts
 from segments.models import Segment, SegmentRefresh, Status
 from segments.sql import locks
 from tests.admin.histories import many_segments, write_history
@@ -124,11 +125,13 @@ def test_list__shows_a_running_refresh(users, make, browse, session, clean_views
         held.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
         page = rows(browse(LIST))
         assert (word(page["vip"]), word(page["other"])) == ("refreshing", "refreshed")
+        assert re.search(r">refreshing \d s<", page["vip"])
+        assert re.search(r">refreshing \d s<", browse(OVERVIEW, segment.pk))
         assert list(rows(browse(LIST, query="?state=refreshing"))) == ["vip"]
         assert list(rows(browse(LIST, query="?state=refreshed"))) == ["other"]
         news = browse(PROGRESS, query=f"?segment={segment.pk}&segment={other.pk}&segment=x")
         assert '"word": "refreshing"' in news
-        assert '"busy": true, "seconds": 0' in news
+        assert re.search(r'"label": "refreshing (\d) s", "busy": true, "seconds": \1', news)
     assert word(rows(browse(LIST))["vip"]) == "refreshed"
 
 
@@ -177,10 +180,25 @@ def test_list__is_filtered_by_kind_owner_and_tag(users, make, browse, admin_user
     make("list", static_ids=users[:1], description="For the #spring-mailing.")
     make("method", manager_method="all", description="Not #spring")
     browse(ADD, **form(definition=f"SELECT id FROM {USERS}", description="a#b"))
-    for value, slug in (("static", "list"), ("manager", "method"), ("sql", "vip")):
-        assert list(rows(browse(LIST, query=f"?kind={value}"))) == [slug]
+    make("empty", static_ids=[])
+    make("mixed", static_ids=users[:1], definition=f"SELECT id FROM {USERS}")
+    make("both", static_ids=users[:1], manager_method="all")
+    page = rows(browse(LIST))
+    kinds = (
+        ("static", {"list", "empty"}, "A list of users"),
+        ("manager", {"method"}, "A method of a model"),
+        ("sql", {"vip"}, "SQL"),
+        ("sql_and_list", {"mixed"}, "SQL and a list"),
+        ("manager_and_list", {"both"}, "A method and a list"),
+    )
+    for value, slugs, words in kinds:
+        assert set(rows(browse(LIST, query=f"?kind={value}"))) == slugs
+        assert all(f'field-kind">{words}<' in page[slug] for slug in slugs)
+    assert "SQL and a list" in browse(OVERVIEW, Segment.objects.get(slug="mixed").pk)
+    Segment.objects.filter(slug__in=["empty", "mixed", "both"]).delete()
     assert list(rows(browse(LIST, query=f"?owner={admin_user.pk}"))) == ["vip"]
     assert len(rows(browse(LIST, query="?owner=0"))) == 3
+    assert rows(browse(LIST, query="?tag=%00")) == {}
     page = browse(LIST, query="?tag=spring-mailing")
     assert list(rows(page)) == ["list"]
     assert ">#spring<" in page.replace("\n", "").replace(" ", "")
@@ -243,6 +261,23 @@ def test_actions__force_a_refresh(users, make, browse):
     assert segment.refreshes.latest().status == Status.REFRESHED
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_refreshes__are_logged_with_what_was_asked(users, make, browse, settings, asynchronous):
+    settings.SEGMENTS_REFRESH_ASYNC = asynchronous
+    keys = [str(make(slug).pk) for slug in ("one", "two")]
+    for action in ("refresh", "force", "accept_loss"):
+        browse(LIST, action=f"{action}_selected", _selected_action=keys)
+    browse(REFRESH, keys[0], force="1", accept_loss="1")
+    words = [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
+    assert words == [
+        *["Asked for a refresh"] * 2,
+        *["Asked for a refresh, even if nothing has changed"] * 2,
+        *["Asked for a refresh, accepting any loss"] * 2,
+        "Asked for a refresh, even if nothing has changed, accepting any loss",
+    ]
+    assert set(LogEntry.objects.values_list("object_id", flat=True)) == set(keys)
+
+
 def test_actions__are_for_people_with_the_permission(users, make, person):
     segment = make()
     client = person("view_segment")
@@ -277,7 +312,8 @@ def test_overview__shows_the_course_and_its_numbers(users, make, browse):
     page = browse(OVERVIEW, segment.pk)
     chart = page.partition('class="segments-chart"')[2].partition("</svg>")[0]
     assert "from 1,200 to 1,100 members, between 1,100 and 1,500" in page
-    assert chart.count('class="entered"') == 2
+    assert chart.count('class="entered"') == 1  # A first refresh has no bar.
+    assert ">+400<" in chart
     assert chart.count('class="left"') == 1
     table = page.partition('class="segments-numbers"')[2].partition("</table>")[0]
     cells = re.findall(r"<td>([\d,]*)</td>", table)
@@ -304,6 +340,19 @@ def test_overview__names_what_it_reads_and_what_reads_it(orders, make, browse):
     assert "<code>shop_order.user_id</code>" in page
     assert f'/{reader.pk}/overview/">Reader</a>' in page
     assert f'/{source.pk}/overview/">Source</a>' in browse(OVERVIEW, reader.pk)
+
+
+def test_overview__names_views_of_others_and_rows(users, make, browse, query):
+    from tests.shop.models import Offer
+
+    segment = make()
+    query("CREATE VIEW report AS SELECT count(*) FROM segments.vip")
+    for n in range(3):
+        Offer.objects.create(priority=n, discount=1, segment=segment)
+    ((owner,),) = query("SELECT current_user")
+    page = browse(OVERVIEW, segment.pk)
+    assert f"<code>report</code> ({owner})" in page
+    assert "3 <code>shop.Offer.segment</code>" in page
 
 
 def test_overview__has_lines_that_work(users, make, browse, query):
@@ -438,9 +487,108 @@ def test_refresh__by_a_worker_waits_in_sight(users, make, browse, settings):
     assert word(rows(browse(LIST))["vip"]) == "refreshed"
 
 
+def test_refresh__that_was_seen_is_no_longer_asked_for(users, make, browse, settings):
+    settings.SEGMENTS_REFRESH_ASYNC = True
+    segment = make()
+    browse(REFRESH, segment.pk, any="1")
+    segment.refresh(force=True)
+    Segment.objects.update(
+        attempted_at=None, status=Status.OUTDATED
+    )  # As another definition does.
+    assert word(rows(browse(LIST))["vip"]) == "outdated"
+
+
+def test_refresh__of_a_detached_segment_does_not_wait(users, make, browse, settings):
+    from segments.sync.detach import detach
+
+    settings.SEGMENTS_REFRESH_ASYNC = True
+    segment = make()
+    browse(REFRESH, segment.pk, any="1")
+    list(detach(["vip"]))
+    assert word(rows(browse(LIST))["vip"]) == "detached"
+
+
 def test_progress__of_a_failure_says_why(failing, browse):
     with pytest.raises(Exception, match="division"):
         failing.refresh()
     news = browse(PROGRESS, query=f"?segment={failing.pk}")
     assert '"word": "failing"' in news
     assert "division by zero" in news
+
+
+# Charts.
+
+
+def heights(chart):
+    """Return how high the line of sizes is at each refresh."""
+    path = re.search(r'class="size" d="([^"]*)"', chart)[1]
+    return [150 - float(y) for y in re.findall(r"[,V]([\d.]+)", path)]
+
+
+def chart_of(*counts):
+    now = timezone.now()
+    before = [0, *counts]
+    return charts.size_chart(
+        [
+            charts.Point(now + timedelta(hours=n), size, max(size - was, 0), max(was - size, 0))
+            for n, (was, size) in enumerate(zip(before, counts, strict=False))
+        ]
+    )
+
+
+def test_chart__begins_at_zero():
+    chart = chart_of(600, 300, 1200)
+    assert [round(height / heights(chart)[2], 2) for height in heights(chart)] == [0.5, 0.25, 1]
+    assert ">0</text>" in chart
+
+
+def test_chart__of_small_changes_shows_them():
+    chart = chart_of(1000, 1010, 1020)
+    assert [round(height / heights(chart)[2], 2) for height in heights(chart)] == [0, 0.5, 1]
+    assert ">1,000</text>" in chart
+    assert ">0</text>" not in chart
+
+
+def test_chart__draws_bars_to_one_scale():
+    chart = chart_of(1200, 1500, 1350)
+    bars = re.findall(r'<rect class="(\w+)"[^>]* height="([\d.]+)"', chart)
+    assert bars == [("entered", "29.0"), ("left", "14.5")]
+
+
+def test_chart__that_begins_later_draws_its_first_change():
+    now = timezone.now()
+    chart = charts.size_chart(
+        [charts.Point(now, 1000, 500, 0), charts.Point(now + timedelta(hours=1), 1250, 250, 0)]
+    )
+    assert re.findall(r'<rect [^>]* height="([\d.]+)"', chart) == ["29.0", "14.5"]
+
+
+def test_chart__of_more_refreshes_than_points_adds_them_up():
+    now = timezone.now()
+    points = [charts.Point(now, 10, 10, 0)]
+    points += [charts.Point(now + timedelta(hours=n), 10 + n, 2, 1) for n in range(1, 501)]
+    merged = charts.merged(points, 200)
+    assert merged[0] == points[0]
+    assert (merged[1].members, merged[1].entered, merged[1].left) == (13, 6, 3)
+    assert merged[-1].at == points[-1].at
+    assert len(merged) <= 200
+    assert sum(point.entered for point in merged) == sum(point.entered for point in points)
+    assert charts.merged(points[:200], 200) == points[:200]
+    assert charts.merged([], 200) == []
+
+
+def test_overview__shows_parts_of_the_history(users, make, browse):
+    segment = make()
+    SegmentRefresh.objects.all().delete()
+    write_history(segment, range(1000, 1500), every=timedelta(hours=3))  # About 62 days.
+    numbers = {}
+    for days in ("", "30", "all", "x"):
+        page = browse(OVERVIEW, segment.pk, query=f"?days={days}")
+        table = page.partition('class="segments-numbers"')[2].partition("</table>")[0]
+        numbers[days] = re.findall(r"<td>([\d,]+)</td>", table)[::3]
+    assert (numbers[""][-1], len(numbers[""])) == ("1,300", 200)
+    assert numbers["x"] == numbers[""]
+    assert (numbers["30"][-1], numbers["all"][-1]) == ("1,261", "1,000")
+    assert {row[0] for row in numbers.values()} == {"1,499"}
+    assert "500 refreshes, drawn as 168 points" in browse(OVERVIEW, segment.pk, query="?days=all")
+    assert "&days=all#segments-refreshes" in browse(OVERVIEW, segment.pk, query="?days=all")

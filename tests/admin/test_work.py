@@ -12,14 +12,16 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.db import connection
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
-from django.urls import path, reverse
+from django.urls import path, reverse, set_script_prefix
 from django.utils import timezone
 
 from segments.admin import SegmentAdmin, SegmentMembershipInline
 from segments.admin.actions import free_slug
-from segments.models import Segment, SegmentRefresh
+from segments.models import Membership, Segment, SegmentChange, SegmentRefresh
 from tests.admin.test_pages import OVERVIEW, browse, person, strict
 from tests.admin.test_segment import LIST
 from tests.conftest import USERS
@@ -106,7 +108,7 @@ def test_compare__makes_a_segment_of_a_cell(three, admin_client):
     both = admin_client.post(
         f"{url}&{of('inside', low, high)}", {"name": "Both", "slug": "both"}, follow=True
     )
-    assert "Both was added: 2 members." in both.content.decode()
+    assert "Both was added. 2 members after" in both.content.decode()
     admin_client.post(
         f"{url}&{of('inside', low)}&{of('outside', high)}", {"name": "Only", "slug": "only"}
     )
@@ -117,10 +119,74 @@ def test_compare__makes_a_segment_of_a_cell(three, admin_client):
         entry.get_change_message() for entry in LogEntry.objects.all()
     }
     taken = admin_client.post(
-        f"{url}&{of('inside', low, high)}", {"name": "Both", "slug": "both"}, follow=True
+        f"{url}&{of('inside', low, high)}", {"name": "My typing", "slug": "both"}
     )
-    assert "slug" in taken.content.decode()
+    assert taken.status_code == 200
+    page = html.unescape(taken.content.decode())
+    assert "errorlist" in page
+    assert re.search(r'name="name" value="My typing"', page)
+    assert re.search(r'name="slug" value="both"', page)
     assert Segment.objects.count() == 5
+
+
+def test_compare__makes_exactly_what_it_lists(three, make, users, browse):
+    low, high, _ = three
+    five = make("five", definition=select("= 'u5'"))
+    inside = f"{of('inside', low, high)}&{of('outside', five, three[2])}"
+    query = f"?{of('segment', *three, five)}&{inside}"
+    assert re.findall(r'row">(?:<a[^>]*>)?(u\d)<', browse(COMPARE, query=query)) == ["u4"]
+    page = browse(COMPARE, query=query, name="Four", slug="four")
+    assert "Four was added. 1 member after" in page
+    assert list(Segment.objects.get(slug="four").members) == [users[4]]
+
+
+def test_compare__makes_no_segment_of_one_segment(three, browse, admin_client):
+    low, high, _ = three
+    query = f"?{of('segment', low, high)}&{of('inside', low)}"
+    page = browse(COMPARE, query=query)
+    assert "Make this a segment" not in page
+    assert "These are the members of Low, which is a segment already." in page
+    data = {"name": "Again", "slug": "again"}
+    assert admin_client.post(reverse(COMPARE) + query, data).status_code == 403
+    assert Segment.objects.count() == 3
+
+
+def test_compare__says_who_may_make_a_segment(three, person):
+    low, high, _ = three
+    client = person("view_segment", "view_members", "add_segment")
+    url = reverse(COMPARE) + f"?{of('segment', low, high)}&{of('inside', low, high)}"
+    page = client.get(url).content.decode()
+    assert "Make this a segment" not in page
+    for codename in ("add_segment", "change_definition"):
+        assert f"“{Permission.objects.get(codename=codename).name}”" in page
+
+
+def test_compare__made_without_a_refresh_has_no_number(three, browse, settings):
+    settings.SEGMENTS_REFRESH_ASYNC = True
+    low, high, _ = three
+    query = f"?{of('segment', low, high)}&{of('inside', low, high)}"
+    page = browse(COMPARE, query=query, name="Both", slug="both")
+    assert "Both was added. It has no members before its first refresh." in page
+
+
+def test_compare__exports_a_cell(three, admin_client, person):
+    low, high, _ = three
+    url = reverse("admin:segments_segment_compare_download") + f"?{of('inside', low, high)}"
+    response = admin_client.get(url)
+    assert response["Content-Disposition"] == 'attachment; filename="low-and-high.csv"'
+    lines = read(response).decode().splitlines()
+    assert [line.split(",")[1] for line in lines] == ["username", "u4", "u5"]
+    logged = LogEntry.objects.filter(object_id__in=[low.pk, high.pk])
+    assert {entry.get_change_message() for entry in logged} == {
+        "Exported 2 users of a comparison (Low and High): pk, username, email"
+    }
+    assert logged.count() == 2
+    only = admin_client.get(url.replace("?", f"?{of('outside', three[2])}&"))
+    assert only["Content-Disposition"] == 'attachment; filename="low-and-high-not-none.csv"'
+    assert len(read(only).splitlines()) == 3
+    assert admin_client.get(url.partition("?")[0]).status_code == 302
+    client = person("view_segment")
+    assert client.get(url).status_code == 403
 
 
 @pytest.mark.parametrize("number", [0, 1, 7])
@@ -246,6 +312,54 @@ def test_changes__of_a_refresh_and_since_a_day(staff, users, make, browse):
     assert f"/changes/?refresh={refresh.pk}&which=entered" in overview
 
 
+def test_changes__open_on_the_last_refresh_that_changed_anything(staff, users, make, browse):
+    segment = make(definition=f"SELECT id FROM {USERS} WHERE is_staff AND username LIKE 'u%'")
+    assert "Since 20" in browse(CHANGES, segment.pk)
+    staff(2, 4, 6, 8, 9)
+    type(users[0]).objects.filter(username="admin").update(is_staff=True)
+    refresh = segment.refresh().refresh_id
+    segment.refresh(force=True)
+    week = timedelta(days=8)
+    SegmentRefresh.objects.update(started_at=timezone.now() - week)
+    SegmentChange.objects.update(at=timezone.now() - week)
+    page = browse(CHANGES, segment.pk)
+    assert "In the refresh of" in page
+    assert "2 changes" in page
+    assert f'name="refresh" value="{refresh}"' in page
+    shown = browse(CHANGES, segment.pk, query=f"?refresh={refresh}&since=&which=left")
+    assert re.findall(r'row">(?:<a[^>]*>)?(u\d)<', shown) == ["u0"]
+    today = timezone.localdate().isoformat()
+    assert "0 changes" in browse(CHANGES, segment.pk, query=f"?refresh={refresh}&since={today}")
+
+
+def test_changes__are_downloaded(staff, users, make, browse, admin_client, person):
+    segment = make(definition=f"SELECT id FROM {USERS} WHERE is_staff AND username LIKE 'u%'")
+    staff(2, 4, 6, 8, 9)
+    type(users[0]).objects.filter(username="admin").update(is_staff=True)
+    refresh = segment.refresh().refresh_id
+    page = browse(CHANGES, segment.pk)
+    url = reverse("admin:segments_segment_changes_download", args=[segment.pk])
+    links = re.findall(r'href="([^"]*/changes/download/[^"]*)" download', page)
+    assert links == [f"{url}?refresh={refresh}&which={which}" for which in ("entered", "left")]
+    for link, name in zip(links, ("u9", "u0"), strict=True):
+        lines = read(admin_client.get(link)).decode().splitlines()
+        assert [line.split(",")[1] for line in lines] == ["username", name]
+    assert "Exported 1 user who left, in the refresh of" in (
+        LogEntry.objects.latest("pk").get_change_message()
+    )
+    response = admin_client.get(f"{url}?since=2001-01-01&which=entered")
+    assert response["Content-Disposition"] == 'attachment; filename="vip-entered.csv"'
+    assert len(read(response).splitlines()) == 2
+    assert "Download who left" not in browse(CHANGES, segment.pk, query="?which=entered")
+    assert admin_client.get(url).status_code == 404
+    assert admin_client.get(f"{url}?which=left&since=soon").status_code == 404
+    client = person("view_segment")
+    assert client.get(links[0]).status_code == 403
+    permission = Permission.objects.get(codename="view_members")
+    get_user_model().objects.get(username="somebody").user_permissions.add(permission)
+    assert read(client.get(links[0])).splitlines()[0] == b"id"
+
+
 def test_changes__that_are_not_known_say_so(users, make, admin_client):
     segment = make()
     now = timezone.now()
@@ -281,11 +395,28 @@ def test_versions__show_differences_and_are_restored(users, make, browse, admin_
     assert "+" + select("< 'u3'") in page
     version = segment.versions.get()
     page = browse(RESTORE, segment.pk, version=str(version.pk))
-    assert "The version is restored. 1 members." in page
+    assert "The version is restored. 1 member after" in page
+    assert "0 entered, 3 left." in page
     assert Segment.objects.get().definition == select("= 'u1'")
     (entry,) = LogEntry.objects.all()
     assert "+" + select("< 'u3'") in entry.get_change_message()
     assert segment.versions.first().replaced_by == admin_user
+
+
+def test_versions__restored_without_a_refresh_have_no_number(users, make, browse, settings):
+    settings.SEGMENTS_REFRESH_ON_SAVE = False
+    segment = make(definition=select("= 'u1'"))
+    segment.refresh()
+    segment.definition = select("< 'u3'")
+    segment.save()
+    page = browse(RESTORE, segment.pk, version=str(segment.versions.get().pk))
+    assert "The version is restored. Its members change at the next refresh." in page
+
+
+def test_versions__that_do_not_exist(users, make, admin_client):
+    url = reverse(RESTORE, args=[make().pk])
+    for key in ("", "x", "0", "9" * 30):
+        assert admin_client.post(url, {"version": key}).status_code == 404
 
 
 def test_versions__that_no_longer_compile_say_so(orders, make, browse, query):
@@ -378,6 +509,23 @@ def test_user__has_live_answers_on_request(three, users, browse, query):
     assert page.count("<strong class") == 1
 
 
+def test_user__is_not_known_before_the_first_refresh(users, make, browse):
+    make()
+    Segment.objects.update(refreshed_at=None, status="unpopulated")
+    Membership.objects.all().delete()
+    page = browse(USER, users[4].pk)
+    assert ">not refreshed yet<" in page
+    assert ">no member<" not in page
+
+
+def test_user__with_a_text_key_has_a_page(people, admin_user):
+    user = get_user_model()(pk="shop_adam", username="adam")
+    request = RequestFactory().get("/")
+    request.user = admin_user
+    url = SegmentAdmin(Segment, site).user_url(request, user)
+    assert url == "/admin/accounts/segmentableuser/shop_5Fadam/change/"
+
+
 def test_user__shows_why_there_is_no_answer(failing, users, browse):
     page = browse(USER, users[0].pk, segment=str(failing.pk))
     assert "division by zero" in page
@@ -398,7 +546,8 @@ def test_user__costs_the_same_for_many_segments(users, make, admin_client):
 
 def test_user__needs_both_permissions_and_a_user(users, person, admin_client):
     assert admin_client.get(reverse(USER, args=["0"])).status_code == 404
-    assert admin_client.get(reverse(USER, args=["x"])).status_code == 404
+    for key in ("x", "\0", "x\0"):
+        assert admin_client.get(reverse(USER, args=[key])).status_code == 404
     client = person("view_segment")
     assert client.get(reverse(USER, args=[users[0].pk])).status_code == 403
 
@@ -417,3 +566,50 @@ def test_pages__have_nothing_inline(three, users, admin_client):
         response = admin_client.get(url, follow=True)
         assert response.status_code == 200
         assert strict(response.content.decode()) == []
+
+
+def test_pages__work_behind_a_prefix(three, users, people, admin_client):
+    low, high, _ = three
+    low.definition = select("= 'u1'")
+    low.save()
+    names = ("changes", "versions", "members", "list", "overview")
+    urls = [
+        reverse(COMPARE) + f"?{of('segment', *three)}&{of('inside', low, high)}",
+        *(reverse(f"admin:segments_segment_{name}", args=[low.pk]) for name in names),
+        reverse(USER, args=[users[0].pk]),
+        reverse(CHANGE_USER, args=[users[0].pk]),
+    ]
+    set_script_prefix("/shop/")
+    try:
+        pages = [admin_client.get(url).content.decode() for url in urls]
+    finally:
+        set_script_prefix("/")
+    for page in pages:
+        links = re.findall(r'(?:href|src|action|data-url)="(/[^"]*)"', page)
+        own = {link for link in links if link not in ("/", "/static/")}
+        assert len(own) > 5
+        assert [link for link in own if not link.startswith(("/shop/", "/static/"))] == []
+
+
+@pytest.mark.parametrize("middleware", [True, False])
+def test_posts__are_refused_without_a_token(three, admin_user, settings, middleware):
+    if middleware:
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.csrf.CsrfViewMiddleware"]
+    low, high, _ = three
+    low.definition = select("= 'u1'")
+    low.save()
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    cell = f"?{of('segment', low, high)}&{of('inside', high)}&{of('outside', low)}"
+    posts = {
+        reverse("admin:segments_segment_refresh", args=[low.pk]): {"force": "1"},
+        reverse(RESTORE, args=[low.pk]): {"version": low.versions.get().pk},
+        reverse("admin:segments_segment_list", args=[low.pk]): {"text": "1", "mode": "add"},
+        reverse(COMPARE) + cell: {"name": "Both", "slug": "both"},
+        reverse(USER, args=["1"]): {"segment": low.pk},
+    }
+    refreshes = low.refreshes.count()
+    for url, data in posts.items():
+        assert client.post(url, data).status_code == 403, url
+    assert (low.refreshes.count(), low.versions.count()) == (refreshes, 1)
+    assert Segment.objects.count() == 3

@@ -1,10 +1,12 @@
 """The list and the pages of segments in a browser."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from segments.models import Segment, Status
+from segments.sql import locks
 from tests.admin.histories import write_history
 from tests.browser.conftest import PHONE, WIDE
 from tests.conftest import USERS
@@ -104,6 +106,40 @@ def test_refresh__by_a_worker_is_followed_without_a_reload(shop, open_page, sett
     assert page.evaluate("window.stays") is True
 
 
+def test_refresh__that_runs_is_shown_with_its_time(shop, open_page, session):
+    segment, held = shop["staff"], session()
+    with held.transaction():
+        key = locks.lock_key(segment.pk)
+        held.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+        page = open_page(f"{LIST}{segment.pk}/overview/")
+        badge = page.locator("#segments-state .segments-refreshing")
+        assert re.fullmatch(r"refreshing \d+ s", badge.inner_text())
+        before = badge.inner_text()
+        page.wait_for_function(
+            "t => document.querySelector('.segments-refreshing').textContent !== t", arg=before
+        )
+        assert re.fullmatch(r"refreshing \d+ s", badge.inner_text())
+    page.wait_for_selector("#segments-state .segments-refreshed")
+    assert page.locator(".segments-refreshing").count() == 0
+
+
+def test_refresh__is_followed_after_the_server_was_away(shop, open_page, settings):
+    settings.SEGMENTS_REFRESH_ASYNC = True
+    segment = shop["staff"]
+    page = open_page(f"{LIST}{segment.pk}/overview/")
+    page.add_init_script("{ const s = setTimeout; setTimeout = (f, ms) => s(f, ms / 20) }")
+    lost = "The server does not answer at the moment. This page goes on asking."
+    page.route("**/progress/*", lambda route: route.fulfill(body="<html>", status=200))
+    page.click("text=Force")
+    page.wait_for_selector(f"#segments-news:has-text('{lost}')")
+    assert page.locator(".segments-queued").count() == 1
+    page.unroute("**/progress/*")
+    segment.refresh(force=True)
+    page.wait_for_selector("#segments-news:has-text('21 members after')")
+    assert lost not in page.locator("#segments-news").inner_text()
+    page.wait_for_selector("#segments-state .segments-refreshed")
+
+
 def test_refresh__in_the_request_makes_the_chart_grow(shop, open_page):
     segment = shop["regular-buyers"]
     page = open_page(f"{LIST}{segment.pk}/overview/")
@@ -131,10 +167,16 @@ def test_compare__leads_from_the_list_to_a_segment(shop, open_page):
     page.select_option("select[name=action]", "compare_selected")
     page.click("button[name=index]")
     page.click(".segments-heat tbody tr:nth-child(1) td:nth-child(3) a")
-    page.fill("input[name=name]", "Buying staff")
+    page.click("input[name=name]")
+    page.keyboard.type("Buying staff")
+    assert page.input_value("input[name=slug]") == "buying-staff"
+    page.fill("input[name=slug]", "staff")
+    page.click("text=Make this a segment")
+    page.wait_for_selector(".errorlist")
+    assert page.input_value("input[name=name]") == "Buying staff"
     page.fill("input[name=slug]", "buying-staff")
     page.click("text=Make this a segment")
-    page.wait_for_selector("text=Buying staff was added: 20 members.")
+    page.wait_for_selector("text=Buying staff was added. 20 members after")
 
 
 def test_versions__are_restored(shop, open_page):
@@ -152,6 +194,35 @@ def test_user__is_asked_for_live(shop, open_page):
     page = open_page(f"{LIST}user/{user.pk}/")
     page.locator("tr", has_text="Staff").locator("button").click()
     page.wait_for_selector("strong[role=status]:has-text('member')")
+
+
+@pytest.mark.parametrize(("size", "scheme"), LOOKS)
+def test_inline__fits_and_is_accessible(size, scheme, shop, open_page, accessible, settings, snap):
+    settings.ROOT_URLCONF = "tests.admin.test_work"
+    user = shop["staff"].members.first()
+    page = open_page(
+        f"/admin/accounts/segmentableuser/{user.pk}/change/", size=size, scheme=scheme
+    )
+    panel = page.locator(".segments-panel")
+    assert {"Both", "Everyone", "Staff"} <= {*panel.locator("tbody th").all_inner_texts()}
+    snap(page, f"inline-{size[0]}-{scheme}")
+    accessible(page, ".segments-panel")  # Django's own fields of a time have no labels.
+    assert page.evaluate(BEYOND, ".segments-panel") <= 0
+    panel.locator("a", has_text="All segments, and live answers").click()
+    page.wait_for_selector(f"h1:has-text('Segments of {user}')")
+
+
+def test_changes__are_chosen_and_downloaded(shop, open_page):
+    segment = shop["staff"]
+    segment.definition = f"SELECT id FROM {USERS} WHERE is_staff AND username LIKE 'u1%'"
+    segment.save()
+    page = open_page(f"{LIST}{segment.pk}/changes/")
+    page.select_option("select[name=which]", "left")
+    page.click("text=Show")
+    page.wait_for_selector("text=15 changes")
+    with page.expect_download() as download:
+        page.click("text=Download who left")
+    assert len(Path(download.value.path()).read_text().splitlines()) == 16
 
 
 def test_pages__of_people_who_may_not_see_members(shop, open_page, person, accessible):

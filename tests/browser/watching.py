@@ -41,11 +41,12 @@ class Watch:
             self.problems.append(f"a request failed: {request.url} {request.failure}")
 
 
-def check_accessible(page):
-    """Run axe-core on a page; fail on any serious violation, naming the elements."""
+def check_accessible(page, part="html"):
+    """Run axe-core on a page, or a part; fail on any serious violation, naming the elements."""
     axe = pytest.importorskip("axe_playwright_python.base").AXE_SCRIPT
     page.evaluate(f"{axe}\n;0")  # As a script of the page it would break the page's policy.
-    found = page.evaluate("axe.run({resultTypes: ['violations'], preload: false})")
+    options = "{resultTypes: ['violations'], preload: false}"
+    found = page.evaluate(f"part => axe.run(part, {options})", part)
     serious = [
         f"{violation['id']}: {node['target']} {node['failureSummary']}"
         for violation in found["violations"]

@@ -1,0 +1,89 @@
+"""By which field an uploaded list names users: what its first lines say, and what to choose."""
+
+import re
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.utils.text import capfirst
+from django.utils.translation import gettext
+
+from segments.admin.pages import email_field
+from segments.definition.text import strip_blanks
+from segments.exceptions import SegmentError, SegmentListError
+from segments.lists.fields import list_field, named_field, unique_fields
+from segments.lists.decoding import CHUNK, DELIMITERS
+
+FIRST_LINES = 20
+"""How many lines say what all of them look like."""
+
+
+def list_fields() -> list[str]:
+    """Return the unique fields of users, the primary key only once."""
+    key: Any = get_user_model()._meta.pk
+    return [name for name in unique_fields() if name != key.name]
+
+
+def field_words(name: str) -> str:
+    """Return the name of a field of the user model in words."""
+    options: Any = get_user_model()._meta
+    field = options.pk if name == "pk" else options.get_field(name)
+    return str(capfirst(field.verbose_name))
+
+
+def first_lines(source: Any) -> list[str]:
+    """Return the first lines of a file that are not blank, and go back to its beginning."""
+    head = source.read(CHUNK)
+    source.seek(0)
+    text = head.decode("utf-8-sig", "replace") if isinstance(head, bytes) else head
+    return [line for line in map(strip_blanks, text.splitlines()) if line][:FIRST_LINES]
+
+
+def guessed(lines: list[str]) -> str:
+    """Return the field by which a list names users: the key, if nothing says otherwise.
+
+    A header that names a unique field says so, and so does an "@" in most of the first lines if
+    addresses are unique.
+    """
+    header = {
+        cell.strip(' "').casefold() for cell in re.split(f"[{DELIMITERS}]", "".join(lines[:1]))
+    }
+    for name in list_fields():
+        if header.intersection(list_field("", name).headers):
+            return name
+    return email_field() if _addresses(lines) and email_field() in list_fields() else "pk"
+
+
+def advice(lines: list[str], by: str) -> str:
+    """Return which field to choose for lines that look like addresses, and were taken for keys."""
+    if by != "pk" or not _addresses(lines):
+        return ""
+    if email_field() in list_fields():
+        return gettext(
+            "Most lines look like e-mail addresses. Choose “%(field)s” at “Each line is”."
+        ) % {"field": field_words(email_field())}
+    return gettext(
+        "Most lines look like e-mail addresses, and addresses are not unique among your users. "
+        "If another field has them, choose it at “Each line is”."
+    )
+
+
+def in_words_of_form(error: SegmentError, lines: list[str]) -> SegmentError:
+    """Return an error whose hint names what there is on the page, not arguments in Python."""
+    other = named_field(lines[0]) if lines else None
+    if other == get_user_model()._meta.pk.name:
+        other = "pk"
+    if isinstance(error, SegmentListError) and error.report is None and other:
+        text = gettext("Choose “%(field)s” at “Each line is”.")
+        if other not in list_fields():
+            text = gettext("Your users may share the same “%(field)s”. Use one of these: %(all)s.")
+        fields = ", ".join(f"“{field_words(name)}”" for name in list_fields())
+        error.hint = text % {"field": field_words(other), "all": fields}
+    elif error.hint:
+        choice = gettext("choose “Add these users to the list”")
+        error.hint = error.hint.replace("add users to it: mode='add'", choice)
+    return error
+
+
+def _addresses(lines: list[str]) -> bool:
+    """Return whether most lines look like e-mail addresses."""
+    return sum("@" in line for line in lines) * 2 > len(lines)
