@@ -134,7 +134,7 @@ def test_list__is_begun_by_an_upload(open_page, users):
     assert Segment.objects.get().members_count == 2
 
 
-def test_list__is_deleted_only_if_asked(open_page, users, make):
+def test_list__is_deleted_only_if_asked(open_page, users, make, snap):
     segment = make("vip", static_ids=users[:3])
     page = open_page(change_url(segment))
     box = page.get_by_label("Delete its list of 3 users")
@@ -143,11 +143,13 @@ def test_list__is_deleted_only_if_asked(open_page, users, make):
     write(page, FEW)
     assert "3 now; 2 then" in preview(page).inner_text()
     assert box.is_visible()
+    snap(page, "delete-list-live")
     page.get_by_label("SQL and a list", exact=True).check()
     assert not box.is_visible()
     page.get_by_label("SQL", exact=True).check()
     page.get_by_role("button", name="Save", exact=True).click()
     assert "It has a list of 3 users." in page.locator(".field-kind .errorlist").inner_text()
+    snap(page, "delete-list")
     box.check()
     assert "It has 2 members: 0 entered, 1 left." in save(page).inner_text()
 
