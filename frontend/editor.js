@@ -48,6 +48,13 @@ const theme = EditorView.theme({
         backgroundColor: "var(--segments-editor-chosen, Highlight)",
         color: "var(--segments-editor-on-chosen, HighlightText)",
     },
+    // CodeMirror draws this as an image in its style, which a strict policy does not load.
+    ".cm-lint-marker": { content: "normal", boxSizing: "border-box", borderRadius: "50%" },
+    ".cm-lint-marker-error": {
+        content: "normal",
+        backgroundColor: "var(--segments-editor-error, red)",
+        border: "2px solid var(--segments-editor-error, red)",
+    },
     ".cm-diagnostic": { whiteSpace: "pre-wrap", maxWidth: "60em" },
     ".cm-diagnostic-error": { borderLeftColor: "var(--segments-editor-error, red)" },
     ".cm-lintRange-error": {
@@ -79,6 +86,21 @@ function codeUnits(text, characters) {
     return [...text].slice(0, characters).join("").length;
 }
 
+// Where text replaces a selection, Chromium would keep the style of that in an inline style, which a
+// strict policy refuses. So the editor replaces it itself, as CodeMirror does after other input.
+const replacing = EditorView.domEventHandlers({
+    beforeinput(event, view) {
+        const { main, ranges } = view.state.selection;
+        if (event.inputType !== "insertText" || !event.data || main.empty || ranges.length > 1) return false;
+        if (event.isComposing || view.composing) return false;
+        const insert = () =>
+            view.state.update(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+        const handlers = view.state.facet(EditorView.inputHandler);
+        if (!handlers.some((handle) => handle(view, main.from, main.to, event.data, insert))) view.dispatch(insert());
+        return true;
+    },
+});
+
 class Editor {
     constructor(textarea) {
         this.textarea = textarea;
@@ -106,6 +128,7 @@ class Editor {
                 highlightActiveLine(),
                 syntaxHighlighting(highlighting),
                 lintGutter(),
+                replacing,
                 theme,
                 this.language.of(sql({ dialect: PostgreSQL })),
                 // Tab is not bound: it moves on to the next field, as everywhere in a form.

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
@@ -11,12 +11,20 @@ from segments.admin.editing import changes
 from segments.admin.editing.listed import is_listed, list_words
 from segments.admin.editing.preview import PREVIEW, PreviewPage
 from segments.admin.forms import DEFINING, SegmentForm
+from segments.admin.progress import remember
 from segments.definition.kinds import DEFINING_FIELDS
+from segments.exceptions import SegmentError
 from segments.models import Segment
 from segments.saving import acting
 
-OUTCOME = "segments_outcome"
-"""The attribute of a request with what saving did, for the message about it."""
+SAVE = "segments_save"
+"""The attribute of a request with what it saves, for the messages about it."""
+
+REFUSED = "segments_refused"
+"""The attribute of a request with the error that saving has raised, for the form."""
+
+BEGUN = "segments_begun"
+"""The attribute of a request that begins a list, on whose page users are then put on it."""
 
 LIST_FIELDS = ("list_count", "static_ids")
 
@@ -38,15 +46,15 @@ class FormPage(PreviewPage):
         Users who may not write definitions can add only lists. What is pasted into a list names
         members, and is for those who may change it.
         """
-        may_save = self.may_save(request, obj)
+        may_save, listed = self.may_save(request, obj), is_listed(obj)
         hidden = set() if obj else {*self.readonly_fields}  # A new segment has no state yet.
         hidden |= {"rewrite_readers"} if not obj or not may_save else set()
         if may_save and self.has_change_definition_permission(request):
             hidden |= {*DEFINING_FIELDS[1:]}
         else:
             hidden |= {*DEFINING} - {"definition"} if obj else {*DEFINING, *DEFINING_FIELDS}
-        hidden |= {"static_ids"} if is_listed(obj) or not may_save else set()
-        hidden |= set() if is_listed(obj) else {"list_count"}
+        hidden |= {"static_ids"} if listed or not may_save else set()
+        hidden |= set() if listed else {"list_count", "delete_list"}
         fieldsets = [
             (title, {**options, "fields": [f for f in options["fields"] if f not in hidden]})
             for title, options in super().get_fieldsets(request, obj)
@@ -67,12 +75,13 @@ class FormPage(PreviewPage):
         )
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[SegmentForm]:
-        """Return a form that knows whether to preview, and whether the user may write definitions.
+        """Return a form that knows its user and button, and why it could not be saved before.
 
         Django creates its class for each request.
         """
         form = cast(type[SegmentForm], super().get_form(request, *args, **kwargs))
         form.previewing = PREVIEW in request.POST
+        form.refused = getattr(request, REFUSED, None)
         form.may_define = self.has_change_definition_permission(request)
         return form
 
@@ -85,22 +94,65 @@ class FormPage(PreviewPage):
         self.equip_editor(form)
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the form, and save it; with what was typed if that raises a SegmentError."""
+        try:
+            response = super().changeform_view(request, *args, **kwargs)
+        except SegmentError as error:
+            if request.method != "POST":
+                raise
+            setattr(request, REFUSED, error)
+            return super().changeform_view(request, *args, **kwargs)
+        self._report(request)
+        return response
+
     def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
-        """Save the segment in the name of the user, and remember what became of its members."""
-        before = changes.latest_refresh(obj)
+        """Save the segment in the name of the user, and remember what a worker was asked for."""
+        save = changes.Save.of(obj)
         with acting(request.user):
             super().save_model(request, obj, form, change)
-        setattr(request, OUTCOME, changes.outcome(obj, before))
+        setattr(request, SAVE, save)
+        setattr(request, BEGUN, form.begins_list)
+        if save.asks_worker:
+            remember(request, [obj])
+
+    def response_post_save_add(self, request: HttpRequest, obj: Segment) -> HttpResponseRedirect:
+        """Go on to the page of a list that was begun."""
+        return self._list_page(request, obj) or super().response_post_save_add(request, obj)
+
+    def response_post_save_change(
+        self, request: HttpRequest, obj: Segment
+    ) -> HttpResponseRedirect:
+        """Go on to the page of a list that was begun."""
+        return self._list_page(request, obj) or super().response_post_save_change(request, obj)
+
+    def _list_page(self, request: HttpRequest, segment: Segment) -> HttpResponseRedirect | None:
+        if not getattr(request, BEGUN, False) or not self.has_change_permission(request, segment):
+            return None
+        text = _("Nobody is on its list yet: upload a file, or paste users, here.")
+        self.message_user(request, text, messages.INFO)
+        return HttpResponseRedirect(self.page_url("list", segment.pk))
 
     def message_user(  # type: ignore[override]
         self, request: HttpRequest, message: Any, level: int | str = messages.INFO, **kwargs: Any
     ) -> None:
         """Show a message; one that a segment was saved also says what became of its members."""
-        outcome = getattr(request, OUTCOME, "")
-        if outcome and level == messages.SUCCESS:
-            message = changes.joined(message, outcome)
-            setattr(request, OUTCOME, "")
+        save: changes.Save | None = getattr(request, SAVE, None)
+        if save is not None and not save.announced and level == messages.SUCCESS:
+            save.announced = True
+            if not save.follows_commit and (outcome := save.outcome()):
+                message = changes.joined(message, outcome)
         super().message_user(request, message, level, **kwargs)
+
+    def _report(self, request: HttpRequest) -> None:
+        """Say what is known of a saved segment after the commit."""
+        save: changes.Save | None = getattr(request, SAVE, None)
+        if save is None or not save.announced:
+            return
+        if failure := save.failure():
+            self.message_user(request, failure, messages.ERROR)
+        elif save.follows_commit and (outcome := save.outcome()):
+            self.message_user(request, outcome, messages.SUCCESS)
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False

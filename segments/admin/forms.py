@@ -1,5 +1,6 @@
 """The form that saves or previews a segment."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -8,20 +9,25 @@ from django.forms.models import construct_instance
 from django.utils.translation import gettext_lazy as _
 
 from segments.admin.editing.fields import (
+    BOXES,
+    NEEDED,
+    OF_KINDS,
     IntervalField,
     KindSelect,
     LinesField,
     MethodField,
+    current_help,
+    fields_of,
     plain_lines,
 )
-from segments.admin.editing.listed import has_list, is_listed
-from segments.definition.kinds import CHOICES, Choice, Manager, Sql, choice_of
+from segments.admin.editing.listed import deletion_words, has_list, is_listed, list_words
+from segments.definition.kinds import CHOICES, Choice, StaticList, choice_of
 from segments.definition.methods import address_of, set_method
 from segments.exceptions import SegmentCostError, SegmentError, SegmentReadersError
 from segments.models import Segment
 from segments.validation.preview import Preview
 
-DEFINING = ("kind", "definition", "allow_cost", "method")
+DEFINING = ("kind", "delete_list", "definition", "allow_cost", "method")
 """The fields for users who may write definitions."""
 
 OF_METHOD = {"model", "manager_name", "manager_method"}
@@ -51,11 +57,16 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         preview: The preview, if there is one and it has not failed.
         places: The errors with a place in the definition: message, line and column, from 1.
         listed: Whether the list of the saved segment has any ids.
+        begins_list: Whether the segment is to have a list that nobody is on yet.
+        refused: Why this could not be saved when that was tried, if it was.
     """
 
     previewing = False
     may_define = True
     preview: Preview | None = None
+    begins_list = False
+    refused: SegmentError | None = None
+    _choice: Choice | None = None
 
     kind = forms.ChoiceField(label=_("Kind"), required=False, widget=KindSelect)
     definition = LinesField(
@@ -75,9 +86,14 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 5, "class": "vLargeTextField"}),
-        help_text=_("One user id a line. These users are in the segment whatever its SQL says."),
+        help_text=_(
+            "One user id a line. These users are in the segment whatever its SQL says. For e-mail "
+            "addresses, a file or a long list, leave this empty and save: the page of the list "
+            "takes them."
+        ),
     )
-    # Both are hidden until an error is one that they override.
+    # The boxes are hidden until saving asks for them.
+    delete_list = forms.BooleanField(required=False, widget=forms.HiddenInput)
     allow_cost = forms.BooleanField(
         label=_("Save it although it is expensive"), required=False, widget=forms.HiddenInput
     )
@@ -104,18 +120,9 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             "description": forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
         }
         field_classes = {  # noqa: RUF012
+            "description": LinesField,
             "refresh_every": IntervalField,
             "timeout": IntervalField,
-        }
-        help_texts = {  # noqa: RUF012
-            "refresh_every": _(
-                "“1 hour”, “every 30 minutes”, “daily” or “PT6H”. Empty means that "
-                "no schedule refreshes it."
-            ),
-            "timeout": _(
-                "How long its queries may run, such as “5 minutes”. Empty means the "
-                "setting's value."
-            ),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -124,12 +131,17 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         self.listed = has_list(self.instance)
         if is_listed(self.instance):
             self.fields.pop("static_ids", None)
+        if "delete_list" in self.fields:
+            self.fields["delete_list"].label = deletion_words(self.instance)
+        for name, text in current_help().items():
+            if name in self.fields:
+                self.fields[name].help_text = text
         if self.may_define:
             self._offer_kinds()
         else:
             for name in DEFINING:
                 self.fields.pop(name, None)
-        for _error, box, _hint in OVERRIDES:
+        for box in BOXES:
             if self.data.get(self.add_prefix(box)):
                 self._show(box)
         if self.previewing:
@@ -148,7 +160,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         offered = [choice for choice in CHOICES if choice in (current, *CHOICES[:-1])]
         if isinstance(kinds, forms.ChoiceField):
             kinds.widget.offer(
-                kinds.label, offered, {choice.word: _fields_of(choice) for choice in offered}
+                kinds.label, offered, {choice.word: fields_of(choice) for choice in offered}
             )
             kinds.choices = kinds.widget.choices
         if isinstance(method, MethodField):
@@ -160,22 +172,60 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_definition(self) -> str:
         """Return the definition; the saved one if only the ends of lines differ from that."""
-        text: str = self.cleaned_data["definition"]
-        saved: str = self.instance.definition
+        return self._unless_same_lines("definition")
+
+    def clean_description(self) -> str:
+        """Return the description; the saved one if only the ends of lines differ from that."""
+        return self._unless_same_lines("description")
+
+    def clean_refresh_every(self) -> timedelta | None:
+        """Return the time between refreshes; refuse a new one that has always passed."""
+        return self._above_zero("refresh_every")
+
+    def clean_timeout(self) -> timedelta | None:
+        """Return the time that queries may take; refuse a new one that is none."""
+        return self._above_zero("timeout")
+
+    def _unless_same_lines(self, name: str) -> str:
+        text: str = self.cleaned_data[name]
+        saved: str = getattr(self.instance, name)
         return saved if plain_lines(saved) == text else text
 
+    def _above_zero(self, name: str) -> timedelta | None:
+        value: timedelta | None = self.cleaned_data[name]
+        if value is not None and value <= timedelta() and value != getattr(self.instance, name):
+            raise ValidationError(_("Write a length of time above zero, or nothing."))
+        return value
+
     def clean(self) -> dict[str, Any] | None:
-        """Empty the fields that do not belong to the chosen kind."""
+        """Empty the fields that do not belong to the chosen kind, and demand the one that does."""
         data = super().clean()
         word = self.cleaned_data.get("kind")
-        choice = next((choice for choice in CHOICES if choice.word == word), None)
-        if choice is not None:
-            fields = _fields_of(choice)
-            for name in {"definition", "method", "static_ids"} - set(fields):
-                self.cleaned_data[name] = ""
+        self._choice = next((choice for choice in CHOICES if choice.word == word), None)
+        if self._choice is None:
+            return data
+        for name in OF_KINDS - set(fields_of(self._choice)):
+            self.cleaned_data[name] = ""
+            self.errors.pop(name, None)
+        needed, words = NEEDED.get(self._choice.kind, ("", ""))
+        if needed in self.cleaned_data and not self.cleaned_data[needed]:
+            self.add_error(needed, words)
+        if self.listed and not self._choice.listed:
+            self._ask_to_delete_list()
         return data
 
+    def _ask_to_delete_list(self) -> None:
+        self._show("delete_list")
+        # It is counted even if nothing is wrong, since the log says later what was deleted.
+        words = {"users": list_words(self.instance), "box": deletion_words(self.instance)}
+        if not self.previewing and not self.cleaned_data.get("delete_list"):
+            text = _("It has a list of %(users)s. Keep a kind with a list, or tick “%(box)s”.")
+            self.add_error("kind", text % words)
+
     def _post_clean(self) -> None:
+        if self.refused is not None:  # It is valid, so nothing is evaluated again.
+            self._add(self.refused)
+            return
         # Model.clean() tries the ids together with the definition, so the instance must have them
         # before it runs. Unchanged ids are not assigned, so that nothing is saved again.
         self._change_list()
@@ -189,12 +239,15 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             super()._post_clean()  # type: ignore[misc]
 
     def _change_list(self) -> None:
-        data = self.cleaned_data
-        word = data.get("kind", "")
-        choice = next((choice for choice in CHOICES if choice.word == word), None)
+        data, choice = self.cleaned_data, self._choice
+        # People without that choice can add only lists.
+        listed = choice.listed if choice else not (self.may_define or self.instance.pk)
+        self.begins_list = listed and data.get("static_ids") == ""
+        begins = self.begins_list and (choice is None or choice.kind is StaticList)
+        ends = self.listed and choice is not None and not choice.listed
         if data.get("static_ids"):
             self.instance.static_ids = data["static_ids"]
-        elif choice is not None and not choice.listed and self.listed:
+        elif begins or ends:
             self.instance.static_ids = ""
 
     def _preview(self) -> None:
@@ -205,20 +258,28 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         try:
             self.preview = self.instance.preview()
         except SegmentError as error:
-            failure = ValidationError(str(error), code=error.field)
-            failure.__cause__ = error
-            self.add_error(None, ValidationError({NON_FIELD_ERRORS: [failure]}))
+            self._add(error)
+
+    def _add(self, error: SegmentError) -> None:
+        failure = ValidationError(str(error), code=error.field)
+        failure.__cause__ = error
+        self.add_error(None, ValidationError({NON_FIELD_ERRORS: [failure]}))
 
     def add_error(self, field: str | None, error: Any) -> None:
         """Put an error of `Segment.clean()` beside the field that its code names."""
         if field is None and isinstance(error, ValidationError) and hasattr(error, "error_dict"):
             for item in error.error_dict.pop(NON_FIELD_ERRORS, []):
-                target = "method" if item.code in OF_METHOD else item.code
-                known = target if target in self.fields else None
-                super().add_error(known, ValidationError(self._texts(item)))
+                super().add_error(self._place(item.code), ValidationError(self._texts(item)))
             if not error.error_dict:
                 return
         super().add_error(field, error)
+
+    def _place(self, code: str | None) -> str | None:
+        """Return the field for an error, of those that the chosen kind shows; None for the top."""
+        target = "method" if code in OF_METHOD else code
+        if self._choice and target in OF_KINDS - set(fields_of(self._choice)):
+            target = NEEDED.get(self._choice.kind, (None, ""))[0]
+        return target if target in self.fields else None
 
     def _texts(self, error: ValidationError) -> list[str]:
         """Return an error's messages and, for users who may, how to override it."""
@@ -237,10 +298,3 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     def _show(self, box: str) -> None:
         if box in self.fields:
             self.fields[box].widget = forms.CheckboxInput()
-
-
-def _fields_of(choice: Choice) -> list[str]:
-    """Return the fields of the form that belong to a kind."""
-    fields = {Sql: ["definition", "allow_cost"], Manager: ["method", "allow_cost"]}
-    of_list = ["list_count", "static_ids"] if choice.listed else []
-    return [*fields.get(choice.kind, []), *of_list]

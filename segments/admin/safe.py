@@ -37,10 +37,6 @@ class SafePages(admin.ModelAdmin):  # type: ignore[type-arg]
             pattern.callback = _read_committed(pattern.callback)
         return patterns
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show errors that only saving can raise, such as a running refresh of the segment."""
-        return self._call_view(request, super().changeform_view, args, kwargs)
-
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show which segments and views read this one, if that prevents its deletion."""
         return self._call_view(request, super().delete_view, args, kwargs)

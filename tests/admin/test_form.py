@@ -1,14 +1,19 @@
 """The form: kinds, what is not evaluated again, renames, the log, and how it is served."""
 
+import html
 import json
 import re
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
+from django.db import transaction
+from django.db.models.signals import pre_save
 from django.urls import clear_script_prefix, reverse, set_script_prefix
 
-from segments.exceptions import SegmentReadersError
+from segments import sync
+from segments.admin.forms import SegmentForm
+from segments.exceptions import SegmentExecutionError, SegmentLockedError, SegmentReadersError
 from segments.models import Segment
 from tests.admin.test_segment import ADD, ALL, browse, change, form
 from tests.conftest import USERS
@@ -72,12 +77,111 @@ def test_kind__decides_which_fields_count(users, make, browse):
     assert (segment.kind, len(segment), segment.static_ids) == ("sql", 2, "")
     change(browse, segment, kind="sql_and_list", **leftover)
     assert len(Segment.objects.get()) == 3
-    change(browse, segment, kind="manager", **leftover)
+    change(browse, segment, kind="manager", delete_list="on", **leftover)
     segment = Segment.objects.get()
     assert (segment.kind, segment.definition, segment.static_ids) == ("manager", "", "")
     change(browse, segment, kind="static", **leftover)
     segment = Segment.objects.get()
     assert (segment.kind, segment.static_ids) == ("static", str(users[5].pk))
+
+
+def row_of(page, text):
+    """Return the field in whose row an error stands; None if it is on top."""
+    before = page[: page.index(text)]
+    rows = re.findall(r'<div class="form-row[^"]*field-(\w+)"', before)
+    return rows[-1] if rows else None
+
+
+@pytest.mark.parametrize(("kind", "field", "text"), [
+    ("sql", "definition", "Write the SQL that returns the users"),
+    ("sql_and_list", "definition", "Write the SQL that returns the users"),
+    ("manager", "method", "Choose the method that returns the users"),
+])  # fmt: skip
+def test_kind__needs_what_defines_it(kind, field, text, users, browse):
+    others = {"definition": FEW, "method": ALL, "static_ids": str(users[0].pk)}
+    for button in ({}, {"_preview": "1"}):
+        page = browse(ADD, **form(kind=kind, **{**others, field: ""}, **button))
+        assert row_of(page, text) == field
+    assert not Segment.objects.exists()
+
+
+@pytest.mark.parametrize(("kind", "hidden"), [
+    ("sql", {"method": "shop.order.objects.gone", "static_ids": "x\0"}),
+    ("manager", {"definition": "SELECT \0", "static_ids": "x\0"}),
+    ("static", {"definition": "SELECT \0", "method": "shop.order.objects.gone"}),
+])  # fmt: skip
+def test_kind__has_no_errors_in_hidden_rows(kind, hidden, users, browse):
+    shown = {"sql": {"definition": FEW}, "manager": {"method": ALL}, "static": {}}[kind]
+    browse(ADD, **form(kind=kind, **shown, **hidden))
+    assert Segment.objects.get().kind == kind
+
+
+def test_error__of_the_definition_is_beside_the_method(users):
+    form_of_method = SegmentForm(form(kind="manager", method=ALL))
+    assert form_of_method.is_valid()
+    error = SegmentExecutionError("it would read itself", field="definition")
+    form_of_method._add(error)
+    assert form_of_method.errors == {"method": ["it would read itself"]}
+
+
+# Lists.
+
+
+def test_list__is_begun_without_ids(users, make, browse):
+    page = browse(ADD, **form(kind="static"))
+    segment = Segment.objects.get()
+    assert (segment.kind, segment.members_count) == ("static", 0)
+    assert "Nobody is on its list yet: upload a file, or paste users, here." in page
+    assert '<input type="file" name="file"' in page
+    page = change(browse, segment, name="Other", kind="static")
+    assert "Nobody is on its list yet" not in page
+
+
+def test_list__is_begun_beside_sql(users, browse):
+    page = browse(ADD, **form(kind="sql_and_list", definition=FEW))
+    assert "It has 2 members." in page
+    assert '<input type="file" name="file"' in page
+    assert "Nobody is on its list yet" not in browse(ADD, **form(slug="b", definition=FEW))
+
+
+def test_list__is_begun_in_place_of_sql(users, make, browse):
+    segment = make(definition=FEW)
+    page = change(browse, segment, kind="static", definition=FEW, _preview="1")
+    assert "2 now; 0 then; 2 leave, 0 enter" in page
+    page = change(browse, segment, kind="static", definition=FEW)
+    assert '<input type="file" name="file"' in page
+    segment = Segment.objects.get()
+    assert (segment.kind, segment.definition, segment.members_count) == ("static", "", 0)
+
+
+@pytest.mark.parametrize(("kind", "fields"), [
+    ("sql", {"definition": FEW}), ("manager", {"method": ALL})
+])  # fmt: skip
+def test_list__is_deleted_only_if_asked(kind, fields, users, make, browse):
+    segment = make(static_ids=users[:3])
+    assert 'type="checkbox" name="delete_list"' not in browse(CHANGE, segment.pk)
+    page = change(browse, segment, kind=kind, **fields)
+    assert row_of(page, "It has a list of 3 users.") == "kind"
+    assert "tick “Delete its list of 3 users”" in page
+    assert 'type="checkbox" name="delete_list"' in page
+    assert len(Segment.objects.get().static_ids.split()) == 3
+    page = change(browse, segment, kind=kind, **fields, _preview="1")
+    assert 'type="checkbox" name="delete_list"' in page
+    assert "It has a list of" not in page
+    change(browse, segment, kind=kind, delete_list="on", **fields)
+    segment = Segment.objects.get()
+    assert (segment.kind, segment.static_ids) == (kind, "")
+    assert "Delete its list of 3 users" in LogEntry.objects.get().get_change_message()
+
+
+def test_list__stays_if_the_other_kind_is_empty(users, make, browse):
+    segment = make(static_ids=users[:3])
+    page = change(browse, segment, kind="sql", delete_list="on")
+    assert row_of(page, "Write the SQL that returns the users") == "definition"
+    assert len(Segment.objects.get()) == 3
+
+
+# Other fields.
 
 
 def test_method__of_another_model(orders, browse):
@@ -95,6 +199,32 @@ def test_interval__is_read_and_shown_in_words(users, make, browse):
     page = browse(CHANGE, segment.pk)
     assert value(page, "refresh_every") == "1 hour 30 minutes"
     assert value(page, "timeout") == "5 minutes"
+
+
+@pytest.mark.parametrize("text", ["0", "0 hours", "-1", "PT0S"])
+@pytest.mark.parametrize("field", ["refresh_every", "timeout"])
+def test_interval__is_above_zero(field, text, users, browse):
+    page = browse(ADD, **form(definition=FEW, **{field: text}))
+    assert row_of(page, "Write a length of time above zero, or nothing.") == field
+
+
+def test_interval__of_zero_can_be_kept(users, make, browse):
+    segment = make(definition=FEW, refresh_every=0)
+    change(browse, segment, name="Other", definition=FEW, refresh_every="0 seconds")
+    assert Segment.objects.get().name == "Other"
+
+
+def test_help__says_what_holds_without_a_value(browse, settings):
+    page = browse(ADD)
+    for words in ("no schedule refreshes it", "Empty means 5 minutes", "Empty or 100 means no"):
+        assert words in page
+    settings.SEGMENTS_REFRESH_EVERY = 7200
+    settings.SEGMENTS_STATEMENT_TIMEOUT = 0
+    settings.SEGMENTS_MAX_LOSS = 30
+    page = browse(ADD)
+    for words in ("Empty means every 2 hours", "Empty means no limit", "Empty means 30, as"):
+        assert words in page
+    assert "no schedule refreshes it" not in page
 
 
 def test_list__is_never_in_the_form(users, make, browse, django_assert_max_num_queries):
@@ -148,6 +278,20 @@ def test_change__of_line_ends_is_none(saved, users, make, browse):
     assert "Definition" not in entry.change_message
 
 
+@pytest.mark.parametrize("saved", ["\n", "\r\n"])
+def test_change__of_line_ends_of_the_description_is_none(saved, users, make, browse):
+    description = f"For mailings.{saved}#mailing"
+    segment = make(definition=FEW, description=description)
+    sent = description.replace("\r", "").replace("\n", "\r\n")
+    change(browse, segment, name="Other", definition=FEW, description=sent)
+    segment.refresh_from_db()
+    assert (segment.name, segment.description) == ("Other", description)
+    assert "Description" not in LogEntry.objects.get().change_message
+    change(browse, segment, name="Other", definition=FEW, description=f"{sent}\r\nNew")
+    segment.refresh_from_db()
+    assert segment.description == "For mailings.\n#mailing\nNew"
+
+
 def test_change__of_an_expensive_segment_that_was_allowed(users, browse, settings):
     settings.SEGMENTS_MAX_COST = 1
     browse(ADD, **form(definition=FEW, kind="sql", allow_cost="on"))
@@ -173,6 +317,69 @@ def test_message__has_the_numbers(users, browse, settings):
     settings.SEGMENTS_REFRESH_ON_SAVE = False
     page = change(browse, segment, definition=FEW)
     assert "Its members change at the next refresh." in page
+
+
+def test_message__of_a_save_that_leaves_it_to_a_worker(users, make, browse, settings):
+    settings.SEGMENTS_REFRESH_ASYNC = True
+    page = browse(ADD, **form(definition=FEW))
+    assert "was added successfully. A worker will refresh it." in page
+    assert 'data-word="queued"' in page
+    segment = Segment.objects.get()
+    segment.refresh()
+    page = change(browse, segment, name="Other", definition=FEW)
+    assert "A worker" not in page
+    assert 'data-word="queued"' not in page
+    page = change(browse, segment, definition=f"{FEW} AND id > 0")
+    assert "was changed successfully. A worker will refresh it." in page
+    assert 'data-word="queued"' in page
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "exec"])
+def test_message__where_views_follow_on_commit(exec_alias, users, browse, query, clean_views):
+    page = browse(ADD, **form(definition=FEW))
+    assert "was added successfully." in page
+    assert '<li class="success">It has 2 members.</li>' in page
+    query("CREATE TABLE fleeting AS SELECT id AS user_id FROM accounts_segmentableuser")
+
+    def drop(**kwargs):
+        transaction.on_commit(lambda: query("DROP TABLE fleeting"))
+
+    pre_save.connect(drop, sender=Segment)
+    try:
+        page = change(browse, Segment.objects.get(), definition="SELECT user_id FROM fleeting")
+    finally:
+        pre_save.disconnect(drop, sender=Segment)
+    assert "was changed successfully." in page
+    failure = page.partition('<li class="error">It was saved, but its refresh failed: ')[2]
+    assert 'relation "fleeting" does not exist' in failure.partition("</li>")[0]
+
+
+def test_save__that_is_refused_keeps_what_was_typed(users, make, browse):
+    segment = make(definition=FEW)
+    list(sync.detach())
+    typed = f"{FEW} AND id > 0"
+    page = change(browse, segment, name="Other", kind="sql", definition=typed)
+    assert "it is detached from its tables" in page
+    assert row_of(page, "it is detached from its tables") is None
+    assert html.escape(typed, quote=False) in html.escape(page, quote=False)
+    assert value(page, "name") == "Other"
+    segment.refresh_from_db()
+    assert (segment.name, segment.definition) == ("Vip", FEW)
+
+
+def test_save__of_a_new_segment_that_is_refused(users, browse):
+    def refuse(**kwargs):
+        raise SegmentLockedError("somebody works on it", field="slug")
+
+    pre_save.connect(refuse, sender=Segment)
+    try:
+        page = browse(ADD, **form(kind="sql", definition=FEW))
+    finally:
+        pre_save.disconnect(refuse, sender=Segment)
+    assert row_of(page, "somebody works on it") == "slug"
+    assert FEW in page
+    assert not Segment.objects.exists()
+    assert "was added successfully" in browse(ADD, **form(kind="sql", definition=FEW))
 
 
 def test_rename__rewrites_the_readers_if_asked(users, make, browse):
@@ -301,6 +508,24 @@ def test_keys__stay_keys_with_thousand_separators(users, browse, settings, query
     assert f'data-segments-preview="/admin/segments/segment/{segment.pk}/preview/"' in (
         browse(CHANGE, segment.pk)
     )
+
+
+def test_numbers__are_written_in_one_way(users, make, browse, settings, django_user_model):
+    settings.LANGUAGE_CODE = "de"
+    django_user_model.objects.bulk_create(
+        [django_user_model(username=f"many{n}") for n in range(1200)]
+    )
+    many = f"SELECT id FROM {USERS} WHERE username LIKE 'many%'"
+    segment = make(static_ids=django_user_model.objects.filter(username__startswith="many"))
+    assert "1.200 users" in browse(CHANGE, segment.pk)
+    page = browse(ADD, **form(slug="b", definition=many))
+    assert "It has 1.200 members." in page
+    segment = Segment.objects.get(slug="b")
+    page = change(browse, segment, slug="b", definition=f"{many} AND id < 0", _preview="1")
+    assert "1.200 now; 0 then; 1.200 leave, 0 enter" in page
+    page = change(browse, segment, slug="b", definition=f"{many} AND id < 0")
+    assert "0 entered, 1.200 left" in page
+    assert "1,200" not in page
 
 
 def test_addresses__are_behind_a_prefix(users, make, admin_client):

@@ -179,6 +179,20 @@ def test_preview__has_addresses_for_those_who_see_users(person, users, settings)
     assert "u2@example.com" in page
 
 
+def test_preview__shows_an_address_unless_it_is_the_name(author, users, monkeypatch):
+    model = type(users[0])
+    model.objects.filter(username="u2").update(email="u2@example.com", first_name="Ada")
+    somebody = model.objects.get(username="somebody")
+    somebody.user_permissions.add(Permission.objects.get(codename="view_segmentableuser"))
+    monkeypatch.setattr(model, "USERNAME_FIELD", model.EMAIL_FIELD)
+    monkeypatch.setattr(model, "__str__", lambda user: user.first_name)
+    page = author(ADD, **form(definition=FEW), _preview="Preview")
+    assert page.count("u2@example.com") == 1
+    monkeypatch.setattr(model, "__str__", lambda user: user.email)
+    page = author(ADD, **form(definition=FEW), _preview="Preview")
+    assert page.count("u2@example.com") == 1
+
+
 # The cost limit.
 
 
@@ -237,11 +251,19 @@ def test_editor__creates_only_lists(editor, users):
     for field in ("kind", "definition", "method", "manager_method", "allow_cost"):
         assert f"field-{field}" not in page
     page = editor(ADD, **form(definition=f"SELECT id FROM {USERS}", method=ALL))
-    assert "it has no definition" in page
-    assert not Segment.objects.exists()
-    editor(ADD, **form(definition=f"SELECT id FROM {USERS}", static_ids=f"{users[0].pk}"))
-    segment = Segment.objects.get()
-    assert (segment.kind, segment.definition, len(segment)) == ("static", "", 1)
+    assert "Nobody is on its list yet" in page
+    assert '<input type="file" name="file"' in page
+    data = form(slug="b", definition=f"SELECT id FROM {USERS}", static_ids=f"{users[0].pk}")
+    assert "Nobody is on its list yet" not in editor(ADD, **data)
+    for segment, count in zip(Segment.objects.order_by("-slug"), (0, 1), strict=True):
+        assert (segment.kind, segment.definition, len(segment)) == ("static", "", count)
+
+
+def test_list__is_begun_by_people_who_may_only_add(person, users):
+    page = person("add_segment", "view_segment")(ADD, **form())
+    assert "was added successfully" in page
+    assert "Nobody is on its list yet" not in page
+    assert Segment.objects.get().members_count == 0
 
 
 def test_editor__previews_without_members(editor, users, make):

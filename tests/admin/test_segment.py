@@ -161,7 +161,7 @@ def test_change__keeps_the_list(users, make, browse):
     assert segment.name == "Other"
     assert set(segment.member_ids()) == {user.pk for user in (*users[:2], users[9])}
     assert segment.refreshes.count() == 1
-    change(browse, segment, definition=segment.definition, kind="sql")
+    change(browse, segment, definition=segment.definition, kind="sql", delete_list="on")
     segment = Segment.objects.get()
     assert set(segment.member_ids()) == {users[9].pk}
     change(

@@ -70,11 +70,12 @@ def open_page(chromium, live_server, person):
     """Open the admin in a window of its own; fail if a page has an error or leaves the host.
 
     Returns:
-        A function of a path, or the name of a URL with its arguments, that returns a page.
+        A function of a path that returns a page. It takes the texts of the messages on the console
+        that are `expected`.
     """
     contexts, watched = [], []
 
-    def open_one(url, *, size=WIDE, scheme="light", user=None, script=True):
+    def open_one(url, *, size=WIDE, scheme="light", user=None, script=True, expected=()):
         context = chromium.new_context(
             base_url=live_server.url,
             viewport={"width": size[0], "height": size[1]},
@@ -89,7 +90,7 @@ def open_page(chromium, live_server, person):
         session = client.cookies["sessionid"].value
         context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
         page = context.new_page()
-        watched.append(watching.Watch(page, urlsplit(live_server.url).netloc))
+        watched.append(watching.Watch(page, urlsplit(live_server.url).netloc, expected))
         page.goto(url)
         return page
 

@@ -25,7 +25,6 @@ def write(page, text):
     """Replace what is in the editor, as somebody who types does."""
     editor(page).click()
     page.keyboard.press("Control+A")
-    page.keyboard.press("Delete")  # Chromium gives text that replaces text a style.
     page.keyboard.insert_text(text)
 
 
@@ -97,6 +96,9 @@ def test_error__is_marked_in_the_editor(open_page, users, snap):
     assert 'column "usernam" does not exist' in answer.inner_text()
     mark = page.locator(".cm-lintRange-error")
     assert mark.inner_text() == "usernam"
+    gutter = page.locator(".cm-lint-marker-error")
+    assert gutter.bounding_box()["width"] > 5
+    assert gutter.evaluate("e => getComputedStyle(e).content") == "normal"
     assert page.locator(".field-definition .errorlist").is_visible()
     snap(page, "error")
     write(page, FEW)
@@ -107,6 +109,103 @@ def test_error__is_marked_in_the_editor(open_page, users, snap):
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_selector(".errornote")
     assert page.locator(".cm-lintRange-error").inner_text() == "nowhere"
+
+
+def test_error__of_a_kind_is_seen(open_page, users):
+    page = open_page(ADD)
+    page.get_by_label("Name:").fill("Methodical")
+    page.get_by_label("A method of a model", exact=True).check()
+    for button in ("Preview", "Save"):
+        page.get_by_role("button", name=button, exact=True).click()
+        error = page.locator(".field-method .errorlist")
+        error.wait_for()
+        assert "Choose the method" in error.inner_text()
+
+
+def test_list__is_begun_by_an_upload(open_page, users):
+    page = open_page(ADD)
+    page.get_by_label("Name:").fill("Mailing")
+    page.get_by_label("A list of users", exact=True).check()
+    assert "Nobody is on its list yet" in save(page).inner_text()
+    page.get_by_label("Or paste it").fill("u2\nu5\n")
+    page.get_by_label("Each line is:").select_option(label="Username")
+    page.get_by_role("button", name="Change the list").click()
+    page.locator("#segments-report").wait_for()
+    assert Segment.objects.get().members_count == 2
+
+
+def test_list__is_deleted_only_if_asked(open_page, users, make, snap):
+    segment = make("vip", static_ids=users[:3])
+    page = open_page(change_url(segment))
+    box = page.get_by_label("Delete its list of 3 users")
+    assert not box.is_visible()
+    page.get_by_label("SQL", exact=True).check()
+    write(page, FEW)
+    assert "3 now; 2 then" in preview(page).inner_text()
+    assert box.is_visible()
+    snap(page, "delete-list-live")
+    page.get_by_label("SQL and a list", exact=True).check()
+    assert not box.is_visible()
+    page.get_by_label("SQL", exact=True).check()
+    page.get_by_role("button", name="Save", exact=True).click()
+    assert "It has a list of 3 users." in page.locator(".field-kind .errorlist").inner_text()
+    snap(page, "delete-list")
+    box.check()
+    assert "It has 2 members: 0 entered, 1 left." in save(page).inner_text()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_enter__in_a_field_saves(script, open_page, users, make):
+    segment = make("vip", definition=FEW)
+    page = open_page(change_url(segment), script=script)
+    page.get_by_label("Name:").fill("Gold")
+    page.get_by_label("Name:").press("Enter")
+    page.locator(".messagelist").wait_for()
+    assert Segment.objects.get().name == "Gold"
+
+
+def test_focus__is_in_the_name_of_a_new_segment(open_page):
+    page = open_page(ADD)
+    page.wait_for_function("document.activeElement.name === 'name'")
+
+
+def test_paste__that_is_too_long_goes_to_a_file(open_page, users, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 2_000
+    page = open_page(ADD)
+    page.get_by_label("Name:").fill("Long")
+    page.get_by_label("A list of users", exact=True).check()
+    page.get_by_label("User ids:").fill("1\n" * 300)
+    for button in ("Preview", "Save"):
+        page.get_by_role("button", name=button, exact=True).click()
+        error = page.locator(".field-static_ids .errorlist")
+        assert "upload it as a file on the page of the list" in error.inner_text()
+    page.get_by_label("SQL", exact=True).check()  # What is hidden is not sent.
+    write(page, FEW)
+    assert "2 members" in preview(page).inner_text()
+    assert "was added successfully" in save(page).inner_text()
+
+
+@pytest.mark.parametrize(("status", "text"), [
+    (413, "too long to paste"), (400, "too long to paste"), (403, "reload the page"),
+    (500, "The server has failed"), (None, "Check your connection"),
+])  # fmt: skip
+def test_preview__says_why_there_is_none(status, text, open_page, users):
+    page = open_page(ADD, expected=("Failed to load resource",))
+    answer = (
+        (lambda route: route.fulfill(status=status)) if status else (lambda r: r.abort("aborted"))
+    )
+    page.route("**/preview/", answer)
+    write(page, FEW)
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_text(text).wait_for()
+
+
+def test_preview__after_the_session_has_ended(open_page, users):
+    page = open_page(ADD)
+    write(page, FEW)
+    page.context.clear_cookies(name="sessionid")
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_text("You are not logged in any more").wait_for()
 
 
 def test_editor__completes_what_may_be_read(open_page, users, make):

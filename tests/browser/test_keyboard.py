@@ -33,7 +33,6 @@ def test_keyboard__is_enough(open_page, users, make):
     tab_to(page, page.locator("input[name=kind]"))
     tab_to(page, page.locator(".segments-editor"))
     page.keyboard.press("ControlOrMeta+a")
-    page.keyboard.press("Delete")  # Chromium gives text that replaces text a style.
     page.keyboard.type(f"SELECT id FROM {USERS} WHERE username = 'u7'")
     tab_to(page, page.get_by_role("button", name="Preview"))
     page.keyboard.press("Enter")

@@ -25,6 +25,15 @@ def test_watch__reports_errors_and_other_hosts(page):
         assert problem in text
 
 
+def test_watch__reports_inline_styles(open_page, accessible):
+    page = open_page("/admin/", expected=("'style-src",))
+    accessible(page)
+    watch = Watch(page, page.url.split("/")[2])
+    page.evaluate("document.body.setAttribute('style', 'color: red')")
+    page.evaluate("0")
+    assert "inline style" in "".join(watch.problems)
+
+
 def test_accessible__refuses_what_shuts_people_out(page, accessible):
     page.set_content("<html lang=en><title>t</title><main><h1>t</h1><input></main>")
     with pytest.raises(AssertionError, match="label"):

@@ -1,5 +1,6 @@
 """What saving a form has changed, in words: for the message about it, and for the log."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -7,45 +8,88 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from segments import conf
+from segments.admin.charts import number
+from segments.admin.editing.fields import BOXES
 from segments.admin.editing.intervals import in_words
+from segments.definition.kinds import DEFINING_FIELDS
 from segments.definition.methods import address_of
 from segments.models import Segment, SegmentRefresh, Status
-from segments.rows import FAILURES
+from segments.rows import FAILURES, write_alias
+from segments.validation.checks import differ
 
 MAX_LOGGED = 2_000
 """How many characters of a value the log keeps."""
 
 
-def latest_refresh(segment: Segment) -> SegmentRefresh | None:
-    """Return the latest refresh of a segment; None if it is new, or has none."""
-    if segment.pk is None:
+@dataclass
+class Save:
+    """A segment that is being saved, as it was before.
+
+    Attributes:
+        segment: What is saved.
+        row: The saved segment before; None if it is new.
+        refresh: Its latest refresh before; None if it has none.
+        redefined: Whether its definition or its list changes.
+        announced: Whether a message has said that it was saved.
+    """
+
+    segment: Segment
+    row: Segment | None
+    refresh: SegmentRefresh | None
+    redefined: bool
+    announced: bool = False
+
+    @classmethod
+    def of(cls, segment: Segment) -> "Save":
+        """Return what is known before a segment is saved."""
+        row = Segment.objects.filter(pk=segment.pk).first()
+        redefined = segment.unsaved_static_ids is not None or differ(row, segment, DEFINING_FIELDS)
+        return cls(segment, row, _latest_refresh(row), redefined)
+
+    @property
+    def follows_commit(self) -> bool:
+        """Whether its members change only after the commit, on a connection of their own."""
+        return write_alias() != conf.exec_connection()
+
+    @property
+    def asks_worker(self) -> bool:
+        """Whether saving it asks a worker for a refresh."""
+        asked = self.row is None or (self.redefined and conf.refresh_on_save())
+        return asked and conf.refresh_async()
+
+    def outcome(self) -> str:
+        """Return what became of the members; empty if nothing did, or the refresh failed."""
+        latest = _latest_refresh(self.segment)
+        if self.asks_worker:
+            return _("A worker will refresh it.")
+        if latest is None or latest == self.refresh:
+            outdated = self.segment.status == Status.OUTDATED
+            return _("Its members change at the next refresh.") if outdated else ""
+        if latest.status in FAILURES or latest.members_count is None:
+            return ""
+        members = ngettext("%s member", "%s members", latest.members_count)
+        count = members % number(latest.members_count)
+        if self.refresh is None:
+            return _("It has %s.") % count
+        return _("It has %(count)s: %(added)s entered, %(removed)s left.") % {
+            "count": count,
+            "added": number(latest.added or 0),
+            "removed": number(latest.removed or 0),
+        }
+
+    def failure(self) -> str:
+        """Return why the refresh failed; empty if it has not."""
+        latest = _latest_refresh(self.segment)
+        if latest is None or latest == self.refresh or latest.status not in FAILURES:
+            return ""
+        return _("It was saved, but its refresh failed: %s") % latest.error
+
+
+def _latest_refresh(segment: Segment | None) -> SegmentRefresh | None:
+    if segment is None:
         return None
     return segment.refreshes.order_by("-started_at", "-pk").first()
-
-
-def outcome(segment: Segment, before: SegmentRefresh | None) -> str:
-    """Return what became of the members when a segment was saved; empty if nothing did.
-
-    Args:
-        before: The latest refresh before that.
-    """
-    latest = latest_refresh(segment)
-    if latest is None or latest == before:
-        if segment.status == Status.OUTDATED:
-            return _("Its members change at the next refresh.")
-        return ""
-    if latest.status in FAILURES:
-        return _("Its refresh failed: %s") % latest.error.partition("\n")[0]
-    if latest.members_count is None:
-        return ""
-    count = ngettext("%s member", "%s members", latest.members_count) % f"{latest.members_count:,}"
-    if before is None:
-        return _("It has %s.") % count
-    return _("It has %(count)s: %(added)s entered, %(removed)s left.") % {
-        "count": count,
-        "added": f"{latest.added or 0:,}",
-        "removed": f"{latest.removed or 0:,}",
-    }
 
 
 def joined(message: Any, more: str) -> Any:
@@ -65,7 +109,7 @@ def with_values(entries: Any, form: Any) -> Any:
 def _in_words(form: Any, name: str) -> str:
     field = form.fields[name]
     label = str(field.label or name)
-    if name in ("static_ids", "allow_cost", "rewrite_readers"):
+    if name in ("static_ids", *BOXES):
         return label
     before, after = form.initial.get(name), form.cleaned_data.get(name)
     if name == "method":

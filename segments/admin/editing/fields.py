@@ -8,9 +8,22 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
+from segments import conf
 from segments.admin.editing.intervals import in_words, parse_interval
-from segments.definition.kinds import Choice
+from segments.definition.kinds import Choice, Manager, Sql
 from segments.definition.methods import all_methods
+
+BOXES = ("delete_list", "allow_cost", "rewrite_readers")
+"""The fields of the form that are hidden until saving asks for them."""
+
+OF_KINDS = {"definition", "method", "static_ids"}
+"""The fields of the form that only some kinds have."""
+
+NEEDED: dict[Any, tuple[str, Any]] = {
+    Sql: ("definition", _("Write the SQL that returns the users, or choose another kind.")),
+    Manager: ("method", _("Choose the method that returns the users, or choose another kind.")),
+}
+"""The field that a kind cannot be without, and what to say if it is empty."""
 
 
 class LinesField(forms.CharField):
@@ -92,3 +105,42 @@ class KindSelect(forms.RadioSelect):
 def plain_lines(text: str) -> str:
     """Return a text with line feeds at the ends of its lines, and no space at its own."""
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip()
+
+
+def fields_of(choice: Choice) -> list[str]:
+    """Return the fields of the form that belong to a kind."""
+    of_query = [NEEDED[choice.kind][0], "allow_cost"] if choice.kind in NEEDED else []
+    of_list = ["list_count", "static_ids"] if choice.listed else ["delete_list"]
+    return [*of_query, *of_list]
+
+
+def current_help() -> dict[str, str]:
+    """Return help texts by field: those that say what holds while the field is empty."""
+    every, timeout, loss = conf.refresh_every(), conf.statement_timeout(), conf.max_loss()
+    return {
+        "refresh_every": _joined(
+            _("“1 hour”, “every 30 minutes”, “daily” or “PT6H”."),
+            _("Empty means that no schedule refreshes it.")
+            if every is None
+            else _("Empty means every %s, as the settings say.") % in_words(every),
+        ),
+        "timeout": _joined(
+            _("How long its queries may run, such as “5 minutes”."),
+            _("Empty means %s, as the settings say.") % in_words(timeout)
+            if timeout
+            else _("Empty means no limit."),
+        ),
+        "max_loss": _joined(
+            _(
+                "How many percent of its members one refresh may remove; a refresh that would "
+                "remove more is refused."
+            ),
+            _("Empty or 100 means no limit.")
+            if loss is None
+            else _("Empty means %s, as the settings say, and 100 means no limit.") % loss,
+        ),
+    }
+
+
+def _joined(*sentences: Any) -> str:
+    return " ".join(map(str, sentences))

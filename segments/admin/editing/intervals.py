@@ -14,6 +14,9 @@ UNITS = {
 }
 """The units, by their first letter."""
 
+WEEKS = re.compile(r"P(\d+(?:[.,]\d+)?)W")
+"""How ISO 8601 writes weeks, which Django does not read."""
+
 WORDS = {"hourly": "1 hour", "daily": "1 day", "weekly": "1 week"}
 
 UNIT = r"weeks?|wks?|w|days?|d|hours?|hrs?|hr?|minutes?|mins?|m|seconds?|secs?|s"
@@ -26,13 +29,13 @@ def parse_interval(text: str) -> timedelta | None:
     """Return the time that a text names, or None if it names none.
 
     Reads `every hour`, `1 hour 30 min`, `1h30m`, `daily`, and all that Django reads, which
-    includes ISO 8601 (`PT1H`), `1 06:00:00` and a number of seconds.
+    includes ISO 8601 (`PT1H`, here with weeks), `1 06:00:00` and a number of seconds.
     """
     plain = " ".join(text.split())
     if not plain:
         return None
     try:
-        found = parse_duration(plain.upper() if plain[:1] in "pP" else plain)
+        found = _from_iso(plain.upper()) if plain[0] in "pP" else parse_duration(plain)
     except OverflowError:
         return None
     return found if found is not None else _from_words(plain.lower())
@@ -50,6 +53,17 @@ def in_words(value: timedelta) -> str:
     counts = {"day": value.days, "hour": hours, "minute": minutes, "second": seconds}
     parts = [f"{n} {unit}{'s' if n > 1 else ''}" for unit, n in counts.items() if n]
     return " ".join(parts) or "0 seconds"
+
+
+def _from_iso(text: str) -> timedelta | None:
+    """Read a text that begins with P. Django takes one without any number for no time at all."""
+    weeks = WEEKS.match(text)
+    rest = text[weeks.end() :] if weeks else text[1:]
+    whole = timedelta(weeks=float(weeks[1].replace(",", "."))) if weeks else timedelta()
+    if not rest or rest.endswith("T"):
+        return whole if weeks and not rest else None
+    found = parse_duration(f"P{rest}")
+    return None if found is None else whole + found
 
 
 def _from_words(text: str) -> timedelta | None:

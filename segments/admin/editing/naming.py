@@ -10,8 +10,9 @@ from django.utils.translation import gettext
 from segments.admin.pages import email_field
 from segments.definition.text import strip_blanks
 from segments.exceptions import SegmentError, SegmentListError
+from segments.lists.decoding import CHUNK
 from segments.lists.fields import list_field, named_field, unique_fields
-from segments.lists.decoding import CHUNK, DELIMITERS
+from segments.lists.source import DELIMITERS
 
 FIRST_LINES = 20
 """How many lines say what all of them look like."""

@@ -4,15 +4,18 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
 
 from segments import conf
+from segments.admin.charts import number
+from segments.admin.editing.fields import BOXES
 from segments.admin.forms import SegmentForm
 from segments.admin.rights import Rights
 from segments.membership.members import shown_users
@@ -75,16 +78,18 @@ class PreviewPage(Rights):
             url = self.page_url("add_preview")
         context: dict[str, Any] = {
             "preview": preview,
+            "comparison": _comparison(preview) if preview else "",
             "preview_errors": _errors_of(form) if form.is_bound and form.previewing else [],
             "preview_url": url,
             "may_preview": self.may_save(request, segment),
             "may_view_members": may_view,
             "max_cost": conf.max_cost(),
+            "max_size": settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
         }
         if preview is not None and may_view:
             email = self._email_field(request)
             context["samples"] = [
-                (kind, [(user, getattr(user, email) if email else "") for user in users])
+                (kind, [(user, _address(user, email)) for user in users])
                 for kind, users in _samples(preview)
             ]
         return context
@@ -109,8 +114,7 @@ class PreviewPage(Rights):
             names = [get_permission_codename(verb, model._meta) for verb in ("view", "change")]
             label = model._meta.app_label
             allowed = any(request.user.has_perm(f"{label}.{name}") for name in names)
-        field: str | None = getattr(model, "EMAIL_FIELD", None)
-        return field if allowed and field != model.USERNAME_FIELD else None
+        return getattr(model, "EMAIL_FIELD", None) if allowed else None
 
     def completion_view(self, request: HttpRequest) -> HttpResponse:
         """Return the tables and columns that definitions may read, for authors of definitions."""
@@ -118,6 +122,24 @@ class PreviewPage(Rights):
             raise PermissionDenied
         schema, search_path = readable_columns()
         return JsonResponse({"schema": schema, "search_path": search_path})
+
+
+def _comparison(preview: Preview) -> str:
+    """Return the difference to the present members in words; empty if it is not known."""
+    if preview.present is None or preview.leaving is None or preview.entering is None:
+        return ""
+    return _("%(now)s now; %(then)s then; %(leave)s leave, %(enter)s enter") % {
+        "now": number(preview.present),
+        "then": number(preview.members_count),
+        "leave": number(preview.leaving.count),
+        "enter": number(preview.entering.count),
+    }
+
+
+def _address(user: Any, field: str | None) -> str:
+    """Return the e-mail address of a user, unless it is what the user is called anyway."""
+    address = str(getattr(user, field, None) or "") if field else ""
+    return "" if address == str(user) else address
 
 
 def _samples(preview: Preview) -> Iterator[tuple[Any, Iterable[Any]]]:
@@ -149,4 +171,4 @@ def _errors_of(form: SegmentForm) -> list[tuple[Any, list[str]]]:
 
 def _is_shown_late(form: SegmentForm, name: str) -> bool:
     """Return whether a box was hidden until an error of this form."""
-    return name in ("allow_cost", "rewrite_readers") and not form.fields[name].widget.is_hidden
+    return name in BOXES and not form.fields[name].widget.is_hidden

@@ -4,7 +4,8 @@
 "use strict";
 
 (() => {
-    const row = (name) => document.querySelector(`.form-row.field-${CSS.escape(name)}`);
+    // Some admins name the field in the class of an element inside the row.
+    const row = (name) => document.querySelector(`.field-${CSS.escape(name)}`)?.closest(".form-row");
 
     function showKind(kinds) {
         const fields = (input) => input.dataset.fields.split(" ");
@@ -12,28 +13,35 @@
         const chosen = inputs.find((input) => input.checked);
         if (!chosen) return;
         for (const name of new Set(inputs.flatMap(fields))) {
-            row(name)?.classList.toggle("segments-other-kind", !fields(chosen).includes(name));
+            const isOther = !fields(chosen).includes(name);
+            row(name)?.classList.toggle("segments-other-kind", isOther);
+            const input = kinds.closest("form").elements[name];
+            if (input) input.disabled = isOther; // So it is not sent, however long it is.
         }
+    }
+
+    function showError(name, messages) {
+        const line = row(name);
+        if (!line) return;
+        const list = document.createElement("ul");
+        list.className = "errorlist segments-live";
+        list.id = `id_${name}_error`;
+        for (const message of messages) {
+            const item = document.createElement("li");
+            item.textContent = message;
+            list.append(item);
+        }
+        line.classList.add("errors");
+        line.prepend(list);
     }
 
     // Put errors where a reload of the page would show them.
     function showErrors(form, { errors, places, show }) {
         form.querySelectorAll(".segments-live").forEach((list) => list.remove());
-        form.querySelectorAll(".form-row.errors").forEach((line) => line.classList.remove("errors"));
-        form.querySelectorAll(".form-row > .errorlist").forEach((list) => list.remove());
+        form.querySelectorAll(".form-row.errors, .form-row .errors").forEach((line) => line.classList.remove("errors"));
+        form.querySelectorAll(".form-row .errorlist").forEach((list) => list.remove());
         for (const [name, items] of Object.entries(errors)) {
-            const line = row(name);
-            if (!line) continue;
-            const list = document.createElement("ul");
-            list.className = "errorlist segments-live";
-            list.id = `id_${name}_error`;
-            for (const { message } of items) {
-                const item = document.createElement("li");
-                item.textContent = message;
-                list.append(item);
-            }
-            line.classList.add("errors");
-            line.prepend(list);
+            showError(name, items.map(({ message }) => message));
         }
         const editor = form.querySelector("textarea[data-editor]");
         editor?.dispatchEvent(new CustomEvent("segments:error", { detail: places }));
@@ -46,9 +54,34 @@
         }
     }
 
+    // Browsers send a line break of one character as six.
+    function isTooLong(form, section) {
+        const limit = Number(section.dataset.maxSize);
+        if (!limit) return false;
+        const text = new URLSearchParams(new FormData(form)).toString().replaceAll("%0D%0A", "%0A");
+        return text.length + 3 * (text.split("%0A").length - 1) > limit;
+    }
+
+    function refuse(form, section) {
+        const errors = { static_ids: [{ message: section.dataset.tooLong }] };
+        showErrors(form, { errors, places: [], show: [] });
+    }
+
+    // Say why the server has sent no preview.
+    function problem(response, { dataset }) {
+        if (response.redirected) return dataset.login;
+        if ([400, 413].includes(response.status)) return dataset.tooLong;
+        return response.status < 500 ? dataset.refused : dataset.failed;
+    }
+
     async function preview(form, section) {
         const output = section.querySelector(".segments-preview");
         const button = section.querySelector("[name=_preview]");
+        if (isTooLong(form, section)) {
+            output.textContent = section.dataset.tooLong;
+            refuse(form, section);
+            return;
+        }
         const body = new FormData(form);
         body.set("_preview", "1");
         button.disabled = true;
@@ -61,12 +94,15 @@
                 headers: { Accept: "application/json" },
                 credentials: "same-origin",
             });
-            if (!response.ok || response.redirected) throw new Error(response.statusText);
-            const answer = await response.json();
-            output.innerHTML = answer.html; // The server has escaped it.
-            showErrors(form, answer);
+            if (response.ok && !response.redirected) {
+                const answer = await response.json();
+                output.innerHTML = answer.html; // The server has escaped it.
+                showErrors(form, answer);
+            } else {
+                output.textContent = problem(response, section);
+            }
         } catch {
-            output.textContent = section.dataset.failed;
+            output.textContent = section.dataset.offline;
         } finally {
             output.removeAttribute("aria-busy");
             button.disabled = false;
@@ -83,9 +119,16 @@
         document.getElementById("refreshes-group")?.setAttribute("tabindex", "0");
         const section = document.querySelector("[data-segments-preview]");
         if (section) {
+            const form = section.closest("form");
             section.querySelector("[name=_preview]").addEventListener("click", (event) => {
                 event.preventDefault();
-                preview(section.closest("form"), section);
+                preview(form, section);
+            });
+            form.addEventListener("submit", (event) => {
+                if (!isTooLong(form, section)) return;
+                event.preventDefault();
+                refuse(form, section);
+                form.elements.static_ids?.focus();
             });
         }
     }

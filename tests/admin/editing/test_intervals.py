@@ -19,6 +19,10 @@ READ = {
     "PT1H": HOUR,
     "pt30m": HOUR / 2,
     "P1D": 24 * HOUR,
+    "P1W": 168 * HOUR,
+    "p2w": 336 * HOUR,
+    "P1W2DT3H": 219 * HOUR,
+    "P0,5W": 84 * HOUR,
     "1 06:00:00": 30 * HOUR,
     "01:00:00": HOUR,
     "90": timedelta(seconds=90),
@@ -35,7 +39,24 @@ def test_parse__reads_what_people_write(text, expected):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "every", "soon", "a month", "hour day", "1 houry", "1 hour ago", "99999999999 weeks"],
+    [
+        "",
+        "every",
+        "soon",
+        "a month",
+        "hour day",
+        "1 houry",
+        "1 hour ago",
+        "99999999999 weeks",
+        "P",
+        "p",
+        "PT",
+        "P1DT",
+        "P1WT",
+        "P1M",
+        "PW",
+        "P99999999999W",
+    ],
 )
 def test_parse__refuses_anything_else(text):
     assert parse_interval(text) is None
