@@ -30,7 +30,7 @@ STATEMENTS = sorted((ROOT / "sql").glob("*.sql"))
 
 MAX_LINES = 300
 
-MAX_FILES = 165
+MAX_FILES = 166
 """Python and SQL; a new feature has a room or a file of its own, and none grows beside it."""
 
 KEYWORDS = (

@@ -14,6 +14,7 @@ from segments.definition.derive import sampled
 from segments.definition.kinds import StaticList, kind_of
 from segments.definition.static_ids import SelectedIds
 from segments.exceptions import SegmentExecutionError
+from segments.membership.given import check_populated
 from segments.rows import STATE, locked, static_member_rows
 from segments.sql import names
 from segments.sql.owned import STATIC_MEMBER
@@ -51,12 +52,7 @@ class CopiesMixin(models.Model):
             SegmentLockedError: when another session locks the segment for too long.
         """
         with _source(self) as (connection, row):
-            if row.refreshed_at is None:
-                raise SegmentExecutionError(
-                    "it was never populated, so it has no members to freeze",
-                    slug=row.slug,
-                    hint=f"Refresh it first: manage.py refresh_segments {row.slug}",
-                )
+            check_populated([row], "freeze")
             moment = row.refreshed_at.astimezone(UTC)
             copy = _new(row, slug, name, f"{moment:%Y-%m-%d}")
             copy.description = f"{row.slug} at its refresh of {moment:%Y-%m-%d %H:%M} UTC"
@@ -115,6 +111,7 @@ class CopiesMixin(models.Model):
             SegmentLockedError: when another session locks the segment for too long.
         """
         with _source(self) as (connection, row):
+            check_populated([row], "sample")
             copy = _new(row, slug, name, f"{percent} %")
             copy.definition = sampled(row.slug, percent, seed)
             copy.save(using=connection.alias)

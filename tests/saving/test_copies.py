@@ -155,6 +155,15 @@ def test_freeze__refuses_a_segment_that_was_never_populated(users):
 
 
 @pytest.mark.django_db
+def test_sample__refuses_a_segment_that_was_never_populated(users):
+    Segment.objects.bulk_create([Segment(slug="new", name="New", definition=EVEN)])
+    with pytest.raises(
+        SegmentExecutionError, match="no members to sample.*\n.*refresh_segments new"
+    ):
+        Segment.objects.get().sample("part")
+
+
+@pytest.mark.django_db
 def test_freeze__refuses_views_that_were_emptied(even, owner):
     owner("REFRESH MATERIALIZED VIEW segments.even WITH NO DATA")
     with pytest.raises(SegmentDefinitionError, match="has not been populated"):
