@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,7 +53,7 @@ class CopiesMixin(models.Model):
         """
         with _source(self) as (connection, row):
             check_populated([row], "freeze")
-            moment = row.refreshed_at.astimezone(UTC)
+            moment = cast(datetime, row.refreshed_at).astimezone(UTC)
             copy = _new(row, slug, name, f"{moment:%Y-%m-%d}")
             copy.description = f"{row.slug} at its refresh of {moment:%Y-%m-%d %H:%M} UTC"
             members = compose("define_members", view=names.members_view(row.slug))
