@@ -214,6 +214,8 @@ class ListsPage(SegmentPages):
         query = request.GET.get(SEARCH_VAR, "").strip()
         email = self.shown_email(request)
         users = found(listed_users(segment), query, email).order_by("pk")
+        if "\0" in query:  # Postgres has no such text.
+            users = users.none()
         paginator: Any = self.get_paginator(request, users, PER_PAGE)
         if not query:
             paginator.count = count

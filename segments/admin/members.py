@@ -72,8 +72,6 @@ def found(users: "QuerySet[Any]", query: str, email: str = "") -> "QuerySet[Any]
     """
     if not query:
         return users
-    if "\0" in query:  # Postgres has no such text.
-        return users.none()
     condition = Q(**{f"{get_user_model().USERNAME_FIELD}__icontains": query})
     if email:
         condition |= Q(**{f"{email}__icontains": query})
