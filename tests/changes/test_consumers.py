@@ -140,7 +140,7 @@ def test_consumer__that_is_restarted_gets_a_snapshot(take, move):
     assert take() == []
 
 
-def test_consumer__whose_restart_fails_begins_again_at_the_next_run(segment, take, move):
+def test_consumer__whose_restart_fails_begins_again(segment, take, move):
     take()
     move(0, 2)
     with pytest.raises(ZeroDivisionError), segment.consumer("crm", restart=True) as delivery:

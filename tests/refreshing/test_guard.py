@@ -212,9 +212,7 @@ def test_changed_definition__and_an_emptied_source(mailing, empty, settings):
     assert members(mailing) == (10, 10, 10)
 
 
-def test_changed_definition__that_failed_at_first_may_still_remove(
-    mailing, orders, settings, query
-):
+def test_changed_definition__may_remove_after_a_failure(mailing, orders, settings, query):
     settings.SEGMENTS_REFRESH_ON_SAVE = False
     mailing.definition = f"{BUYERS} WHERE CASE WHEN 1 / (amount - 1) < 9 THEN amount > 300 END"
     mailing.save()

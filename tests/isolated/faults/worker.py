@@ -104,7 +104,7 @@ def replace_user():
 
 
 WORK = {
-    refresh: 12, refresh_by_hand: 3, redefine: 4, list_ids: 3, rename: 3, create: 8, replace: 3,
+    refresh: 12, refresh_by_hand: 3, redefine: 6, list_ids: 6, rename: 4, create: 8, replace: 3,
     sync_all: 1, change_users: 3, replace_user: 3,
 }  # fmt: skip
 
