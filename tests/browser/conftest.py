@@ -66,38 +66,54 @@ def person(transactional_db, clean_views, django_user_model):
 
 
 @pytest.fixture
-def open_page(chromium, live_server, person):
-    """Open the admin in a window of its own; fail if a page has an error or leaves the host.
+def window(chromium):
+    """Open an empty page in a window of its own; fail if it has an error or leaves its host.
 
     Returns:
-        A function of a path that returns a page. It takes the texts of the messages on the console
-        that are `expected`.
+        A function of a host's address that returns a page. It takes the texts of the messages on
+        the console that are `expected`, and other options of a context of Playwright.
     """
     contexts, watched = [], []
 
-    def open_one(url, *, size=WIDE, scheme="light", user=None, script=True, expected=()):
+    def open_one(address, *, size=WIDE, expected=(), **options):
         context = chromium.new_context(
-            base_url=live_server.url,
+            base_url=address,
             viewport={"width": size[0], "height": size[1]},
-            color_scheme=scheme,
-            java_script_enabled=script,
             reduced_motion="reduce",
+            **options,
         )
         contexts.append(context)
-        context.set_default_timeout(10_000)
-        client = Client()
-        client.force_login(user or person())
-        session = client.cookies["sessionid"].value
-        context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
         page = context.new_page()
-        watched.append(watching.Watch(page, urlsplit(live_server.url).netloc, expected))
-        page.goto(url)
+        watched.append(watching.Watch(page, urlsplit(address).netloc, expected))
         return page
 
     yield open_one
     for context in contexts:
         context.close()
     assert [problem for watch in watched for problem in watch.problems] == []
+
+
+@pytest.fixture
+def open_page(window, live_server, person):
+    """Open a page of the admin, by its path, as a user."""
+
+    def open_one(url, *, size=WIDE, scheme="light", user=None, script=True, expected=()):
+        page = window(
+            live_server.url,
+            size=size,
+            expected=expected,
+            color_scheme=scheme,
+            java_script_enabled=script,
+        )
+        page.context.set_default_timeout(10_000)
+        client = Client()
+        client.force_login(user or person())
+        session = client.cookies["sessionid"].value
+        page.context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+        page.goto(url)
+        return page
+
+    return open_one
 
 
 @pytest.fixture
