@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
@@ -141,11 +141,7 @@ class ListActions(ProgressPage):
         except SegmentError as error:
             self.message_user(request, str(error), messages.ERROR)
             return None
-        author: Any = request.user.pk
-        words = f"From {segment.slug} ({segment.pk})"
-        LogEntry.objects.log_actions(
-            author, [copy], ADDITION, change_message=words, single_object=True
-        )
+        self.log_addition(request, copy, f"From {segment.slug} ({segment.pk})")
         return copy
 
     def _shown(self, request: HttpRequest, copies: list[Segment | None]) -> HttpResponse | None:

@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -149,11 +148,8 @@ class ChangesPages(SegmentPages):
         difference, before = version.diff(), latest_refresh(segment)
         with acting(request.user):
             restored = version.restore()
-        author: Any = request.user.pk
         words = f"Restored the version until {version.replaced_at:%Y-%m-%d %H:%M}:\n{difference}"
-        LogEntry.objects.log_actions(
-            author, [restored], CHANGE, change_message=words, single_object=True
-        )
+        self.log_change(request, restored, words)
         text = f"{_('The version is restored.')} {saved_words(restored, before)}"
         self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(self.page_url("overview", segment.pk))

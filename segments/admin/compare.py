@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -195,11 +194,8 @@ class ComparePage(SegmentPages):
         except SegmentError as error:
             form.add_error(error.field if error.field in form.fields else None, str(error))
             return None
-        author: Any = request.user.pk
         words = f"From a comparison: {_cell_name(inside, outside)}"
-        LogEntry.objects.log_actions(
-            author, [segment], ADDITION, change_message=words, single_object=True
-        )
+        self.log_addition(request, segment, words)
         text = f"{_('%s was added.') % segment.name} {saved_words(segment)}"
         self.message_user(request, text, messages.SUCCESS)
         return segment

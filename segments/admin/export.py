@@ -54,7 +54,7 @@ def download(request: HttpRequest, segments: list[Segment], fields: list[str]) -
                 with archive.open(f"{segment.slug}.csv", "w", force_zip64=True) as part:
                     counts.append(segment.export(part, fields))
     for segment, count in zip(segments, counts, strict=True):
-        _log(request, segment, f"Exported {_counted(count, 'member')}: {', '.join(fields)}")
+        _log(request, [segment], f"Exported {_counted(count, 'member')}: {', '.join(fields)}")
     return _response(file, name)
 
 
@@ -76,16 +76,13 @@ def download_users(
     """
     file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  # The response closes it.
     count = export(segments[0], file, fields, users)
-    for segment in segments:
-        _log(request, segment, f"Exported {_counted(count, 'user')} {what}: {', '.join(fields)}")
+    _log(request, segments, f"Exported {_counted(count, 'user')} {what}: {', '.join(fields)}")
     return _response(file, f"{name}.csv")
 
 
-def _log(request: HttpRequest, segment: Segment, words: str) -> None:
+def _log(request: HttpRequest, segments: list[Segment], words: str) -> None:
     author: Any = request.user.pk
-    LogEntry.objects.log_actions(
-        author, [segment], CHANGE, change_message=words, single_object=True
-    )
+    LogEntry.objects.log_actions(author, segments, CHANGE, change_message=words)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -204,7 +204,7 @@ class ListsPage(SegmentPages):
         }
 
     def _listed(self, request: HttpRequest, segment: Segment, count: int) -> dict[str, Any]:
-        """Return a page of the users on the list, for viewers who may see members.
+        """Return a page of the users on the list, if the viewer has the permission to see members.
 
         Args:
             count: The length of the list, so that no page has to join it with all users.

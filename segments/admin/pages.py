@@ -20,7 +20,7 @@ View = Callable[..., HttpResponseBase]
 
 
 def of_segment(page: str | None = "overview", *, members: bool = False) -> Callable[[View], View]:
-    """Make a method a view of one segment, for users who may view segments.
+    """Make a method a view of one segment, for users with the permission to view segments.
 
     Without such a segment it redirects to the index, as Django's own pages do. If it raises
     SegmentError, it shows the error on another page.
@@ -89,7 +89,7 @@ class SegmentPages(Rights):
     def user_columns(self, request: HttpRequest) -> list[str]:
         """Return what the viewer may see of users: the key, and names and addresses.
 
-        These are for people who may view users.
+        Names and addresses need the permission to view users.
         """
         model: Any = get_user_model()
         if self.admin_site.is_registered(model):

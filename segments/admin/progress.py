@@ -108,16 +108,13 @@ class ProgressPage(SegmentPages):
         self.message_user(request, text % len(ordered), messages.SUCCESS)
 
 
-def log_asked(request: HttpRequest, segments: Iterable[Segment], options: dict[str, Any]) -> None:
+def log_asked(request: HttpRequest, segments: list[Segment], options: dict[str, Any]) -> None:
     """Log who has asked for a refresh, and of what sort. What came of it is in the history."""
     words = "Asked for a refresh"
     words += ", even if nothing has changed" if options.get("force") else ""
     words += ", accepting any loss" if options.get("accept_loss") else ""
     author: Any = request.user.pk
-    for segment in segments:
-        LogEntry.objects.log_actions(
-            author, [segment], CHANGE, change_message=words, single_object=True
-        )
+    LogEntry.objects.log_actions(author, segments, CHANGE, change_message=words)
 
 
 def remember(request: HttpRequest, segments: Iterable[Segment]) -> None:
@@ -204,7 +201,7 @@ def latest_refresh(segment: Segment) -> SegmentRefresh | None:
 def _latest(segments: Iterable[Segment]) -> dict[int, SegmentRefresh]:
     """Return the latest refresh of each segment. One query."""
     rows = SegmentRefresh.objects.filter(segment__in=[segment.pk for segment in segments])
-    latest = rows.order_by("segment_id", "-started_at").distinct("segment_id")
+    latest = rows.order_by("segment_id", "-started_at", "-pk").distinct("segment_id")
     return {row.segment_id: row for row in latest}
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from segments import conf
-from segments.admin.charts import number
+from segments.admin.charts import members, number
 from segments.admin.editing.fields import BOXES
 from segments.admin.editing.intervals import in_words
+from segments.admin.progress import latest_refresh
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.definition.methods import address_of
 from segments.models import Segment, SegmentRefresh, Status
@@ -45,7 +45,7 @@ class Save:
         """Return what is known before a segment is saved."""
         row = Segment.objects.filter(pk=segment.pk).first()
         redefined = segment.unsaved_static_ids is not None or differ(row, segment, DEFINING_FIELDS)
-        return cls(segment, row, _latest_refresh(row), redefined)
+        return cls(segment, row, latest_refresh(row) if row else None, redefined)
 
     @property
     def follows_commit(self) -> bool:
@@ -60,7 +60,7 @@ class Save:
 
     def outcome(self) -> str:
         """Return what became of the members; empty if nothing did, or the refresh failed."""
-        latest = _latest_refresh(self.segment)
+        latest = latest_refresh(self.segment)
         if self.asks_worker:
             return _("A worker will refresh it.")
         if latest is None or latest == self.refresh:
@@ -68,8 +68,7 @@ class Save:
             return _("Its members change at the next refresh.") if outdated else ""
         if latest.status in FAILURES or latest.members_count is None:
             return ""
-        members = ngettext("%s member", "%s members", latest.members_count)
-        count = members % number(latest.members_count)
+        count = members(latest.members_count)
         if self.refresh is None:
             return _("It has %s.") % count
         return _("It has %(count)s: %(added)s entered, %(removed)s left.") % {
@@ -80,16 +79,10 @@ class Save:
 
     def failure(self) -> str:
         """Return why the refresh failed; empty if it has not."""
-        latest = _latest_refresh(self.segment)
+        latest = latest_refresh(self.segment)
         if latest is None or latest == self.refresh or latest.status not in FAILURES:
             return ""
         return _("It was saved, but its refresh failed: %s") % latest.error
-
-
-def _latest_refresh(segment: Segment | None) -> SegmentRefresh | None:
-    if segment is None:
-        return None
-    return segment.refreshes.order_by("-started_at", "-pk").first()
 
 
 def joined(message: Any, more: str) -> Any:
