@@ -23,7 +23,7 @@ site.register(Segment, SegmentAdmin)
 site.register(get_user_model())
 
 urlpatterns = [path("admin/", site.urls)]
-"""An admin site that shows users to people who may view them."""
+"""An admin site that shows users to people with the permission to view them."""
 
 LIST = "admin:segments_segment_list"
 DOWNLOAD = "admin:segments_segment_list_download"

@@ -282,7 +282,7 @@ def test_generator__may_query_on_the_same_connection(pilot, users):
 # Fields
 
 
-@pytest.mark.parametrize("source", ["x" * 4000, "é" * 190, "a\0b", "\ud800", "/root/x/y"])
+@pytest.mark.parametrize("source", ["x" * 4000, "é" * 190, "a\0b", "\ud800", "/proc/1/root/x"])
 def test_text__that_cannot_be_a_path(source, unchanged):
     for by in ("pk", "username"):
         refused(unchanged, source, by=by)
