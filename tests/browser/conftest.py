@@ -36,6 +36,7 @@ def chromium():
     if path is None:
         pytest.skip("there is no Chromium; apt-get install chromium, or set CHROMIUM")
     root = hasattr(os, "geteuid") and os.geteuid() == 0
+    driver.expect.set_options(timeout=30_000)  # As long as Playwright waits for all else.
     patch = pytest.MonkeyPatch()
     with driver.sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
@@ -105,7 +106,6 @@ def open_page(window, live_server, person):
             color_scheme=scheme,
             java_script_enabled=script,
         )
-        page.context.set_default_timeout(10_000)
         client = Client()
         client.force_login(user or person())
         session = client.cookies["sessionid"].value

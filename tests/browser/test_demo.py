@@ -15,6 +15,7 @@ import pytest
 from psycopg import sql
 
 from demo.cdnow import purchases
+from tests.browser.watching import expect
 from tests.processes import ROOT
 
 DATABASE = f"segments_demo_served_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
@@ -93,11 +94,10 @@ def test_marketer__goes_from_the_list_to_a_mailing(log_in, picture):
     page.locator(".cm-content").click()
     page.keyboard.insert_text(MAILING)
     page.get_by_role("button", name="Preview").click()
-    page.locator(".segments-count").wait_for()
     count = f"{len(buyers()):,} members"
-    assert page.locator(".segments-count").inner_text() == count
+    expect(page.locator(".segments-count")).to_have_text(count)
     page.get_by_role("button", name="Save", exact=True).click()
-    assert f"It has {count}." in page.locator(".messagelist").inner_text()
+    expect(page.locator(".messagelist")).to_contain_text(f"It has {count}.")
     page.get_by_role("link", name="Summer mailing", exact=True).last.click()
     with page.expect_download() as download:
         page.get_by_role("link", name="Export CSV").click()
@@ -117,14 +117,13 @@ def test_preview__is_compared_with_the_present_members(log_in, picture):
         page.keyboard.press("Backspace")
     page.keyboard.type("300")
     page.get_by_role("button", name="Preview").click()
-    page.locator(".segments-comparison").wait_for()
     totals = Counter()
     for order in purchases():
         totals[order.customer] += order.amount
     now = sum(total >= 200 for total in totals.values())
     then = sum(total >= 300 for total in totals.values())
     words = f"{now:,} now; {then:,} then; {now - then:,} leave, 0 enter"
-    assert page.locator(".segments-comparison").inner_text() == words
+    expect(page.locator(".segments-comparison")).to_have_text(words)
     page.locator(".segments-beside").evaluate("e => e.scrollIntoView()")
     picture(page, "form")
 
@@ -135,10 +134,10 @@ def test_charts__have_a_shape(log_in, picture):
     page.locator(".segments-chart").wait_for()
     steps = page.get_attribute(".segments-chart .size", "d").count("H")
     assert steps >= MONTHS
-    assert page.locator(".segments-chart .left").count() == 1
+    expect(page.locator(".segments-chart .left")).to_have_count(1)
     picture(page, "segment")
     page.get_by_role("link", name="Versions").click()
-    assert page.get_by_role("heading", name="changed by marketer").count() == 2
+    expect(page.get_by_role("heading", name="changed by marketer")).to_have_count(2)
     picture(page, "versions")
 
 
@@ -154,8 +153,8 @@ def test_compare__two_segments(log_in, picture):
 
 def test_administrator__may_delete(log_in, shop):
     page = log_in("demo")
-    assert page.get_by_role("link", name="Orders").count() == 1
+    expect(page.get_by_role("link", name="Orders")).to_have_count(1)
     assert "Log in as the marketer: marketer, with the password marketer" in shop[1]
     page.get_by_role("link", name="Pilot", exact=True).click()
     page.get_by_role("link", name="Change", exact=True).click()
-    assert page.get_by_role("link", name="Delete").count() == 1
+    expect(page.get_by_role("link", name="Delete")).to_have_count(1)

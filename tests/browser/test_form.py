@@ -6,6 +6,7 @@ from django.urls import reverse
 from segments.models import Segment
 from tests.admin.test_segment import ALL
 from tests.browser.conftest import PHONE, WIDE
+from tests.browser.watching import expect
 from tests.conftest import USERS
 
 ADD = "/admin/segments/segment/add/"
@@ -47,12 +48,9 @@ def visible(users):
     """Check which fields of a definition are shown."""
 
     def check(page, *names):
-        shown = [
-            name
-            for name in ("definition", "method", "list_count", "static_ids")
-            if page.locator(f".form-row.field-{name}").is_visible()
-        ]
-        assert shown == list(names)
+        for name in ("definition", "method", "list_count", "static_ids"):
+            row = page.locator(f".form-row.field-{name}")
+            expect(row).to_be_visible(visible=name in names)
 
     return check
 
@@ -84,8 +82,8 @@ def test_kind__is_made_from_nothing(kind, shown, open_page, users, visible):
     segment = Segment.objects.get()
     assert (segment.slug, segment.members_count) == ("big-spenders", count)
     page.goto(change_url(segment))
-    assert page.get_by_label("Refresh every:").input_value() == "1 hour"
-    assert page.get_by_label(kind, exact=True).is_checked()
+    expect(page.get_by_label("Refresh every:")).to_have_value("1 hour")
+    expect(page.get_by_label(kind, exact=True)).to_be_checked()
 
 
 def test_error__is_marked_in_the_editor(open_page, users, snap):
@@ -99,12 +97,12 @@ def test_error__is_marked_in_the_editor(open_page, users, snap):
     gutter = page.locator(".cm-lint-marker-error")
     assert gutter.bounding_box()["width"] > 5
     assert gutter.evaluate("e => getComputedStyle(e).content") == "normal"
-    assert page.locator(".field-definition .errorlist").is_visible()
+    expect(page.locator(".field-definition .errorlist")).to_be_visible()
     snap(page, "error")
     write(page, FEW)
     assert "2 members" in preview(page).inner_text()
-    assert page.locator(".cm-lintRange-error").count() == 0
-    assert page.locator(".errorlist").count() == 0
+    expect(page.locator(".cm-lintRange-error")).to_have_count(0)
+    expect(page.locator(".errorlist")).to_have_count(0)
     write(page, "SELECT id\nFROM nowhere")
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_selector(".errornote")
@@ -138,14 +136,14 @@ def test_list__is_deleted_only_if_asked(open_page, users, make, snap):
     segment = make("vip", static_ids=users[:3])
     page = open_page(change_url(segment))
     box = page.get_by_label("Delete its list of 3 users")
-    assert not box.is_visible()
+    expect(box).to_be_hidden()
     page.get_by_label("SQL", exact=True).check()
     write(page, FEW)
     assert "3 now; 2 then" in preview(page).inner_text()
-    assert box.is_visible()
+    expect(box).to_be_visible()
     snap(page, "delete-list-live")
     page.get_by_label("SQL and a list", exact=True).check()
-    assert not box.is_visible()
+    expect(box).to_be_hidden()
     page.get_by_label("SQL", exact=True).check()
     page.get_by_role("button", name="Save", exact=True).click()
     assert "It has a list of 3 users." in page.locator(".field-kind .errorlist").inner_text()
@@ -300,7 +298,8 @@ def test_person__without_change_definition(open_page, person, users, make, acces
     segment = make("vip", definition=FEW)
     marketer = person("view_segment", "add_segment", "change_segment", name="marketer")
     page = open_page(change_url(segment), user=marketer)
-    assert page.get_by_role("textbox", name="Definition").count() == 0
+    expect(page.locator(".field-name input")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Definition")).to_have_count(0)
     assert FEW in page.locator(".field-definition").inner_text()
     accessible(page)
     page.get_by_label("User ids:").fill(str(users[5].pk))

@@ -1,6 +1,7 @@
 """From the list to a saved definition and a mailing, without a mouse."""
 
 from segments.models import Segment
+from tests.browser.watching import expect
 from tests.conftest import USERS
 
 MAX_STEPS = 150
@@ -15,7 +16,7 @@ def tab_to(page, target):
     for _ in range(MAX_STEPS):
         page.keyboard.press("Tab")
         if element.evaluate(FOCUSED):
-            assert element.is_visible()
+            expect(target.first).to_be_visible()
             return
     raise AssertionError(f"Tab does not lead to {target}")
 
@@ -36,8 +37,7 @@ def test_keyboard__is_enough(open_page, users, make):
     page.keyboard.type(f"SELECT id FROM {USERS} WHERE username = 'u7'")
     tab_to(page, page.get_by_role("button", name="Preview"))
     page.keyboard.press("Enter")
-    page.locator(".segments-count").wait_for()
-    assert page.locator(".segments-count").inner_text() == "1 member"
+    expect(page.locator(".segments-count")).to_have_text("1 member")
     tab_to(page, page.get_by_role("button", name="Save", exact=True))
     page.keyboard.press("Enter")
     page.locator(".messagelist").wait_for()

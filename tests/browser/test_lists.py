@@ -7,6 +7,7 @@ from django.db import connection
 
 from segments.models import Segment
 from tests.browser.conftest import PHONE, WIDE
+from tests.browser.watching import expect
 from tests.conftest import USERS
 
 LINES = 100_000
@@ -75,12 +76,12 @@ def test_upload__of_100_000_addresses_with_ten_bad_lines(
     page.get_by_role("heading", name="The list was changed").wait_for()
     assert (fact(page, "Added"), fact(page, "Unknown")) == ("99,990", "9")
     assert fact(page, "Malformed") == "1"
-    assert page.get_by_role("heading", name="99,990 users on the list").is_visible()
+    expect(page.get_by_role("heading", name="99,990 users on the list")).to_be_visible()
     assert Segment.objects.get().members_count == LINES - len(BAD)
 
     page.locator("#searchbar").fill("buyer-18@")
     page.get_by_role("button", name="Search").click()
-    assert page.locator("#result_list tbody tr").count() == 1
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
     with page.expect_download() as download:
         page.get_by_text("Download as CSV").click()
     with open(download.value.path(), newline="") as written:

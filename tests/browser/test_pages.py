@@ -9,6 +9,7 @@ from segments.models import Segment, Status
 from segments.sql import locks
 from tests.admin.histories import write_history
 from tests.browser.conftest import PHONE, WIDE
+from tests.browser.watching import expect
 from tests.conftest import USERS
 
 LIST = "/admin/segments/segment/"
@@ -101,8 +102,8 @@ def test_refresh__by_a_worker_is_followed_without_a_reload(shop, open_page, sett
     page.wait_for_function(
         "n => document.querySelectorAll('#segments-refreshes tbody tr').length > n", arg=rows
     )
-    assert page.locator(".segments-queued").count() == 0
-    assert page.locator(".segments-chart .size").count() == 1  # It begins with this refresh.
+    expect(page.locator(".segments-queued")).to_have_count(0)
+    expect(page.locator(".segments-chart .size")).to_have_count(1)  # It begins with this refresh.
     assert page.evaluate("window.stays") is True
 
 
@@ -120,7 +121,7 @@ def test_refresh__that_runs_is_shown_with_its_time(shop, open_page, session):
         )
         assert re.fullmatch(r"refreshing \d+ s", badge.inner_text())
     page.wait_for_selector("#segments-state .segments-refreshed")
-    assert page.locator(".segments-refreshing").count() == 0
+    expect(page.locator(".segments-refreshing")).to_have_count(0)
 
 
 def test_refresh__is_followed_after_the_server_was_away(shop, open_page, settings):
@@ -132,11 +133,11 @@ def test_refresh__is_followed_after_the_server_was_away(shop, open_page, setting
     page.route("**/progress/*", lambda route: route.fulfill(body="<html>", status=200))
     page.click("text=Force")
     page.wait_for_selector(f"#segments-news:has-text('{lost}')")
-    assert page.locator(".segments-queued").count() == 1
+    expect(page.locator(".segments-queued")).to_have_count(1)
     page.unroute("**/progress/*")
     segment.refresh(force=True)
     page.wait_for_selector("#segments-news:has-text('21 members after')")
-    assert lost not in page.locator("#segments-news").inner_text()
+    expect(page.locator("#segments-news")).not_to_contain_text(lost)
     page.wait_for_selector("#segments-state .segments-refreshed")
 
 
@@ -169,11 +170,11 @@ def test_compare__leads_from_the_list_to_a_segment(shop, open_page):
     page.click(".segments-heat tbody tr:nth-child(1) td:nth-child(3) a")
     page.click("input[name=name]")
     page.keyboard.type("Buying staff")
-    assert page.input_value("input[name=slug]") == "buying-staff"
+    expect(page.locator("input[name=slug]")).to_have_value("buying-staff")
     page.fill("input[name=slug]", "staff")
     page.click("text=Make this a segment")
     page.wait_for_selector(".errorlist")
-    assert page.input_value("input[name=name]") == "Buying staff"
+    expect(page.locator("input[name=name]")).to_have_value("Buying staff")
     page.fill("input[name=slug]", "buying-staff")
     page.click("text=Make this a segment")
     page.wait_for_selector("text=Buying staff was added. 20 members after")
@@ -230,7 +231,7 @@ def test_pages__of_people_who_may_not_see_members(shop, open_page, person, acces
     page = open_page(LIST, user=viewer)
     assert page.locator("a[href$='/members/']").count() == 0
     page.click("text=Regular-Buyers")
-    assert page.locator(".segments-bar a").all_inner_texts() == ["Versions", "Definition"]
+    expect(page.locator(".segments-bar a")).to_have_text(["Versions", "Definition"])
     accessible(page)
 
 

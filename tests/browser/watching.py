@@ -48,6 +48,14 @@ class Watch:
             self.problems.append(f"a request failed: {request.url} {request.failure}")
 
 
+def expect(part):
+    """Return Playwright's checks of a part of a page; they wait until it is as it should be.
+
+    What only reads, such as `count()` and `is_visible()`, may still see the page before.
+    """
+    return pytest.importorskip("playwright.sync_api").expect(part)
+
+
 def check_accessible(page, part="html"):
     """Run axe-core on a page, or a part; fail on any serious violation, naming the elements."""
     axe = pytest.importorskip("axe_playwright_python.base").AXE_SCRIPT
