@@ -24,6 +24,9 @@ pytestmark = [pytest.mark.slow, committing]
 
 WORKERS, SECONDS = 4, "8"
 
+MOST_KILLED = 50
+"""How many sessions are terminated at most, so that what takes long succeeds on any machine."""
+
 TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM (
     SELECT pid FROM pg_stat_activity
@@ -83,10 +86,11 @@ def stress(server, folder):
             processes.append(
                 subprocess.Popen([*command, str(seed), SECONDS], env=environment, stdout=output)
             )
-    killed, deadline = 0, time.monotonic() + 40
+    killed, deadline = 0, time.monotonic() + 160
     while working := [process for process in processes if process.poll() is None]:
         assert time.monotonic() < deadline, "a worker hangs"
-        killed += len(ask(TERMINATE))
+        if killed < MOST_KILLED:
+            killed += len(ask(TERMINATE))
         with suppress(subprocess.TimeoutExpired):
             working[0].wait(0.15)  # So that some work is done between, on a slow machine as well.
     assert [process.returncode for process in processes] == [0] * WORKERS

@@ -104,8 +104,8 @@ def replace_user():
 
 
 WORK = {
-    refresh: 12, refresh_by_hand: 3, redefine: 6, list_ids: 6, rename: 4, create: 8, replace: 3,
-    sync_all: 1, change_users: 3, replace_user: 3,
+    refresh: 12, refresh_by_hand: 3, redefine: 6, list_ids: 6, rename: 10, create: 8, replace: 5,
+    sync_all: 3, change_users: 3, replace_user: 3,
 }  # fmt: skip
 
 TERMINATED = {"57P01", None}
@@ -126,11 +126,14 @@ def expected(error):
 
 
 def stress(seed, seconds):
-    """Do random work, and print counts and unexpected errors as JSON."""
+    """Do random work for so long, and until each kind of it has succeeded once.
+
+    Prints counts and unexpected errors as JSON.
+    """
     random.seed(int(seed))
     done, failed, unexpected = Counter(), Counter(), []
     deadline = time.monotonic() + float(seconds)
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or len(done) < len(WORK):
         (do,) = random.choices(list(WORK), WORK.values())
         try:
             do()
