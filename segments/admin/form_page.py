@@ -74,14 +74,17 @@ class FormPage(PreviewPage):
             else (*fields, *DEFINING_FIELDS)
         )
 
-    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[SegmentForm]:
+    def get_form(
+        self, request: HttpRequest, obj: Segment | None = None, *args: Any, **kwargs: Any
+    ) -> type[SegmentForm]:
         """Return a form that knows its user and button, and why it could not be saved before.
 
         Django creates its class for each request.
         """
-        form = cast(type[SegmentForm], super().get_form(request, *args, **kwargs))
+        form = cast(type[SegmentForm], super().get_form(request, obj, *args, **kwargs))
         form.previewing = PREVIEW in request.POST
         form.refused = getattr(request, REFUSED, None)
+        form.list_page = self.page_url("list", obj.pk) if obj else ""
         form.may_define = self.has_change_definition_permission(request)
         return form
 

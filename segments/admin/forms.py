@@ -12,6 +12,7 @@ from segments.admin.editing.fields import (
     BOXES,
     NEEDED,
     OF_KINDS,
+    OVERRIDES,
     IntervalField,
     KindSelect,
     LinesField,
@@ -21,9 +22,10 @@ from segments.admin.editing.fields import (
     plain_lines,
 )
 from segments.admin.editing.listed import deletion_words, has_list, is_listed, list_words
+from segments.admin.editing.naming import refusal_of_ids
 from segments.definition.kinds import CHOICES, Choice, StaticList, choice_of
 from segments.definition.methods import address_of, set_method
-from segments.exceptions import SegmentCostError, SegmentError, SegmentReadersError
+from segments.exceptions import SegmentError
 from segments.models import Segment
 from segments.validation.preview import Preview
 
@@ -32,20 +34,6 @@ DEFINING = ("kind", "delete_list", "definition", "allow_cost", "method")
 
 OF_METHOD = {"model", "manager_name", "manager_method"}
 """The fields of the model that the field `method` stands for."""
-
-OVERRIDES: tuple[tuple[type[SegmentError], str, Any], ...] = (
-    (
-        SegmentCostError,
-        "allow_cost",
-        _("Make it cheaper (is an index missing?), or tick “Save it although it is expensive”."),
-    ),
-    (
-        SegmentReadersError,
-        "rewrite_readers",
-        _("Keep the slug, or tick “Rewrite the definitions that read it”."),
-    ),
-)
-"""Errors that a box of the form overrides: the box, and the hint at it."""
 
 
 class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -59,6 +47,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         listed: Whether the list of the saved segment has any ids.
         begins_list: Whether the segment is to have a list that nobody is on yet.
         refused: Why this could not be saved when that was tried, if it was.
+        list_page: The address of the page of the list, for users who may change a saved segment.
     """
 
     previewing = False
@@ -66,6 +55,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     preview: Preview | None = None
     begins_list = False
     refused: SegmentError | None = None
+    list_page = ""
     _choice: Choice | None = None
 
     kind = forms.ChoiceField(label=_("Kind"), required=False, widget=KindSelect)
@@ -177,6 +167,13 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_description(self) -> str:
         """Return the description; the saved one if only the ends of lines differ from that."""
         return self._unless_same_lines("description")
+
+    def clean_static_ids(self) -> str:
+        """Return the ids; refuse e-mail addresses and the like before Postgres sees them."""
+        text: str = self.cleaned_data["static_ids"]
+        if refusal := refusal_of_ids(text, self.list_page):
+            raise ValidationError(refusal)
+        return text
 
     def clean_refresh_every(self) -> timedelta | None:
         """Return the time between refreshes; refuse a new one that has always passed."""
@@ -291,8 +288,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
                 self._show(box)
                 cause.hint = str(hint)
         if cause.line and cause.field == "definition":
-            place = {"message": cause.message, "line": cause.line, "column": cause.column}
-            self.places.append(place)
+            names = ("message", "line", "column", "excerpt")
+            self.places.append({name: getattr(cause, name) for name in names})
         return [str(cause)]
 
     def _show(self, box: str) -> None:

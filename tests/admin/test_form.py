@@ -154,6 +154,31 @@ def test_list__is_begun_in_place_of_sql(users, make, browse):
     assert (segment.kind, segment.definition, segment.members_count) == ("static", "", 0)
 
 
+@pytest.mark.parametrize(("text", "words"), [
+    ("email\nada@x.org\n<bob@x.org>\nBob\nEve@x.org", "“ada@x.org” looks like an e-mail address"),
+    ("<i>Ada</i>\n7\nEve", "“<i>Ada</i>” is not a user id"),
+])  # fmt: skip
+def test_ids__that_are_none_belong_on_another_page(text, words, users, make, admin_client):
+    segment = make(definition=FEW)
+    new, old = reverse("admin:segments_segment_add"), reverse(CHANGE, args=[segment.pk])
+    data = form(kind="sql_and_list", definition=FEW, static_ids=text)
+    link = reverse(LIST, args=[segment.pk])
+    for url, text in ((new, "the page of the list opens"), (old, f'<a href="{link}">')):
+        for button in ({}, {"_preview": "1"}):
+            page = admin_client.post(url, data | button).content.decode()
+            assert html.escape(words) in page
+            assert text in page
+            assert "any of these: ID, " in page
+            assert "<i>Ada" not in page
+            assert "whole number" not in page
+    answer = admin_client.post(f"{old.removesuffix('change/')}preview/", data).json()
+    (error,) = answer["errors"]["static_ids"]
+    assert html.escape(words) in error["html"]
+    assert f'<a href="{link}">' in error["html"]
+    assert error["html"] in answer["html"]
+    assert Segment.objects.get().static_ids == ""
+
+
 @pytest.mark.parametrize(("kind", "fields"), [
     ("sql", {"definition": FEW}), ("manager", {"method": ALL})
 ])  # fmt: skip

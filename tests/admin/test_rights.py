@@ -128,8 +128,14 @@ def test_preview__shows_errors_beside_their_fields(author, users):
     page = author(ADD, **form(static_ids="x", timeout="soon"), _preview="Preview")
     assert "Nothing has been saved" not in page
     assert "Write a length of time, such as" in page
-    page = author(ADD, **form(static_ids="x"), _preview="Preview")
-    assert 'line 1: "x" is not a whole number' in page
+    page = author(ADD, **form(static_ids=f"{users[0].pk}\nx\n0"), _preview="Preview")
+    for line in (
+        "2 lines of the static ids",
+        'line 2: "x" is not a whole number',
+        "id 0",
+        "Hint:",
+    ):
+        assert page.partition('segments-preview"')[2].count(line) == 1
 
 
 def test_timeout__above_the_limit_is_an_error_of_its_field(author, users):

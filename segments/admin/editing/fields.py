@@ -12,9 +12,24 @@ from segments import conf
 from segments.admin.editing.intervals import in_words, parse_interval
 from segments.definition.kinds import Choice, Manager, Sql
 from segments.definition.methods import all_methods
+from segments.exceptions import SegmentCostError, SegmentError, SegmentReadersError
 
 BOXES = ("delete_list", "allow_cost", "rewrite_readers")
 """The fields of the form that are hidden until saving asks for them."""
+
+OVERRIDES: tuple[tuple[type[SegmentError], str, Any], ...] = (
+    (
+        SegmentCostError,
+        "allow_cost",
+        _("Make it cheaper (is an index missing?), or tick “Save it although it is expensive”."),
+    ),
+    (
+        SegmentReadersError,
+        "rewrite_readers",
+        _("Keep the slug, or tick “Rewrite the definitions that read it”."),
+    ),
+)
+"""Errors that a box of the form overrides: the box, and the hint at it."""
 
 OF_KINDS = {"definition", "method", "static_ids"}
 """The fields of the form that only some kinds have."""

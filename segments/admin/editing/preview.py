@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
+from django.utils.html import conditional_escape
 from django.utils.translation import gettext as _
 
 from segments import conf
@@ -60,7 +61,7 @@ class PreviewPage(Rights):
         return JsonResponse(
             {
                 "html": render_to_string(TEMPLATE, context, request),
-                "errors": form.errors.get_json_data(),
+                "errors": _json_errors(form),
                 "places": form.places,
                 "show": [name for name in form.fields if _is_shown_late(form, name)],
             }
@@ -157,16 +158,31 @@ def _users(keys: Iterable[Any]) -> Iterable[Any]:
 
 
 def _errors_of(form: SegmentForm) -> list[tuple[Any, list[str]]]:
-    """Return the errors of a form by their fields; of those that stand at a field, the first line.
+    """Return the errors of a form by their fields; the field is None for errors that have none.
 
-    The field is None for errors that have none.
+    They do not quote the definition, where the editor marks them.
     """
     found: list[tuple[Any, list[str]]] = []
     for name, errors in form.errors.items():
         field = form[name] if name in form.fields else None
-        texts = [str(error) for error in errors]
-        found.append((field, [text.partition("\n")[0] for text in texts] if field else texts))
+        found.append((field, [_unquoted(error, form) for error in errors]))
     return found
+
+
+def _unquoted(error: Any, form: SegmentForm) -> str:
+    """Return an error without the lines that quote the definition."""
+    for place in form.places:
+        if place["excerpt"] and place["excerpt"] in error:
+            return str(error.replace(f"\n{place['excerpt']}", ""))
+    return str(error)
+
+
+def _json_errors(form: SegmentForm) -> dict[str, list[dict[str, str]]]:
+    """Return the errors of a form by field, as text and as HTML."""
+    return {
+        name: [{"message": text, "html": conditional_escape(text)} for text in map(str, errors)]
+        for name, errors in form.errors.items()
+    }
 
 
 def _is_shown_late(form: SegmentForm, name: str) -> bool:
