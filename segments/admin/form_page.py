@@ -83,6 +83,7 @@ class FormPage(PreviewPage):
         """
         form = cast(type[SegmentForm], super().get_form(request, obj, *args, **kwargs))
         form.previewing = PREVIEW in request.POST
+        form.instead = self.download_of(request)
         form.refused = getattr(request, REFUSED, None)
         form.list_page = self.page_url("list", obj.pk) if obj else ""
         form.may_define = self.has_change_definition_permission(request)
@@ -91,8 +92,10 @@ class FormPage(PreviewPage):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Add the preview, and what the editor needs to know."""
+        """Add the preview, and what the editor needs to know; or return what is downloaded."""
         form = context["adminform"].form
+        if form.result is not None:
+            return cast(HttpResponse, form.result)
         context |= self.preview_context(request, form, context.get("original"))
         self.equip_editor(form)
         return super().render_change_form(request, context, *args, **kwargs)

@@ -1,5 +1,6 @@
 """The form that saves or previews a segment."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from segments.admin.editing.fields import (
     BOXES,
     NEEDED,
     OF_KINDS,
+    OF_METHOD,
     OVERRIDES,
     IntervalField,
     KindSelect,
@@ -32,9 +34,6 @@ from segments.validation.preview import Preview
 DEFINING = ("kind", "delete_list", "definition", "allow_cost", "method")
 """The fields for users who may write definitions."""
 
-OF_METHOD = {"model", "manager_name", "manager_method"}
-"""The fields of the model that the field `method` stands for."""
-
 
 class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     """A segment, by its kind. Ids are pasted into it only until there is a list, which has a page.
@@ -43,6 +42,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         previewing: Whether to preview the segment instead of saving it; it is not valid then.
         may_define: Whether the definition may be changed; the list may be in any case.
         preview: The preview, if there is one and it has not failed.
+        instead: What to call with the segment instead of previewing it.
+        result: What that has returned, if it has not failed.
         places: The errors with a place in the definition: message, line and column, from 1.
         listed: Whether the list of the saved segment has any ids.
         begins_list: Whether the segment is to have a list that nobody is on yet.
@@ -53,6 +54,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     previewing = False
     may_define = True
     preview: Preview | None = None
+    instead: Callable[[Segment], Any] | None = None
+    result: Any = None
     begins_list = False
     refused: SegmentError | None = None
     list_page = ""
@@ -149,9 +152,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         # A method with a list is rare, so it is offered only to segments that have both.
         offered = [choice for choice in CHOICES if choice in (current, *CHOICES[:-1])]
         if isinstance(kinds, forms.ChoiceField):
-            kinds.widget.offer(
-                kinds.label, offered, {choice.word: fields_of(choice) for choice in offered}
-            )
+            kinds.widget.offer(kinds.label, offered)
             kinds.choices = kinds.widget.choices
         if isinstance(method, MethodField):
             method.offer(self.initial.get("method", ""))
@@ -253,7 +254,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         options = self._meta
         self.instance = construct_instance(self, self.instance, options.fields, options.exclude)
         try:
-            self.preview = self.instance.preview()
+            self.result = self.instead(self.instance) if self.instead else None
+            self.preview = None if self.instead else self.instance.preview()
         except SegmentError as error:
             self._add(error)
 

@@ -1,6 +1,7 @@
 """Preview a segment: its members, what it reads and costs, and likely mistakes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +14,9 @@ from segments import conf
 from segments.definition import static_ids
 from segments.definition.compile import compile_segment
 from segments.definition.kinds import StaticList, kind_of
+from segments.definition.select import Compiled
 from segments.definition.text import clean_sql, unseen_in_quotes
+from segments.exceptions import SegmentError, SegmentExecutionError
 from segments.membership.members import shown_users
 from segments.pgviews import views
 from segments.rows import segment_rows, slugs_by_view
@@ -95,23 +98,8 @@ def preview(segment: "Segment", limit: int = 10) -> Preview:
     """
     if limit < 0:
         raise ValueError(f"the limit of a preview must be zero or more, not {limit}")
-    if segment.slug:
-        names.check_slug(segment.slug)
-    alias, slug = conf.exec_connection(), segment.slug
-    time = _time_for(segment)
-    with session.transaction(
-        alias,
-        slug,
-        rollback=True,
-        timeout=segment.timeout,
-        field=kind_of(segment).error_field,
-    ) as connection:
-        before = segment_rows(alias).filter(pk=segment.pk).first()
-        check_defined(segment, before, alias)
-        check_timeout(segment, before)
-        compiled = compile_segment(connection, _with_list(connection, segment))
-        view = trial.create(connection, slug, compiled)
-        check_circle(connection, slug, view)
+    slug, time = segment.slug, _time_for(segment)
+    with _checked(segment) as (connection, before, compiled, view):
         price = trial.price(connection, slug, compiled)
         read_views = views.reads(connection).get(view, set())
         columns = trial.columns_read(connection, view)
@@ -146,6 +134,59 @@ def preview(segment: "Segment", limit: int = 10) -> Preview:
         entering=comparison.entering if comparison else None,
         leaving=comparison.leaving if comparison else None,
     )
+
+
+def copy_moving(segment: "Segment", *, entering: bool, write: Callable[[bytes], Any]) -> None:
+    """Write the keys of all users who would enter a segment, or of all who would leave it.
+
+    Evaluates the definition as a preview does, with the same limits and locks. Streams the keys
+    as `copy_incoming_ids` takes them.
+
+    Raises:
+        SegmentError: as `preview`, and when there are no members to compare with or time is up.
+    """
+    slug, time = segment.slug, _time_for(segment)
+    with _checked(segment) as (connection, before, compiled, _view):
+        members = _members(connection, before)
+        if members is None:
+            raise SegmentError("it has no members yet to compare with", slug=slug)
+        in_time = trial.copy_moving(
+            connection, slug, compiled, time, members, entering=entering, write=write
+        )
+    if not in_time:
+        raise SegmentExecutionError(
+            f"finding these users took longer than {time.total_seconds():g} s",
+            slug=slug,
+            hint="Make the definition cheaper, or raise SEGMENTS_PREVIEW_TIMEOUT.",
+        )
+
+
+@contextmanager
+def _checked(
+    segment: "Segment",
+) -> Iterator[tuple[BaseDatabaseWrapper, "Segment | None", Compiled, str]]:
+    """Check a segment in a transaction that is rolled back. Evaluates nothing.
+
+    Yields:
+        The connection, the saved row if there is one, the definition, and the name of its trial.
+    """
+    alias, slug = conf.exec_connection(), segment.slug
+    if slug:
+        names.check_slug(slug)
+    with session.transaction(
+        alias,
+        slug,
+        rollback=True,
+        timeout=segment.timeout,
+        field=kind_of(segment).error_field,
+    ) as connection:
+        before = segment_rows(alias).filter(pk=segment.pk).first()
+        check_defined(segment, before, alias)
+        check_timeout(segment, before)
+        compiled = compile_segment(connection, _with_list(connection, segment))
+        view = trial.create(connection, slug, compiled)
+        check_circle(connection, slug, view)
+        yield connection, before, compiled, view
 
 
 def _members(connection: BaseDatabaseWrapper, row: "Segment | None") -> sql.Identifier | None:

@@ -4,6 +4,7 @@ import html
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.urls import path, reverse
@@ -105,6 +106,44 @@ def test_preview__compares_with_the_members(person, users, make, may_view):
     assert "4 now; 5 then; 2 leave, 3 enter" in page
     assert ("<h3>Leave</h3>\n<ul><li>u1 " in page) == may_view
     assert ("<h3>Enter</h3>\n<ul><li>u4 " in page) == may_view
+
+
+def test_preview__downloads_all_who_change(person, client, users, make):
+    segment = make(definition=f"SELECT id FROM {USERS} ORDER BY id LIMIT 4")
+    ask = person("change_definition", "change_segment", "view_members")
+    url = reverse(CHANGE, args=[segment.pk])
+    assert 'value="leaving"' in ask(CHANGE, segment.pk, **form(definition=FEW), _preview="1")
+    for which, numbers in (("leaving", (1, 3)), ("entering", (4, 6, 8))):
+        response = client.post(url, form(definition=FEW) | {"_preview": which})
+        assert f'filename="vip-{which}.csv"' in response["Content-Disposition"]
+        ids = response.getvalue().decode().split()[1:]
+        assert ids == [str(users[number].pk) for number in numbers]
+    entry = LogEntry.objects.first()
+    assert (entry.change_message, entry.object_id) == (
+        "Exported 3 users who would enter, before a save: pk",
+        str(segment.pk),
+    )
+    page = ask(CHANGE, segment.pk, **form(definition="SELECT id FROM n"), _preview="leaving")
+    assert page.count('relation "n" does not exist') > 1
+    assert "SELECT id FROM n</textarea>" in page
+    assert Segment.objects.get().definition == segment.definition
+
+
+def test_preview__downloads_nobody_for_others(person, users, make):
+    segment = make()
+    ask = person("change_definition", "change_segment")
+    data = form(definition=FEW)
+    assert 'value="leaving"' not in ask(CHANGE, segment.pk, **data, _preview="1")
+    ask(CHANGE, segment.pk, **data, _preview="leaving", status=403)
+
+
+def test_preview__says_how_many_it_does_not_name(author, users, make):
+    model = type(users[0])
+    model.objects.bulk_create(model(username=f"n{n}") for n in range(1_500))
+    segment = make(definition=f"SELECT id FROM {USERS}")
+    page = author(CHANGE, segment.pk, **form(definition=FEW), _preview="1")
+    assert "Leave: first 10 of 1,50" in page
+    assert "<h3>Members</h3>" in page
 
 
 def test_preview__names_the_column_of_the_ids(author, orders):

@@ -1,5 +1,7 @@
 """The form in a browser: kinds, the editor, previews beside it, and the keyboard."""
 
+from pathlib import Path
+
 import pytest
 from django.urls import reverse
 
@@ -234,6 +236,38 @@ def test_preview__compares_with_the_members_of_today(open_page, users, make, sna
     assert Segment.objects.get().definition == FEW
     text = save(page).inner_text()
     assert "It has 4 members: 3 entered, 1 left." in text
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_preview__downloads_all_who_leave(script, open_page, users, make, snap):
+    model = type(users[0])
+    model.objects.bulk_create(model(username=f"n{n}") for n in range(30))
+    segment = make("vip", definition=f"SELECT id FROM {USERS}")
+    page = open_page(change_url(segment), script=script)
+    field = editor(page) if script else page.get_by_label("Definition:")
+    if script:
+        write(page, FEW)
+        preview(page)
+    else:
+        field.fill(FEW)
+        page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("heading", name="Leave: first 10 of 38")).to_be_visible()
+    snap(page, f"leaving-{script}")
+    button = page.get_by_role("button", name="Download all who leave")
+    with page.expect_download() as download:
+        button.click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert (download.value.suggested_filename, len(lines)) == ("vip-leaving.csv", 39)
+    assert lines[0] == "id,username,email"
+    if script:
+        write(page, "SELECT id FROM nowhere")
+    else:
+        field.fill("SELECT id FROM nowhere")
+    button.click()
+    problem = page.get_by_role("region", name="Preview")
+    expect(problem).to_contain_text('relation "nowhere" does not exist')
+    expect(field).to_contain_text("nowhere")
+    assert Segment.objects.get().members_count == 40
 
 
 def test_form__works_by_keyboard_alone(open_page, users):

@@ -1,6 +1,6 @@
 """The fields of the form whose text people write, and the choice of a kind."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -33,6 +33,9 @@ OVERRIDES: tuple[tuple[type[SegmentError], str, Any], ...] = (
 
 OF_KINDS = {"definition", "method", "static_ids"}
 """The fields of the form that only some kinds have."""
+
+OF_METHOD = {"model", "manager_name", "manager_method"}
+"""The fields of the model that the field `method` stands for."""
 
 NEEDED: dict[Any, tuple[str, Any]] = {
     Sql: ("definition", _("Write the SQL that returns the users, or choose another kind.")),
@@ -101,11 +104,11 @@ class KindSelect(forms.RadioSelect):
 
     template_name = "segments/kind.html"
 
-    def offer(self, label: Any, choices: Iterable[Choice], fields: dict[str, list[str]]) -> None:
-        """Set what the choice is called, the kinds, and the names of the fields of each."""
+    def offer(self, label: Any, choices: Sequence[Choice]) -> None:
+        """Set what the choice is called, and the kinds."""
         self.label = label
         self.choices = [(choice.word, choice.label) for choice in choices]
-        self.fields = fields
+        self.fields = {choice.word: fields_of(choice) for choice in choices}
 
     def get_context(self, *args: Any) -> dict[str, Any]:
         """Add the fields of the kinds."""

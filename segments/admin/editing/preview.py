@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -17,8 +18,9 @@ from django.utils.translation import gettext as _
 from segments import conf
 from segments.admin.charts import number
 from segments.admin.editing.fields import BOXES
+from segments.admin.export import download_moving
 from segments.admin.forms import SegmentForm
-from segments.admin.rights import Rights
+from segments.admin.pages import SegmentPages
 from segments.membership.members import shown_users
 from segments.models import Segment
 from segments.roles.readable import readable_columns
@@ -27,10 +29,13 @@ from segments.validation.preview import Preview
 PREVIEW = "_preview"
 """The name of the preview button."""
 
+MOVING = {"entering": True, "leaving": False}
+"""The values of that button that download users: whether it is those who would enter."""
+
 TEMPLATE = "admin/segments/segment/preview.html"
 
 
-class PreviewPage(Rights):
+class PreviewPage(SegmentPages):
     """What a form says before it is saved."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -54,7 +59,7 @@ class PreviewPage(Rights):
             raise PermissionDenied
         created: Any = self.get_form(request, segment, change=segment is not None)
         form_class: type[SegmentForm] = created
-        form_class.previewing = True
+        form_class.previewing, form_class.instead = True, None
         form = form_class(request.POST, instance=segment)
         form.is_valid()
         context = self.preview_context(request, form, segment)
@@ -90,10 +95,28 @@ class PreviewPage(Rights):
         if preview is not None and may_view:
             email = self._email_field(request)
             context["samples"] = [
-                (kind, [(user, _address(user, email)) for user in users])
-                for kind, users in _samples(preview)
+                {
+                    "heading": heading if len(users) >= count else _first(heading, users, count),
+                    "users": [(user, _address(user, email)) for user in users],
+                    "download": download,
+                }
+                for heading, users, count, download in _samples(preview)
             ]
         return context
+
+    def download_of(self, request: HttpRequest) -> Any:
+        """Return a function that downloads who would enter or leave; None if nobody asks for it.
+
+        Raises:
+            PermissionDenied: for users who may not see members.
+        """
+        which = request.POST.get(PREVIEW)
+        if which not in MOVING:
+            return None
+        if not self.has_view_members_permission(request):
+            raise PermissionDenied
+        columns, entering = self.user_columns(request), MOVING[which]
+        return partial(download_moving, request, fields=columns, entering=entering)
 
     def equip_editor(self, form: SegmentForm) -> None:
         """Tell the editor of definitions what to complete, and where the errors are."""
@@ -143,18 +166,32 @@ def _address(user: Any, field: str | None) -> str:
     return "" if address == str(user) else address
 
 
-def _samples(preview: Preview) -> Iterator[tuple[Any, Iterable[Any]]]:
-    """Yield what to call each sample of users, and the users; those who change come first."""
+def _samples(preview: Preview) -> Iterator[tuple[str, list[Any], int, str]]:
+    """Yield the samples of users; those who change come first.
+
+    Yields:
+        What to call them, the users, how many there are in all, and the button's value for a
+        download of all.
+    """
     if preview.leaving and preview.leaving.count:
-        yield _("Leave"), _users(preview.leaving.sample)
+        yield _("Leave"), _users(preview.leaving.sample), preview.leaving.count, "leaving"
     if preview.entering and preview.entering.count:
-        yield _("Enter"), _users(preview.entering.sample)
+        yield _("Enter"), _users(preview.entering.sample), preview.entering.count, "entering"
     if preview.sample:
-        yield _("First members"), preview.sample
+        yield _("Members"), [*preview.sample], preview.members_count, ""
 
 
-def _users(keys: Iterable[Any]) -> Iterable[Any]:
-    return shown_users().filter(pk__in=keys).order_by("pk")
+def _users(keys: Iterable[Any]) -> list[Any]:
+    return [*shown_users().filter(pk__in=keys).order_by("pk")]
+
+
+def _first(heading: str, users: list[Any], count: int) -> str:
+    """Return a heading that says how many of how many users are below it."""
+    return _("%(what)s: first %(shown)s of %(all)s") % {
+        "what": heading,
+        "shown": number(len(users)),
+        "all": number(count),
+    }
 
 
 def _errors_of(form: SegmentForm) -> list[tuple[Any, list[str]]]:
