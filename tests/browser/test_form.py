@@ -208,6 +208,39 @@ def test_preview__after_the_session_has_ended(open_page, users):
     page.get_by_text("You are not logged in any more").wait_for()
 
 
+def test_leaving__asks_only_if_something_would_be_lost(open_page, users, make):
+    segment = make("vip", definition=FEW)
+    page = open_page(change_url(segment))
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    overview = page.get_by_role("link", name="Overview")
+
+    def stays():
+        with page.expect_event("dialog"):
+            overview.click(no_wait_after=True)
+
+    page.get_by_label("SQL and a list", exact=True).check()
+    page.get_by_label("SQL", exact=True).check()
+    page.get_by_label("Description:").fill("New")
+    page.get_by_label("Description:").fill("")
+    with page.expect_navigation():
+        overview.click()
+    assert asked == []
+    page.goto(change_url(segment))
+    write(page, "SELECT nothing")
+    stays()
+    preview(page)
+    stays()
+    assert asked == ["beforeunload", "beforeunload"]
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_selector(".errornote")
+    assert len(asked) == 2
+    stays()
+    write(page, FEW)
+    save(page).wait_for()
+    assert len(asked) == 3
+
+
 def test_editor__completes_what_may_be_read(open_page, users, make):
     make("vip", definition=FEW)
     with_names = []

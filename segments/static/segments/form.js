@@ -111,6 +111,23 @@
         }
     }
 
+    // Ask before a link or the back button loses what was written; saving sends it.
+    function guard(form, isUnsaved) {
+        const filled = () => JSON.stringify([...new FormData(form)].filter(([, value]) => value !== ""));
+        const before = filled();
+        let isSent = false;
+        form.addEventListener("submit", (event) => {
+            isSent = !event.defaultPrevented;
+        });
+        window.addEventListener("beforeunload", (event) => {
+            const isLost = !isSent && (isUnsaved || filled() !== before);
+            isSent = false; // A download leaves the page open.
+            if (!isLost) return;
+            event.preventDefault();
+            event.returnValue = true; // For older browsers.
+        });
+    }
+
     function start() {
         const kinds = document.querySelector(".segments-kinds");
         if (kinds) {
@@ -132,6 +149,7 @@
                 refuse(form, section);
                 form.elements.static_ids?.focus();
             });
+            guard(form, "unsaved" in section.dataset);
         }
     }
 
