@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import struct
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -551,6 +552,42 @@ def test_numbers__are_written_in_one_way(users, make, browse, settings, django_u
     page = change(browse, segment, slug="b", definition=f"{many} AND id < 0")
     assert "0 entered, 1.200 left" in page
     assert "1,200" not in page
+
+
+def test_warnings__can_be_translated(users, browse, settings, tmp_path):
+    words = {
+        "Its cost of %(cost)s is above SEGMENTS_MAX_COST, which is %(limit)s.": (
+            "%(cost)s kostet es, mehr als %(limit)s."
+        ),
+        "The segment has no members.": "Niemand ist darin.",
+    }
+    folder = tmp_path / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    (folder / "django.mo").write_bytes(compiled(words))
+    settings.LOCALE_PATHS, settings.LANGUAGE_CODE = [tmp_path], "de"
+    settings.SEGMENTS_MAX_COST = 1_234
+    series = "generate_series(1, 1000)"
+    definition = f"SELECT u.id FROM {USERS} u, {series} a, {series} b WHERE a < 0"
+    page = browse(ADD, **form(definition=definition), _preview="1")
+    assert "Niemand ist darin." in page
+    assert re.search(r"\b[\d.]+\.\d{3} kostet es, mehr als 1\.234\.", page)
+    settings.LANGUAGE_CODE = "en"
+    page = browse(ADD, **form(definition=definition), _preview="1")
+    assert re.search(r"Its cost of [\d,]+,\d{3} is above SEGMENTS_MAX_COST, which is 1,234", page)
+
+
+def compiled(words):
+    """Return translations as a file that gettext reads."""
+    texts = {"": "Content-Type: text/plain; charset=UTF-8\n"} | words
+    pairs = sorted((key.encode(), text.encode()) for key, text in texts.items())
+    head, tables, data = 28, [], b""
+    start = head + 16 * len(pairs)
+    for column in (0, 1):
+        for pair in pairs:
+            tables += [len(pair[column]), start + len(data)]
+            data += pair[column] + b"\0"
+    header = (0x950412DE, 0, len(pairs), head, head + 8 * len(pairs), 0, start)
+    return struct.pack(f"<{7 + len(tables)}I", *header, *tables) + data
 
 
 def test_addresses__are_behind_a_prefix(users, make, admin_client):

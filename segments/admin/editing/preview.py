@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
+from django.utils.formats import number_format
 from django.utils.html import conditional_escape
 from django.utils.translation import gettext as _
 
@@ -24,7 +25,7 @@ from segments.admin.pages import SegmentPages
 from segments.membership.members import shown_users
 from segments.models import Segment
 from segments.roles.readable import readable_columns
-from segments.validation.preview import Preview
+from segments.validation.preview import Preview, PreviewWarning
 
 PREVIEW = "_preview"
 """The name of the preview button."""
@@ -85,6 +86,7 @@ class PreviewPage(SegmentPages):
         context: dict[str, Any] = {
             "preview": preview,
             "comparison": _comparison(preview) if preview else "",
+            "warnings": [*map(_translated, preview.warnings)] if preview else [],
             "preview_errors": _errors_of(form) if form.is_bound and form.previewing else [],
             "preview_url": url,
             "may_preview": self.may_save(request, segment),
@@ -158,6 +160,15 @@ def _comparison(preview: Preview) -> str:
         "leave": number(preview.leaving.count),
         "enter": number(preview.entering.count),
     }
+
+
+def _translated(warning: PreviewWarning) -> str:
+    """Return a warning in the language of the page, with numbers as this language has them."""
+    values = {
+        key: value if isinstance(value, str) else number_format(value, force_grouping=True)
+        for key, value in warning.values.items()
+    }
+    return _(warning.text) % values
 
 
 def _address(user: Any, field: str | None) -> str:
