@@ -10,6 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 from django.db import transaction
 from django.db.models.signals import pre_save
+from django.test import Client
 from django.urls import clear_script_prefix, reverse, set_script_prefix
 
 from segments import sync
@@ -491,9 +492,43 @@ def test_preview__answers_the_script(users, make, admin_client):
     assert admin_client.post(unknown, data).status_code == 404
 
 
-def test_preview__needs_a_token(users, make, admin_user):
-    from django.test import Client
+@pytest.mark.parametrize("middleware", [True, False])
+@pytest.mark.parametrize("saved", [True, False])
+def test_form__that_is_too_large(middleware, saved, users, make, admin_user, settings):
+    if middleware:
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.csrf.CsrfViewMiddleware"]
+    segment = make(definition=FEW)
+    url = reverse(CHANGE, args=[segment.pk]) if saved else reverse(ADD)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    page = client.get(url).content.decode()
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 4096
+    data = form(kind="static", name="New", slug="new", static_ids=str(users[3].pk))
+    assert client.post(url, data).status_code == 403
+    data["csrfmiddlewaretoken"] = re.search(r'csrfmiddlewaretoken" value="(\w+)"', page)[1]
+    for button in ({}, {"_preview": "1"}):
+        response = client.post(url, data | {"static_ids": "1\n" * 3000} | button)
+        assert response.status_code == 413
+        page = html.unescape(response.content.decode())
+        assert "Nothing was saved: the form takes 4.0\xa0KB at most." in page
+        assert (reverse(LIST, args=[segment.pk]) in page) is saved
+    assert Segment.objects.get().definition == FEW
+    assert client.post(url, data | {"delete_list": "on"}).status_code == 302
+    assert Segment.objects.get(slug="new").kind == "static"
 
+
+def test_form__too_large_of_somebody_else(make, users, client, django_user_model, settings):
+    segment = make(definition=FEW)
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 2048
+    somebody = django_user_model.objects.create_user("somebody", is_staff=True)
+    client.force_login(somebody)
+    data = {"static_ids": "1\n" * 2000}
+    assert client.post(reverse(CHANGE, args=[segment.pk]), data).status_code == 403
+    assert client.post(reverse(ADD), data).status_code == 403
+    assert client.post(reverse(CHANGE, args=[segment.pk + 1]), data).status_code == 403
+
+
+def test_preview__needs_a_token(users, make, admin_user):
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
     url = reverse("admin:segments_segment_add_preview")

@@ -185,6 +185,18 @@ def test_paste__that_is_too_long_goes_to_a_file(open_page, users, settings):
     assert "was added successfully" in save(page).inner_text()
 
 
+def test_paste__that_is_too_long_without_script(open_page, users, settings, snap):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 4_000
+    page = open_page(ADD, script=False, expected=("Failed to load resource",))
+    page.get_by_label("Name:").fill("Long")
+    page.get_by_label("User ids:").fill("1" * 5_000)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".errornote")).to_contain_text("Nothing was saved")
+    snap(page, "too-large")
+    page.go_back()
+    expect(page.get_by_label("Name:")).to_have_value("Long")
+
+
 @pytest.mark.parametrize(("status", "text"), [
     (413, "too long to paste"), (400, "too long to paste"), (403, "reload the page"),
     (500, "The server has failed"), (None, "Check your connection"),
