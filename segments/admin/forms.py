@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from segments.admin.editing.fields import (
     BOXES,
+    HELP_OF_STATE,
     NEEDED,
     OF_KINDS,
     OF_METHOD,
@@ -21,6 +22,7 @@ from segments.admin.editing.fields import (
     MethodField,
     current_help,
     fields_of,
+    place_of,
     plain_lines,
 )
 from segments.admin.editing.listed import deletion_words, has_list, is_listed, list_words
@@ -72,7 +74,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     method = MethodField(
         label=_("Method"),
         required=False,
-        help_text=_("Methods of managers that need no arguments. They return users or their ids."),
+        help_text=_("Selections of users that developers have written, as methods of managers."),
     )
     static_ids = LinesField(
         label=_("User ids"),
@@ -109,6 +111,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             "max_loss",
             "is_active",
         )
+        help_texts = HELP_OF_STATE
         widgets = {  # noqa: RUF012
             "description": forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
         }
@@ -150,9 +153,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         self.initial["kind"] = current.word
         kinds, method = self.fields.get("kind"), self.fields.get("method")
         # A method with a list is rare, so it is offered only to segments that have both.
-        offered = [choice for choice in CHOICES if choice in (current, *CHOICES[:-1])]
         if isinstance(kinds, forms.ChoiceField):
-            kinds.widget.offer(kinds.label, offered)
+            kinds.widget.offer(kinds.label, [c for c in CHOICES if c in (current, *CHOICES[:-1])])
             kinds.choices = kinds.widget.choices
         if isinstance(method, MethodField):
             method.offer(self.initial.get("method", ""))
@@ -290,8 +292,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
                 self._show(box)
                 cause.hint = str(hint)
         if cause.line and cause.field == "definition":
-            names = ("message", "line", "column", "excerpt")
-            self.places.append({name: getattr(cause, name) for name in names})
+            self.places.append(place_of(cause))
         return [str(cause)]
 
     def _show(self, box: str) -> None:

@@ -170,7 +170,7 @@ def test_ids__that_are_none_belong_on_another_page(text, words, users, make, adm
             page = admin_client.post(url, data | button).content.decode()
             assert html.escape(words) in page
             assert text in page
-            assert "any of these: ID, " in page
+            assert "any of these: ID, Username." in page
             assert "<i>Ada" not in page
             assert "whole number" not in page
     answer = admin_client.post(f"{old.removesuffix('change/')}preview/", data).json()
@@ -252,6 +252,20 @@ def test_help__says_what_holds_without_a_value(browse, settings):
     for words in ("Empty means every 2 hours", "Empty means no limit", "Empty means 30, as"):
         assert words in page
     assert "no schedule refreshes it" not in page
+
+
+def test_help__explains_the_words(users, make, browse):
+    segment = make(definition=FEW)
+    page = browse(CHANGE, segment.pk)
+    for row, words in (
+        ("view_name", "Where SQL and other tools read its members."),
+        ("next_refresh", "nothing refreshes it by itself"),
+        ("priority", "with a higher number are refreshed first"),
+    ):
+        assert row_of(page, words) == row
+    page = browse(CHANGE, segment.pk, **form(definition=FEW), _preview="1")
+    for words in ("as the database estimates it", "Written as table.column"):
+        assert words in page
 
 
 def test_list__is_never_in_the_form(users, make, browse, django_assert_max_num_queries):

@@ -125,6 +125,11 @@ def plain_lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip()
 
 
+def place_of(error: SegmentError) -> dict[str, Any]:
+    """Return where in a definition an error is, for the editor."""
+    return {name: getattr(error, name) for name in ("message", "line", "column", "excerpt")}
+
+
 def fields_of(choice: Choice) -> list[str]:
     """Return the fields of the form that belong to a kind."""
     of_query = [NEEDED[choice.kind][0], "allow_cost"] if choice.kind in NEEDED else []
@@ -132,10 +137,24 @@ def fields_of(choice: Choice) -> list[str]:
     return [*of_query, *of_list]
 
 
-def current_help() -> dict[str, str]:
+HELP_OF_STATE = {
+    "view_name": _("Where SQL and other tools read its members."),
+    "next_refresh": _("A dash means that nothing refreshes it by itself; see “Refresh every”."),
+}
+"""Help texts of what nobody edits."""
+
+
+def current_help() -> dict[str, Any]:
     """Return help texts by field: those that say what holds while the field is empty."""
     every, timeout, loss = conf.refresh_every(), conf.statement_timeout(), conf.max_loss()
     return {
+        "slug": _(
+            "Its name in code and in other tools: a-z, digits, hyphens and underscores. The name "
+            "fills it in."
+        ),
+        "priority": _("Segments with a higher number are refreshed first."),
+        "is_active": _("If not, scheduled refreshes skip it, and its members stay as they are."),
+        "track_changes": _("Keeps who entered and who left at each refresh."),
         "refresh_every": _joined(
             _("“1 hour”, “every 30 minutes”, “daily” or “PT6H”."),
             _("Empty means that no schedule refreshes it.")

@@ -100,7 +100,7 @@ def refusal_of_ids(text: str, page: str) -> SafeString | None:
                 "these: {fields}."
             ),
             page=format_html('<a href="{}">{}</a>', page, words) if page else words,
-            fields=", ".join(field_words(name) for name in ("pk", *list_fields())),
+            fields=", ".join(map(field_words, list_fields())),
         ),
     )
 
