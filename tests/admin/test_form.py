@@ -171,6 +171,7 @@ def test_ids__that_are_none_belong_on_another_page(text, words, users, make, adm
             assert html.escape(words) in page
             assert text in page
             assert "any of these: ID, Username." in page
+            assert ("Addresses are not among them" in page) is ("@" in words)
             assert "<i>Ada" not in page
             assert "whole number" not in page
     answer = admin_client.post(f"{old.removesuffix('change/')}preview/", data).json()

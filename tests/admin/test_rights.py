@@ -158,6 +158,7 @@ def test_preview__names_the_column_of_the_ids(author, orders):
 def test_preview__of_a_list(author, users):
     page = author(ADD, **form(static_ids=f"{users[3].pk}"), _preview="Preview")
     assert "<li>u3 " in page
+    assert "Cost of a refresh" not in page
 
 
 def test_preview__shows_errors_beside_their_fields(author, users):

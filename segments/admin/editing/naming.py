@@ -85,14 +85,16 @@ def refusal_of_ids(text: str, page: str) -> SafeString | None:
     others = [line for line in lines if not _may_be_key(line)]
     if len(others) * 2 <= len(lines):
         return None
+    by_address = _addresses(others)
     text = (
         gettext("“%(line)s” looks like an e-mail address, and this field takes user ids only.")
-        if _addresses(others)
+        if by_address
         else gettext("“%(line)s” is not a user id, and this field takes nothing else.")
     )
     words = gettext("the page of the list")
+    shared = gettext("Addresses are not among them, because several of your users may share one.")
     return format_html(
-        "{} {}",
+        "{} {} {}",
         text % {"line": shortened(next((line for line in others if "@" in line), others[0]))},
         format_html(
             gettext(
@@ -102,6 +104,7 @@ def refusal_of_ids(text: str, page: str) -> SafeString | None:
             page=format_html('<a href="{}">{}</a>', page, words) if page else words,
             fields=", ".join(map(field_words, list_fields())),
         ),
+        shared if by_address and email_field() not in list_fields() else "",
     )
 
 
