@@ -81,11 +81,6 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 5, "class": "vLargeTextField"}),
-        help_text=_(
-            "One user id a line. These users are in the segment whatever its SQL says. For e-mail "
-            "addresses, a file or a long list, leave this empty and save: the page of the list "
-            "takes them."
-        ),
     )
     # The boxes are hidden until saving asks for them.
     delete_list = forms.BooleanField(required=False, widget=forms.HiddenInput)

@@ -255,6 +255,12 @@ def test_help__says_what_holds_without_a_value(browse, settings):
     assert "no schedule refreshes it" not in page
 
 
+def test_help__names_addresses_only_if_a_list_takes_them(users, browse, monkeypatch):
+    assert row_of(browse(ADD), "For a file or a long list, leave") == "static_ids"
+    monkeypatch.setitem(vars(type(users[0])._meta.get_field("email")), "unique", True)
+    assert row_of(browse(ADD), "For e-mail addresses, a file") == "static_ids"
+
+
 def test_help__explains_the_words(users, make, browse):
     segment = make(definition=FEW)
     page = browse(CHANGE, segment.pk)

@@ -149,11 +149,15 @@ def test_moving__are_all_who_would_enter_or_leave(staff, users, make, names):
     rows = [[str(user.pk), user.username] for user in users]
     assert moving(segment, entering=True) == rows[1::2]
     assert moving(segment, entering=False) == rows[2::2]
-    segment.definition = ""
-    segment.static_ids = [*users[::2], users[5]]
-    assert moving(segment, entering=True) == [rows[5]]
-    assert moving(segment, entering=False) == []
     assert (names(), len(Segment.objects.get().members)) == (before, 5)
+
+
+def test_moving__are_those_of_a_list_that_is_not_saved(users, make):
+    segment = make(static_ids=users[:3])
+    segment.static_ids = [*users[:3], users[5]]
+    assert moving(segment, entering=True, fields=["username"]) == [["u5"]]
+    assert moving(segment, entering=False) == []
+    assert len(Segment.objects.get().members) == 3
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "exec"])

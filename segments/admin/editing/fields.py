@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from segments import conf
 from segments.admin.editing.intervals import in_words, parse_interval
+from segments.admin.editing.naming import list_fields
+from segments.admin.pages import email_field
 from segments.definition.kinds import Choice, Manager, Sql
 from segments.definition.methods import all_methods
 from segments.exceptions import SegmentCostError, SegmentError, SegmentReadersError
@@ -148,6 +150,18 @@ def current_help() -> dict[str, Any]:
     """Return help texts by field: those that say what holds while the field is empty."""
     every, timeout, loss = conf.refresh_every(), conf.statement_timeout(), conf.max_loss()
     return {
+        "static_ids": _joined(
+            _("One user id a line. These users are in the segment whatever its SQL says."),
+            _(
+                "For e-mail addresses, a file or a long list, leave this empty and save: the page "
+                "of the list takes them."
+            )
+            if email_field() in list_fields()
+            else _(
+                "For a file or a long list, leave this empty and save: the page of the list takes "
+                "it."
+            ),
+        ),
         "slug": _(
             "Its name in code and in other tools: a-z, digits, hyphens and underscores. The name "
             "fills it in."
