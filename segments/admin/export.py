@@ -10,7 +10,8 @@ from django.http import FileResponse, HttpRequest
 from django.urls import URLPattern
 
 from segments.admin.pages import SegmentPages, of_segment
-from segments.lists.export import export
+from segments.exceptions import SegmentError
+from segments.lists.export import export, export_moving
 from segments.models import Segment
 
 IN_MEMORY = 1 << 20
@@ -78,6 +79,29 @@ def download_users(
     count = export(segments[0], file, fields, users)
     _log(request, segments, f"Exported {_counted(count, 'user')} {what}: {', '.join(fields)}")
     return _response(file, f"{name}.csv")
+
+
+def download_moving(
+    request: HttpRequest, segment: Segment, fields: list[str], *, entering: bool
+) -> FileResponse:
+    """Return the users who would enter a segment, or leave it, as CSV; see `download`.
+
+    Args:
+        segment: As a form would save it.
+
+    Raises:
+        SegmentError: as `export_moving`.
+    """
+    file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  # The response closes it.
+    try:
+        count = export_moving(segment, file, fields, entering=entering)
+    except SegmentError:
+        file.close()
+        raise
+    what, name = ("would enter", "entering") if entering else ("would leave", "leaving")
+    words = f"Exported {_counted(count, 'user')} who {what}, before a save: {', '.join(fields)}"
+    _log(request, [segment], words)
+    return _response(file, f"{segment.slug or 'segment'}-{name}.csv")
 
 
 def _log(request: HttpRequest, segments: list[Segment], words: str) -> None:

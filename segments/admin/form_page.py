@@ -2,10 +2,16 @@
 
 from typing import Any, cast
 
+from django.conf import settings
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from segments.admin.editing import changes
 from segments.admin.editing.listed import is_listed, list_words
@@ -74,28 +80,65 @@ class FormPage(PreviewPage):
             else (*fields, *DEFINING_FIELDS)
         )
 
-    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[SegmentForm]:
+    def get_form(
+        self, request: HttpRequest, obj: Segment | None = None, *args: Any, **kwargs: Any
+    ) -> type[SegmentForm]:
         """Return a form that knows its user and button, and why it could not be saved before.
 
         Django creates its class for each request.
         """
-        form = cast(type[SegmentForm], super().get_form(request, *args, **kwargs))
+        form = cast(type[SegmentForm], super().get_form(request, obj, *args, **kwargs))
         form.previewing = PREVIEW in request.POST
+        form.instead = self.download_of(request)
         form.refused = getattr(request, REFUSED, None)
+        form.list_page = self.page_url("list", obj.pk) if obj else ""
         form.may_define = self.has_change_definition_permission(request)
         return form
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Add the preview, and what the editor needs to know."""
+        """Add the preview, and what the editor needs to know; or return what is downloaded."""
         form = context["adminform"].form
+        if form.result is not None:
+            return cast(HttpResponse, form.result)
         context |= self.preview_context(request, form, context.get("original"))
         self.equip_editor(form)
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    # Django calls these before it has read a request, which may be too large to be read.
+    @csrf_exempt
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Add a segment. The token is checked in `changeform_view`."""
+        return super().add_view(request, *args, **kwargs)
+
+    @csrf_exempt
+    def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Change a segment. The token is checked in `changeform_view`."""
+        return super().change_view(request, *args, **kwargs)
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
         """Show the form, and save it; with what was typed if that raises a SegmentError."""
+        try:
+            request.POST  # noqa: B018  # It is read here.
+        except RequestDataTooBig:
+            request.POST = QueryDict()  # It cannot be read again.
+            return self._too_large(request, object_id)
+        return csrf_protect(self._changeform)(request, object_id, *args, **kwargs)
+
+    def _too_large(self, request: HttpRequest, object_id: str | None) -> HttpResponse:
+        segment = self.get_object(request, unquote(object_id)) if object_id else None
+        if not self.may_save(request, segment):
+            raise PermissionDenied
+        limit = filesizeformat(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        title = _("This is too long to paste")
+        context = self.page_context(request, title=title, segment=segment, limit=limit)
+        template = "admin/segments/segment/too_large.html"
+        return TemplateResponse(request, template, context, status=413)
+
+    def _changeform(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             response = super().changeform_view(request, *args, **kwargs)
         except SegmentError as error:

@@ -1,5 +1,6 @@
 """The form that saves or previews a segment."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,42 +11,30 @@ from django.utils.translation import gettext_lazy as _
 
 from segments.admin.editing.fields import (
     BOXES,
+    HELP_OF_STATE,
     NEEDED,
     OF_KINDS,
+    OF_METHOD,
+    OVERRIDES,
     IntervalField,
     KindSelect,
     LinesField,
     MethodField,
     current_help,
     fields_of,
+    place_of,
     plain_lines,
 )
 from segments.admin.editing.listed import deletion_words, has_list, is_listed, list_words
+from segments.admin.editing.naming import refusal_of_ids
 from segments.definition.kinds import CHOICES, Choice, StaticList, choice_of
 from segments.definition.methods import address_of, set_method
-from segments.exceptions import SegmentCostError, SegmentError, SegmentReadersError
+from segments.exceptions import SegmentError
 from segments.models import Segment
 from segments.validation.preview import Preview
 
 DEFINING = ("kind", "delete_list", "definition", "allow_cost", "method")
 """The fields for users who may write definitions."""
-
-OF_METHOD = {"model", "manager_name", "manager_method"}
-"""The fields of the model that the field `method` stands for."""
-
-OVERRIDES: tuple[tuple[type[SegmentError], str, Any], ...] = (
-    (
-        SegmentCostError,
-        "allow_cost",
-        _("Make it cheaper (is an index missing?), or tick “Save it although it is expensive”."),
-    ),
-    (
-        SegmentReadersError,
-        "rewrite_readers",
-        _("Keep the slug, or tick “Rewrite the definitions that read it”."),
-    ),
-)
-"""Errors that a box of the form overrides: the box, and the hint at it."""
 
 
 class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -55,17 +44,23 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         previewing: Whether to preview the segment instead of saving it; it is not valid then.
         may_define: Whether the definition may be changed; the list may be in any case.
         preview: The preview, if there is one and it has not failed.
+        instead: What to call with the segment instead of previewing it.
+        result: What that has returned, if it has not failed.
         places: The errors with a place in the definition: message, line and column, from 1.
         listed: Whether the list of the saved segment has any ids.
         begins_list: Whether the segment is to have a list that nobody is on yet.
         refused: Why this could not be saved when that was tried, if it was.
+        list_page: The address of the page of the list, for users who may change a saved segment.
     """
 
     previewing = False
     may_define = True
     preview: Preview | None = None
+    instead: Callable[[Segment], Any] | None = None
+    result: Any = None
     begins_list = False
     refused: SegmentError | None = None
+    list_page = ""
     _choice: Choice | None = None
 
     kind = forms.ChoiceField(label=_("Kind"), required=False, widget=KindSelect)
@@ -79,18 +74,13 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     method = MethodField(
         label=_("Method"),
         required=False,
-        help_text=_("Methods of managers that need no arguments. They return users or their ids."),
+        help_text=_("Selections of users that developers have written, as methods of managers."),
     )
     static_ids = LinesField(
         label=_("User ids"),
         required=False,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 5, "class": "vLargeTextField"}),
-        help_text=_(
-            "One user id a line. These users are in the segment whatever its SQL says. For e-mail "
-            "addresses, a file or a long list, leave this empty and save: the page of the list "
-            "takes them."
-        ),
     )
     # The boxes are hidden until saving asks for them.
     delete_list = forms.BooleanField(required=False, widget=forms.HiddenInput)
@@ -116,6 +106,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             "max_loss",
             "is_active",
         )
+        help_texts = HELP_OF_STATE
         widgets = {  # noqa: RUF012
             "description": forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"}),
         }
@@ -157,11 +148,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         self.initial["kind"] = current.word
         kinds, method = self.fields.get("kind"), self.fields.get("method")
         # A method with a list is rare, so it is offered only to segments that have both.
-        offered = [choice for choice in CHOICES if choice in (current, *CHOICES[:-1])]
         if isinstance(kinds, forms.ChoiceField):
-            kinds.widget.offer(
-                kinds.label, offered, {choice.word: fields_of(choice) for choice in offered}
-            )
+            kinds.widget.offer(kinds.label, [c for c in CHOICES if c in (current, *CHOICES[:-1])])
             kinds.choices = kinds.widget.choices
         if isinstance(method, MethodField):
             method.offer(self.initial.get("method", ""))
@@ -177,6 +165,13 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_description(self) -> str:
         """Return the description; the saved one if only the ends of lines differ from that."""
         return self._unless_same_lines("description")
+
+    def clean_static_ids(self) -> str:
+        """Return the ids; refuse e-mail addresses and the like before Postgres sees them."""
+        text: str = self.cleaned_data["static_ids"]
+        if refusal := refusal_of_ids(text, self.list_page):
+            raise ValidationError(refusal)
+        return text
 
     def clean_refresh_every(self) -> timedelta | None:
         """Return the time between refreshes; refuse a new one that has always passed."""
@@ -256,7 +251,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         options = self._meta
         self.instance = construct_instance(self, self.instance, options.fields, options.exclude)
         try:
-            self.preview = self.instance.preview()
+            self.result = self.instead(self.instance) if self.instead else None
+            self.preview = None if self.instead else self.instance.preview()
         except SegmentError as error:
             self._add(error)
 
@@ -291,8 +287,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
                 self._show(box)
                 cause.hint = str(hint)
         if cause.line and cause.field == "definition":
-            place = {"message": cause.message, "line": cause.line, "column": cause.column}
-            self.places.append(place)
+            self.places.append(place_of(cause))
         return [str(cause)]
 
     def _show(self, box: str) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import tempfile
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any
 
@@ -9,17 +10,24 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import EmptyResultSet, FieldDoesNotExist
 from django.core.management.base import OutputWrapper
 from django.db import connections, models
+from django.db.models.expressions import RawSQL
 from psycopg import sql
 
 from segments.exceptions import SegmentError, SegmentExecutionError, translated
-from segments.sql import names
-from segments.sql.statements import compose
+from segments.membership.members import shown_users
+from segments.rows import write_alias
+from segments.sql import names, session
+from segments.sql.statements import compose, sql_text
+from segments.validation.preview import copy_moving
 
 if TYPE_CHECKING:
     from segments.models import Segment
 
 CsvFile = IO[str] | IO[bytes] | OutputWrapper
 """A file that is open for text or bytes, or the stdout of a command."""
+
+BLOCK = 1 << 16
+"""How many bytes are read from a file at a time."""
 
 SECRET = ("password",)
 """Fields that are never exported."""
@@ -69,6 +77,40 @@ def export(
                     write(bytes(block))
             count = int(cursor.rowcount)
     return count
+
+
+def export_moving(
+    segment: "Segment", file: CsvFile, fields: Iterable[str] = ("pk",), *, entering: bool
+) -> int:
+    """Write all users who would enter a segment, or leave it, if it was saved; return how many.
+
+    They are written as `export` does. Saves nothing. Evaluates the definition as a preview does.
+    The keys pass through a file on the disk into a temporary table, because the role that
+    evaluates definitions may not read names and addresses.
+
+    Args:
+        segment: As it would be saved.
+        entering: Whether to write those who would enter, not those who would leave.
+
+    Raises:
+        SegmentError: as `export`, and as `preview`.
+        SegmentExecutionError: when there is not enough time.
+    """
+    alias = write_alias()
+    with tempfile.TemporaryFile() as keys:
+        copy_moving(segment, entering=entering, write=keys.write)
+        keys.seek(0)
+        with session.transaction(alias, segment.slug, rollback=True) as connection:
+            key_type = sql.SQL(names.key_type(connection))
+            session.fetch_all(connection, compose("create_incoming_ids", key_type=key_type))
+            with (
+                connection.cursor() as cursor,
+                cursor.copy(sql_text("copy_incoming_ids")) as copy,
+            ):
+                while block := keys.read(BLOCK):
+                    copy.write(block)
+            moving = RawSQL(sql_text("select_incoming_ids"), ())  # noqa: S611  # The SQL is ours.
+            return export(segment, file, fields, shown_users().using(alias).filter(pk__in=moving))
 
 
 def _column(slug: str, name: str) -> str:

@@ -196,12 +196,14 @@ SELECT what, name FROM {offences}(%(view)s::regclass, %(harmless)s, %(unstoppabl
 
 
 -- name: create_incoming_ids
--- Runs when static ids are checked or saved. Needs TEMP on the database. Locks nothing.
+-- Runs when static ids are checked or saved, and when users who would enter or leave are
+-- downloaded. Needs TEMP on the database. Locks nothing.
 CREATE TEMPORARY TABLE segments_incoming (line bigint, user_id {key_type}) ON COMMIT DROP
 
 
 -- name: copy_incoming_ids
--- Runs when static ids are checked or saved. Streams the ids, so Python never holds them all.
+-- Runs when static ids are checked or saved, and when users who would enter or leave are
+-- downloaded. Streams the ids, so Python never holds them all.
 COPY pg_temp.segments_incoming (line, user_id) FROM STDIN
 
 
@@ -232,6 +234,11 @@ inserted AS (
 ),
 -- part: kept_changes
 SELECT (SELECT count(*) FROM inserted) AS added, (SELECT count(*) FROM deleted) AS removed
+
+
+-- name: select_incoming_ids
+-- Part of the query for users who would enter or leave.
+SELECT user_id FROM pg_temp.segments_incoming
 
 
 -- name: drop_incoming_ids

@@ -68,6 +68,15 @@ SELECT
     ARRAY(SELECT leaving FROM change WHERE leaving IS NOT NULL ORDER BY 1 LIMIT %(limit)s) AS first_leaving
 
 
+-- name: copy_moving
+-- Runs when all users who would enter or leave are downloaded. Takes AccessShare on the trial view
+-- and on the members. Streams the keys in the form that copy_incoming_ids takes.
+COPY (
+    SELECT NULL::bigint AS line, r.user_id FROM {rows} AS r
+    WHERE NOT EXISTS (SELECT FROM {others} AS o WHERE o.user_id = r.user_id)
+) TO STDOUT
+
+
 -- name: set_statement_timeout
 -- Runs before a preview evaluates a definition. Locks nothing. The timeout lasts until the preview
 -- is rolled back.

@@ -5,7 +5,8 @@ A plain trial view evaluates nothing. Members and plans are computed in a materi
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -153,19 +154,58 @@ def evaluate(
         sample: How many keys to return, in order.
         members: The view of the present members to compare with.
     """
+    with _in_time(connection, limit):
+        view = _in_live_schema(populate(connection, slug, compiled))
+        with as_owner(connection):  # Reading a materialized view evaluates nothing.
+            count = fetch_value(connection, compose("count_members", view=view))
+            keys = fetch_all(connection, compose("select_sample", view=view), limit=sample)
+            comparison = _compare(connection, view, members, sample) if members else None
+        return Evaluation(count, tuple(key for (key,) in keys), comparison)
+    return None
+
+
+def copy_moving(
+    connection: BaseDatabaseWrapper,
+    slug: str,
+    compiled: Compiled,
+    limit: timedelta,
+    members: sql.Identifier,
+    *,
+    entering: bool,
+    write: Callable[[bytes], Any],
+) -> bool:
+    """Write the keys of users who would enter or leave; return whether the limit was enough.
+
+    Args:
+        limit, members: As `evaluate` takes them.
+        entering: Whether to write those who would enter, not those who would leave.
+        write: Takes one block of the stream at a time.
+    """
+    with _in_time(connection, limit):
+        view = _in_live_schema(populate(connection, slug, compiled))
+        rows, others = (view, members) if entering else (members, view)
+        query = compose("copy_moving", rows=rows, others=others)
+        with (
+            as_owner(connection),
+            connection.cursor() as cursor,
+            cursor.copy(query) as copy,
+        ):
+            for block in copy:
+                write(bytes(block))
+        return True
+    return False
+
+
+@contextmanager
+def _in_time(connection: BaseDatabaseWrapper, limit: timedelta) -> Iterator[None]:
+    """Leave the block, and undo what it did, when a statement takes longer than the limit."""
     try:
         with transaction.atomic(using=connection.alias):
             fetch_value(connection, "set_statement_timeout", milliseconds=milliseconds(limit))
-            view = _in_live_schema(populate(connection, slug, compiled))
-            with as_owner(connection):  # Reading a materialized view evaluates nothing.
-                count = fetch_value(connection, compose("count_members", view=view))
-                keys = fetch_all(connection, compose("select_sample", view=view), limit=sample)
-                comparison = _compare(connection, view, members, sample) if members else None
-            return Evaluation(count, tuple(key for (key,) in keys), comparison)
+            yield
     except (django.db.Error, psycopg.Error) as error:
         if not isinstance(error.__cause__ or error, QueryCanceled):
             raise
-        return None
 
 
 def _compare(

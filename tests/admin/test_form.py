@@ -3,12 +3,14 @@
 import html
 import json
 import re
+import struct
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 from django.db import transaction
 from django.db.models.signals import pre_save
+from django.test import Client
 from django.urls import clear_script_prefix, reverse, set_script_prefix
 
 from segments import sync
@@ -154,6 +156,32 @@ def test_list__is_begun_in_place_of_sql(users, make, browse):
     assert (segment.kind, segment.definition, segment.members_count) == ("static", "", 0)
 
 
+@pytest.mark.parametrize(("text", "words"), [
+    ("email\nada@x.org\n<bob@x.org>\nBob\nEve@x.org", "“ada@x.org” looks like an e-mail address"),
+    ("<i>Ada</i>\n7\nEve", "“<i>Ada</i>” is not a user id"),
+])  # fmt: skip
+def test_ids__that_are_none_belong_on_another_page(text, words, users, make, admin_client):
+    segment = make(definition=FEW)
+    new, old = reverse("admin:segments_segment_add"), reverse(CHANGE, args=[segment.pk])
+    data = form(kind="sql_and_list", definition=FEW, static_ids=text)
+    link = reverse(LIST, args=[segment.pk])
+    for url, text in ((new, "the page of the list opens"), (old, f'<a href="{link}">')):
+        for button in ({}, {"_preview": "1"}):
+            page = admin_client.post(url, data | button).content.decode()
+            assert html.escape(words) in page
+            assert text in page
+            assert "any of these: ID, Username." in page
+            assert ("Addresses are not among them" in page) is ("@" in words)
+            assert "<i>Ada" not in page
+            assert "whole number" not in page
+    answer = admin_client.post(f"{old.removesuffix('change/')}preview/", data).json()
+    (error,) = answer["errors"]["static_ids"]
+    assert html.escape(words) in error["html"]
+    assert f'<a href="{link}">' in error["html"]
+    assert error["html"] in answer["html"]
+    assert Segment.objects.get().static_ids == ""
+
+
 @pytest.mark.parametrize(("kind", "fields"), [
     ("sql", {"definition": FEW}), ("manager", {"method": ALL})
 ])  # fmt: skip
@@ -225,6 +253,26 @@ def test_help__says_what_holds_without_a_value(browse, settings):
     for words in ("Empty means every 2 hours", "Empty means no limit", "Empty means 30, as"):
         assert words in page
     assert "no schedule refreshes it" not in page
+
+
+def test_help__names_addresses_only_if_a_list_takes_them(users, browse, monkeypatch):
+    assert row_of(browse(ADD), "For a file or a long list, leave") == "static_ids"
+    monkeypatch.setitem(vars(type(users[0])._meta.get_field("email")), "unique", True)
+    assert row_of(browse(ADD), "For e-mail addresses, a file") == "static_ids"
+
+
+def test_help__explains_the_words(users, make, browse):
+    segment = make(definition=FEW)
+    page = browse(CHANGE, segment.pk)
+    for row, words in (
+        ("view_name", "Where SQL and other tools read its members."),
+        ("next_refresh", "nothing refreshes it by itself"),
+        ("priority", "with a higher number are refreshed first"),
+    ):
+        assert row_of(page, words) == row
+    page = browse(CHANGE, segment.pk, **form(definition=FEW), _preview="1")
+    for words in ("as the database estimates it", "Written as table.column"):
+        assert words in page
 
 
 def test_list__is_never_in_the_form(users, make, browse, django_assert_max_num_queries):
@@ -465,9 +513,43 @@ def test_preview__answers_the_script(users, make, admin_client):
     assert admin_client.post(unknown, data).status_code == 404
 
 
-def test_preview__needs_a_token(users, make, admin_user):
-    from django.test import Client
+@pytest.mark.parametrize("middleware", [True, False])
+@pytest.mark.parametrize("saved", [True, False])
+def test_form__that_is_too_large(middleware, saved, users, make, admin_user, settings):
+    if middleware:
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.csrf.CsrfViewMiddleware"]
+    segment = make(definition=FEW)
+    url = reverse(CHANGE, args=[segment.pk]) if saved else reverse(ADD)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    page = client.get(url).content.decode()
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 4096
+    data = form(kind="static", name="New", slug="new", static_ids=str(users[3].pk))
+    assert client.post(url, data).status_code == 403
+    data["csrfmiddlewaretoken"] = re.search(r'csrfmiddlewaretoken" value="(\w+)"', page)[1]
+    for button in ({}, {"_preview": "1"}):
+        response = client.post(url, data | {"static_ids": "1\n" * 3000} | button)
+        assert response.status_code == 413
+        page = html.unescape(response.content.decode())
+        assert "Nothing was saved: the form takes 4.0\xa0KB at most." in page
+        assert (reverse(LIST, args=[segment.pk]) in page) is saved
+    assert Segment.objects.get().definition == FEW
+    assert client.post(url, data | {"delete_list": "on"}).status_code == 302
+    assert Segment.objects.get(slug="new").kind == "static"
 
+
+def test_form__too_large_of_somebody_else(make, users, client, django_user_model, settings):
+    segment = make(definition=FEW)
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 2048
+    somebody = django_user_model.objects.create_user("somebody", is_staff=True)
+    client.force_login(somebody)
+    data = {"static_ids": "1\n" * 2000}
+    assert client.post(reverse(CHANGE, args=[segment.pk]), data).status_code == 403
+    assert client.post(reverse(ADD), data).status_code == 403
+    assert client.post(reverse(CHANGE, args=[segment.pk + 1]), data).status_code == 403
+
+
+def test_preview__needs_a_token(users, make, admin_user):
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
     url = reverse("admin:segments_segment_add_preview")
@@ -526,6 +608,42 @@ def test_numbers__are_written_in_one_way(users, make, browse, settings, django_u
     page = change(browse, segment, slug="b", definition=f"{many} AND id < 0")
     assert "0 entered, 1.200 left" in page
     assert "1,200" not in page
+
+
+def test_warnings__can_be_translated(users, browse, settings, tmp_path):
+    words = {
+        "Its cost of %(cost)s is above SEGMENTS_MAX_COST, which is %(limit)s.": (
+            "%(cost)s kostet es, mehr als %(limit)s."
+        ),
+        "The segment has no members.": "Niemand ist darin.",
+    }
+    folder = tmp_path / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    (folder / "django.mo").write_bytes(compiled(words))
+    settings.LOCALE_PATHS, settings.LANGUAGE_CODE = [tmp_path], "de"
+    settings.SEGMENTS_MAX_COST = 1_234
+    series = "generate_series(1, 1000)"
+    definition = f"SELECT u.id FROM {USERS} u, {series} a, {series} b WHERE a < 0"
+    page = browse(ADD, **form(definition=definition), _preview="1")
+    assert "Niemand ist darin." in page
+    assert re.search(r"\b[\d.]+\.\d{3} kostet es, mehr als 1\.234\.", page)
+    settings.LANGUAGE_CODE = "en"
+    page = browse(ADD, **form(definition=definition), _preview="1")
+    assert re.search(r"Its cost of [\d,]+,\d{3} is above SEGMENTS_MAX_COST, which is 1,234", page)
+
+
+def compiled(words):
+    """Return translations as a file that gettext reads."""
+    texts = {"": "Content-Type: text/plain; charset=UTF-8\n"} | words
+    pairs = sorted((key.encode(), text.encode()) for key, text in texts.items())
+    head, tables, data = 28, [], b""
+    start = head + 16 * len(pairs)
+    for column in (0, 1):
+        for pair in pairs:
+            tables += [len(pair[column]), start + len(data)]
+            data += pair[column] + b"\0"
+    header = (0x950412DE, 0, len(pairs), head, head + 8 * len(pairs), 0, start)
+    return struct.pack(f"<{7 + len(tables)}I", *header, *tables) + data
 
 
 def test_addresses__are_behind_a_prefix(users, make, admin_client):

@@ -4,6 +4,7 @@ import html
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.urls import path, reverse
@@ -107,6 +108,44 @@ def test_preview__compares_with_the_members(person, users, make, may_view):
     assert ("<h3>Enter</h3>\n<ul><li>u4 " in page) == may_view
 
 
+def test_preview__downloads_all_who_change(person, client, users, make):
+    segment = make(definition=f"SELECT id FROM {USERS} ORDER BY id LIMIT 4")
+    ask = person("change_definition", "change_segment", "view_members")
+    url = reverse(CHANGE, args=[segment.pk])
+    assert 'value="leaving"' in ask(CHANGE, segment.pk, **form(definition=FEW), _preview="1")
+    for which, numbers in (("leaving", (1, 3)), ("entering", (4, 6, 8))):
+        response = client.post(url, form(definition=FEW) | {"_preview": which})
+        assert f'filename="vip-{which}.csv"' in response["Content-Disposition"]
+        ids = response.getvalue().decode().split()[1:]
+        assert ids == [str(users[number].pk) for number in numbers]
+    entry = LogEntry.objects.first()
+    assert (entry.change_message, entry.object_id) == (
+        "Exported 3 users who would enter, before a save: pk",
+        str(segment.pk),
+    )
+    page = ask(CHANGE, segment.pk, **form(definition="SELECT id FROM n"), _preview="leaving")
+    assert page.count('relation "n" does not exist') > 1
+    assert "SELECT id FROM n</textarea>" in page
+    assert Segment.objects.get().definition == segment.definition
+
+
+def test_preview__downloads_nobody_for_others(person, users, make):
+    segment = make()
+    ask = person("change_definition", "change_segment")
+    data = form(definition=FEW)
+    assert 'value="leaving"' not in ask(CHANGE, segment.pk, **data, _preview="1")
+    ask(CHANGE, segment.pk, **data, _preview="leaving", status=403)
+
+
+def test_preview__says_how_many_it_does_not_name(author, users, make):
+    model = type(users[0])
+    model.objects.bulk_create(model(username=f"n{n}") for n in range(1_500))
+    segment = make(definition=f"SELECT id FROM {USERS}")
+    page = author(CHANGE, segment.pk, **form(definition=FEW), _preview="1")
+    assert "Leave: first 10 of 1,50" in page
+    assert "<h3>Members</h3>" in page
+
+
 def test_preview__names_the_column_of_the_ids(author, orders):
     page = author(ADD, **form(definition="SELECT * FROM shop_order"), _preview="Preview")
     assert "<code>shop_order.user_id</code>" in page.partition("User ids from<")[2][:120]
@@ -119,6 +158,7 @@ def test_preview__names_the_column_of_the_ids(author, orders):
 def test_preview__of_a_list(author, users):
     page = author(ADD, **form(static_ids=f"{users[3].pk}"), _preview="Preview")
     assert "<li>u3 " in page
+    assert "Cost of a refresh" not in page
 
 
 def test_preview__shows_errors_beside_their_fields(author, users):
@@ -128,8 +168,14 @@ def test_preview__shows_errors_beside_their_fields(author, users):
     page = author(ADD, **form(static_ids="x", timeout="soon"), _preview="Preview")
     assert "Nothing has been saved" not in page
     assert "Write a length of time, such as" in page
-    page = author(ADD, **form(static_ids="x"), _preview="Preview")
-    assert 'line 1: "x" is not a whole number' in page
+    page = author(ADD, **form(static_ids=f"{users[0].pk}\nx\n0"), _preview="Preview")
+    for line in (
+        "2 lines of the static ids",
+        'line 2: "x" is not a whole number',
+        "id 0",
+        "Hint:",
+    ):
+        assert page.partition('segments-preview"')[2].count(line) == 1
 
 
 def test_timeout__above_the_limit_is_an_error_of_its_field(author, users):

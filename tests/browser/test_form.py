@@ -1,5 +1,7 @@
 """The form in a browser: kinds, the editor, previews beside it, and the keyboard."""
 
+from pathlib import Path
+
 import pytest
 from django.urls import reverse
 
@@ -183,6 +185,18 @@ def test_paste__that_is_too_long_goes_to_a_file(open_page, users, settings):
     assert "was added successfully" in save(page).inner_text()
 
 
+def test_paste__that_is_too_long_without_script(open_page, users, settings, snap):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 4_000
+    page = open_page(ADD, script=False, expected=("Failed to load resource",))
+    page.get_by_label("Name:").fill("Long")
+    page.get_by_label("User ids:").fill("1" * 5_000)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".errornote")).to_contain_text("Nothing was saved")
+    snap(page, "too-large")
+    page.go_back()
+    expect(page.get_by_label("Name:")).to_have_value("Long")
+
+
 @pytest.mark.parametrize(("status", "text"), [
     (413, "too long to paste"), (400, "too long to paste"), (403, "reload the page"),
     (500, "The server has failed"), (None, "Check your connection"),
@@ -204,6 +218,39 @@ def test_preview__after_the_session_has_ended(open_page, users):
     page.context.clear_cookies(name="sessionid")
     page.get_by_role("button", name="Preview").click()
     page.get_by_text("You are not logged in any more").wait_for()
+
+
+def test_leaving__asks_only_if_something_would_be_lost(open_page, users, make):
+    segment = make("vip", definition=FEW)
+    page = open_page(change_url(segment))
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    overview = page.get_by_role("link", name="Overview")
+
+    def stays():
+        with page.expect_event("dialog"):
+            overview.click(no_wait_after=True)
+
+    page.get_by_label("SQL and a list", exact=True).check()
+    page.get_by_label("SQL", exact=True).check()
+    page.get_by_label("Description:").fill("New")
+    page.get_by_label("Description:").fill("")
+    with page.expect_navigation():
+        overview.click()
+    assert asked == []
+    page.goto(change_url(segment))
+    write(page, "SELECT nothing")
+    stays()
+    preview(page)
+    stays()
+    assert asked == ["beforeunload", "beforeunload"]
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_selector(".errornote")
+    assert len(asked) == 2
+    stays()
+    write(page, FEW)
+    save(page).wait_for()
+    assert len(asked) == 3
 
 
 def test_editor__completes_what_may_be_read(open_page, users, make):
@@ -234,6 +281,38 @@ def test_preview__compares_with_the_members_of_today(open_page, users, make, sna
     assert Segment.objects.get().definition == FEW
     text = save(page).inner_text()
     assert "It has 4 members: 3 entered, 1 left." in text
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_preview__downloads_all_who_leave(script, open_page, users, make, snap):
+    model = type(users[0])
+    model.objects.bulk_create(model(username=f"n{n}") for n in range(30))
+    segment = make("vip", definition=f"SELECT id FROM {USERS}")
+    page = open_page(change_url(segment), script=script)
+    field = editor(page) if script else page.get_by_label("Definition:")
+    if script:
+        write(page, FEW)
+        preview(page)
+    else:
+        field.fill(FEW)
+        page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("heading", name="Leave: first 10 of 38")).to_be_visible()
+    snap(page, f"leaving-{script}")
+    button = page.get_by_role("button", name="Download all who leave")
+    with page.expect_download() as download:
+        button.click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert (download.value.suggested_filename, len(lines)) == ("vip-leaving.csv", 39)
+    assert lines[0] == "id,username,email"
+    if script:
+        write(page, "SELECT id FROM nowhere")
+    else:
+        field.fill("SELECT id FROM nowhere")
+    button.click()
+    problem = page.get_by_role("region", name="Preview")
+    expect(problem).to_contain_text('relation "nowhere" does not exist')
+    expect(field).to_contain_text("nowhere")
+    assert Segment.objects.get().members_count == 40
 
 
 def test_form__works_by_keyboard_alone(open_page, users):

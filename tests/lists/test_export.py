@@ -9,7 +9,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from segments.exceptions import SegmentError
+from segments.exceptions import SegmentDefinitionError, SegmentError, SegmentExecutionError
+from segments.lists.export import export_moving
+from segments.models import Segment
 from tests.conftest import EVEN, USERS
 
 pytestmark = pytest.mark.django_db
@@ -128,3 +130,63 @@ def test_export__streams(make, query):
     finally:
         tracemalloc.stop()
     assert file.lines == 200_001
+
+
+def moving(segment, *, entering, fields=("pk", "username")):
+    """Export who would enter or leave a segment; return the rows, without the header."""
+    file = io.BytesIO()
+    count = export_moving(segment, file, fields, entering=entering)
+    header, *rows = csv.reader(io.StringIO(file.getvalue().decode()))
+    assert (len(header), count) == (len(fields), len(rows))
+    return rows
+
+
+@pytest.mark.roles
+def test_moving__are_all_who_would_enter_or_leave(staff, users, make, names):
+    segment = make(definition=EVEN)
+    staff(0, 1, 3, 5, 7, 9)
+    before = names()
+    rows = [[str(user.pk), user.username] for user in users]
+    assert moving(segment, entering=True) == rows[1::2]
+    assert moving(segment, entering=False) == rows[2::2]
+    assert (names(), len(Segment.objects.get().members)) == (before, 5)
+
+
+def test_moving__are_those_of_a_list_that_is_not_saved(users, make):
+    segment = make(static_ids=users[:3])
+    segment.static_ids = [*users[:3], users[5]]
+    assert moving(segment, entering=True, fields=["username"]) == [["u5"]]
+    assert moving(segment, entering=False) == []
+    assert len(Segment.objects.get().members) == 3
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "exec"])
+@pytest.mark.usefixtures("exec_alias", "clean_views")
+def test_moving__on_a_connection_of_its_own(users, make):
+    segment = make(static_ids=users[:2])
+    segment.static_ids = users[1:3]
+    assert moving(segment, entering=True, fields=["username"]) == [["u2"]]
+    assert moving(segment, entering=False, fields=["username"]) == [["u0"]]
+
+
+def test_moving__takes_constant_queries_and_memory(make, users, django_assert_max_num_queries):
+    segment = make(static_ids=users[:1])
+    segment.definition, segment.static_ids = f"SELECT id FROM {USERS}", ""
+    with CaptureQueriesContext(connection) as few:
+        assert len(moving(segment, entering=True)) == 9
+    type(users[0]).objects.bulk_create(type(users[0])(username=f"n{n}") for n in range(2_000))
+    with django_assert_max_num_queries(len(few)):
+        assert len(moving(segment, entering=True)) == 2_009
+
+
+def test_moving__needs_members_and_time(make, users, settings):
+    segment = make(definition=EVEN)
+    with pytest.raises(SegmentError, match="no members yet"):
+        moving(Segment(definition=EVEN), entering=True)
+    segment.definition = "SELECT nothing"
+    with pytest.raises(SegmentDefinitionError):
+        moving(segment, entering=True)
+    settings.SEGMENTS_PREVIEW_TIMEOUT = 0.1
+    segment.definition = f"SELECT id FROM {USERS} WHERE pg_sleep(0.05) IS NOT NULL"
+    with pytest.raises(SegmentExecutionError, match="longer than 0.1 s"):
+        moving(segment, entering=True)

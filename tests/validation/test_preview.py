@@ -1,5 +1,7 @@
 """Previews: members, cost, and warnings of likely mistakes."""
 
+import pickle
+from copy import deepcopy
 from datetime import timedelta
 
 import pytest
@@ -16,7 +18,7 @@ from segments.exceptions import (
 )
 from segments.models import Segment, StaticMember
 from segments.validation.checks import trial
-from segments.validation.preview import EMPTY_WARNING
+from segments.validation.preview import EMPTY_WARNING, PreviewWarning
 from tests.conftest import EVEN, USERS
 
 pytestmark = pytest.mark.django_db
@@ -268,6 +270,13 @@ def test_warning__of_functions(orders, query):
     query("CREATE AGGREGATE biggest(bigint) (SFUNC = bigger, STYPE = bigint)")
     (warning,) = warned("SELECT biggest(user_id) AS user_id FROM shop_order")
     assert warning.startswith("biggest() hides")
+
+
+def test_warning__is_text_and_what_it_consists_of():
+    warning = PreviewWarning("%(count)s of 100 %% are %(what)s", count=1_000, what="50%")
+    for copied in (warning, deepcopy(warning), pickle.loads(pickle.dumps(warning))):
+        assert copied == "1,000 of 100 % are 50%"
+        assert copied.values == {"count": 1_000, "what": "50%"}
 
 
 def test_warning__of_an_empty_segment(users):

@@ -1,6 +1,6 @@
 """The fields of the form whose text people write, and the choice of a kind."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,14 +10,34 @@ from django.utils.translation import gettext_lazy as _
 
 from segments import conf
 from segments.admin.editing.intervals import in_words, parse_interval
+from segments.admin.editing.naming import list_fields
+from segments.admin.pages import email_field
 from segments.definition.kinds import Choice, Manager, Sql
 from segments.definition.methods import all_methods
+from segments.exceptions import SegmentCostError, SegmentError, SegmentReadersError
 
 BOXES = ("delete_list", "allow_cost", "rewrite_readers")
 """The fields of the form that are hidden until saving asks for them."""
 
+OVERRIDES: tuple[tuple[type[SegmentError], str, Any], ...] = (
+    (
+        SegmentCostError,
+        "allow_cost",
+        _("Make it cheaper (is an index missing?), or tick “Save it although it is expensive”."),
+    ),
+    (
+        SegmentReadersError,
+        "rewrite_readers",
+        _("Keep the slug, or tick “Rewrite the definitions that read it”."),
+    ),
+)
+"""Errors that a box of the form overrides: the box, and the hint at it."""
+
 OF_KINDS = {"definition", "method", "static_ids"}
 """The fields of the form that only some kinds have."""
+
+OF_METHOD = {"model", "manager_name", "manager_method"}
+"""The fields of the model that the field `method` stands for."""
 
 NEEDED: dict[Any, tuple[str, Any]] = {
     Sql: ("definition", _("Write the SQL that returns the users, or choose another kind.")),
@@ -86,11 +106,11 @@ class KindSelect(forms.RadioSelect):
 
     template_name = "segments/kind.html"
 
-    def offer(self, label: Any, choices: Iterable[Choice], fields: dict[str, list[str]]) -> None:
-        """Set what the choice is called, the kinds, and the names of the fields of each."""
+    def offer(self, label: Any, choices: Sequence[Choice]) -> None:
+        """Set what the choice is called, and the kinds."""
         self.label = label
         self.choices = [(choice.word, choice.label) for choice in choices]
-        self.fields = fields
+        self.fields = {choice.word: fields_of(choice) for choice in choices}
 
     def get_context(self, *args: Any) -> dict[str, Any]:
         """Add the fields of the kinds."""
@@ -107,6 +127,11 @@ def plain_lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip()
 
 
+def place_of(error: SegmentError) -> dict[str, Any]:
+    """Return where in a definition an error is, for the editor."""
+    return {name: getattr(error, name) for name in ("message", "line", "column", "excerpt")}
+
+
 def fields_of(choice: Choice) -> list[str]:
     """Return the fields of the form that belong to a kind."""
     of_query = [NEEDED[choice.kind][0], "allow_cost"] if choice.kind in NEEDED else []
@@ -114,10 +139,36 @@ def fields_of(choice: Choice) -> list[str]:
     return [*of_query, *of_list]
 
 
-def current_help() -> dict[str, str]:
+HELP_OF_STATE = {
+    "view_name": _("Where SQL and other tools read its members."),
+    "next_refresh": _("A dash means that nothing refreshes it by itself; see “Refresh every”."),
+}
+"""Help texts of what nobody edits."""
+
+
+def current_help() -> dict[str, Any]:
     """Return help texts by field: those that say what holds while the field is empty."""
     every, timeout, loss = conf.refresh_every(), conf.statement_timeout(), conf.max_loss()
     return {
+        "static_ids": _joined(
+            _("One user id a line. These users are in the segment whatever its SQL says."),
+            _(
+                "For e-mail addresses, a file or a long list, leave this empty and save: the page "
+                "of the list takes them."
+            )
+            if email_field() in list_fields()
+            else _(
+                "For a file or a long list, leave this empty and save: the page of the list takes "
+                "it."
+            ),
+        ),
+        "slug": _(
+            "Its name in code and in other tools: a-z, digits, hyphens and underscores. The name "
+            "fills it in."
+        ),
+        "priority": _("Segments with a higher number are refreshed first."),
+        "is_active": _("If not, scheduled refreshes skip it, and its members stay as they are."),
+        "track_changes": _("Keeps who entered and who left at each refresh."),
         "refresh_every": _joined(
             _("“1 hour”, “every 30 minutes”, “daily” or “PT6H”."),
             _("Empty means that no schedule refreshes it.")

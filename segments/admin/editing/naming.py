@@ -1,9 +1,12 @@
-"""By which field an uploaded list names users: what its first lines say, and what to choose."""
+"""By which field a list names users: what its first lines say, and what to choose."""
 
+import io
 import re
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 
@@ -12,7 +15,9 @@ from segments.definition.text import strip_blanks
 from segments.exceptions import SegmentError, SegmentListError
 from segments.lists.decoding import CHUNK
 from segments.lists.fields import list_field, named_field, unique_fields
+from segments.lists.report import shortened
 from segments.lists.source import DELIMITERS
+from segments.sql.keys import cast_key
 
 FIRST_LINES = 20
 """How many lines say what all of them look like."""
@@ -68,6 +73,41 @@ def advice(lines: list[str], by: str) -> str:
     )
 
 
+def refusal_of_ids(text: str, page: str) -> SafeString | None:
+    """Return what is wrong with text in a field for ids, and which page takes it.
+
+    None if most of its first lines can be ids: then each wrong one is named when all are loaded.
+
+    Args:
+        page: The address of the page of the list, if there is one already.
+    """
+    lines = first_lines(io.StringIO(text))
+    others = [line for line in lines if not _may_be_key(line)]
+    if len(others) * 2 <= len(lines):
+        return None
+    by_address = _addresses(others)
+    text = (
+        gettext("“%(line)s” looks like an e-mail address, and this field takes user ids only.")
+        if by_address
+        else gettext("“%(line)s” is not a user id, and this field takes nothing else.")
+    )
+    words = gettext("the page of the list")
+    shared = gettext("Addresses are not among them, because several of your users may share one.")
+    return format_html(
+        "{} {} {}",
+        text % {"line": shortened(next((line for line in others if "@" in line), others[0]))},
+        format_html(
+            gettext(
+                "Leave it empty and save: {page} opens then. It takes a file or text, by any of "
+                "these: {fields}."
+            ),
+            page=format_html('<a href="{}">{}</a>', page, words) if page else words,
+            fields=", ".join(map(field_words, list_fields())),
+        ),
+        shared if by_address and email_field() not in list_fields() else "",
+    )
+
+
 def in_words_of_form(error: SegmentError, lines: list[str]) -> SegmentError:
     """Return an error whose hint names what there is on the page, not arguments in Python."""
     other = named_field(lines[0]) if lines else None
@@ -83,6 +123,14 @@ def in_words_of_form(error: SegmentError, lines: list[str]) -> SegmentError:
         choice = gettext("choose “Add these users to the list”")
         error.hint = error.hint.replace("add users to it: mode='add'", choice)
     return error
+
+
+def _may_be_key(line: str) -> bool:
+    """Return whether a line can be the key of a user, who need not exist."""
+    try:
+        return cast_key(line) is not None
+    except (TypeError, ValueError):
+        return False
 
 
 def _addresses(lines: list[str]) -> bool:

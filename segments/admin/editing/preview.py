@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -11,25 +12,31 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
+from django.utils.formats import number_format
+from django.utils.html import conditional_escape
 from django.utils.translation import gettext as _
 
 from segments import conf
 from segments.admin.charts import number
 from segments.admin.editing.fields import BOXES
+from segments.admin.export import download_moving
 from segments.admin.forms import SegmentForm
-from segments.admin.rights import Rights
+from segments.admin.pages import SegmentPages
 from segments.membership.members import shown_users
 from segments.models import Segment
 from segments.roles.readable import readable_columns
-from segments.validation.preview import Preview
+from segments.validation.preview import Preview, PreviewWarning
 
 PREVIEW = "_preview"
 """The name of the preview button."""
 
+MOVING = {"entering": True, "leaving": False}
+"""The values of that button that download users: whether it is those who would enter."""
+
 TEMPLATE = "admin/segments/segment/preview.html"
 
 
-class PreviewPage(Rights):
+class PreviewPage(SegmentPages):
     """What a form says before it is saved."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -53,14 +60,14 @@ class PreviewPage(Rights):
             raise PermissionDenied
         created: Any = self.get_form(request, segment, change=segment is not None)
         form_class: type[SegmentForm] = created
-        form_class.previewing = True
+        form_class.previewing, form_class.instead = True, None
         form = form_class(request.POST, instance=segment)
         form.is_valid()
         context = self.preview_context(request, form, segment)
         return JsonResponse(
             {
                 "html": render_to_string(TEMPLATE, context, request),
-                "errors": form.errors.get_json_data(),
+                "errors": _json_errors(form),
                 "places": form.places,
                 "show": [name for name in form.fields if _is_shown_late(form, name)],
             }
@@ -79,6 +86,7 @@ class PreviewPage(Rights):
         context: dict[str, Any] = {
             "preview": preview,
             "comparison": _comparison(preview) if preview else "",
+            "warnings": [*map(_translated, preview.warnings)] if preview else [],
             "preview_errors": _errors_of(form) if form.is_bound and form.previewing else [],
             "preview_url": url,
             "may_preview": self.may_save(request, segment),
@@ -89,10 +97,28 @@ class PreviewPage(Rights):
         if preview is not None and may_view:
             email = self._email_field(request)
             context["samples"] = [
-                (kind, [(user, _address(user, email)) for user in users])
-                for kind, users in _samples(preview)
+                {
+                    "heading": heading if len(users) >= count else _first(heading, users, count),
+                    "users": [(user, _address(user, email)) for user in users],
+                    "download": download,
+                }
+                for heading, users, count, download in _samples(preview)
             ]
         return context
+
+    def download_of(self, request: HttpRequest) -> Any:
+        """Return a function that downloads who would enter or leave; None if nobody asks for it.
+
+        Raises:
+            PermissionDenied: for users who may not see members.
+        """
+        which = request.POST.get(PREVIEW)
+        if which not in MOVING:
+            return None
+        if not self.has_view_members_permission(request):
+            raise PermissionDenied
+        columns, entering = self.user_columns(request), MOVING[which]
+        return partial(download_moving, request, fields=columns, entering=entering)
 
     def equip_editor(self, form: SegmentForm) -> None:
         """Tell the editor of definitions what to complete, and where the errors are."""
@@ -136,37 +162,75 @@ def _comparison(preview: Preview) -> str:
     }
 
 
+def _translated(warning: PreviewWarning) -> str:
+    """Return a warning in the language of the page, with numbers as this language has them."""
+    values = {
+        key: value if isinstance(value, str) else number_format(value, force_grouping=True)
+        for key, value in warning.values.items()
+    }
+    return _(warning.text) % values
+
+
 def _address(user: Any, field: str | None) -> str:
     """Return the e-mail address of a user, unless it is what the user is called anyway."""
     address = str(getattr(user, field, None) or "") if field else ""
     return "" if address == str(user) else address
 
 
-def _samples(preview: Preview) -> Iterator[tuple[Any, Iterable[Any]]]:
-    """Yield what to call each sample of users, and the users; those who change come first."""
+def _samples(preview: Preview) -> Iterator[tuple[str, list[Any], int, str]]:
+    """Yield the samples of users; those who change come first.
+
+    Yields:
+        What to call them, the users, how many there are in all, and the button's value for a
+        download of all.
+    """
     if preview.leaving and preview.leaving.count:
-        yield _("Leave"), _users(preview.leaving.sample)
+        yield _("Leave"), _users(preview.leaving.sample), preview.leaving.count, "leaving"
     if preview.entering and preview.entering.count:
-        yield _("Enter"), _users(preview.entering.sample)
+        yield _("Enter"), _users(preview.entering.sample), preview.entering.count, "entering"
     if preview.sample:
-        yield _("First members"), preview.sample
+        yield _("Members"), [*preview.sample], preview.members_count, ""
 
 
-def _users(keys: Iterable[Any]) -> Iterable[Any]:
-    return shown_users().filter(pk__in=keys).order_by("pk")
+def _users(keys: Iterable[Any]) -> list[Any]:
+    return [*shown_users().filter(pk__in=keys).order_by("pk")]
+
+
+def _first(heading: str, users: list[Any], count: int) -> str:
+    """Return a heading that says how many of how many users are below it."""
+    return _("%(what)s: first %(shown)s of %(all)s") % {
+        "what": heading,
+        "shown": number(len(users)),
+        "all": number(count),
+    }
 
 
 def _errors_of(form: SegmentForm) -> list[tuple[Any, list[str]]]:
-    """Return the errors of a form by their fields; of those that stand at a field, the first line.
+    """Return the errors of a form by their fields; the field is None for errors that have none.
 
-    The field is None for errors that have none.
+    They do not quote the definition, where the editor marks them.
     """
     found: list[tuple[Any, list[str]]] = []
     for name, errors in form.errors.items():
         field = form[name] if name in form.fields else None
-        texts = [str(error) for error in errors]
-        found.append((field, [text.partition("\n")[0] for text in texts] if field else texts))
+        found.append((field, [_unquoted(error, form) for error in errors]))
     return found
+
+
+def _unquoted(error: Any, form: SegmentForm) -> str:
+    """Return an error without the lines that quote the definition."""
+    for place in form.places:
+        if place["excerpt"] and place["excerpt"] in error:
+            return str(error.replace(f"\n{place['excerpt']}", ""))
+    return str(error)
+
+
+def _json_errors(form: SegmentForm) -> dict[str, list[dict[str, str]]]:
+    """Return the errors of a form by field, as text and as HTML."""
+    return {
+        name: [{"message": text, "html": conditional_escape(text)} for text in map(str, errors)]
+        for name, errors in form.errors.items()
+    }
 
 
 def _is_shown_late(form: SegmentForm, name: str) -> bool:

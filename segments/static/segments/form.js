@@ -20,15 +20,17 @@
         }
     }
 
-    function showError(name, messages) {
+    // The server has escaped the HTML of errors.
+    function showError(name, errors) {
         const line = row(name);
         if (!line) return;
         const list = document.createElement("ul");
         list.className = "errorlist segments-live";
         list.id = `id_${name}_error`;
-        for (const message of messages) {
+        for (const { message, html } of errors) {
             const item = document.createElement("li");
-            item.textContent = message;
+            if (html) item.innerHTML = html;
+            else item.textContent = message;
             list.append(item);
         }
         line.classList.add("errors");
@@ -41,7 +43,7 @@
         form.querySelectorAll(".form-row.errors, .form-row .errors").forEach((line) => line.classList.remove("errors"));
         form.querySelectorAll(".form-row .errorlist").forEach((list) => list.remove());
         for (const [name, items] of Object.entries(errors)) {
-            showError(name, items.map(({ message }) => message));
+            showError(name, items);
         }
         const editor = form.querySelector("textarea[data-editor]");
         editor?.dispatchEvent(new CustomEvent("segments:error", { detail: places }));
@@ -109,6 +111,23 @@
         }
     }
 
+    // Ask before a link or the back button loses what was written; saving sends it.
+    function guard(form, isUnsaved) {
+        const filled = () => JSON.stringify([...new FormData(form)].filter(([, value]) => value !== ""));
+        const before = filled();
+        let isSent = false;
+        form.addEventListener("submit", (event) => {
+            isSent = !event.defaultPrevented;
+        });
+        window.addEventListener("beforeunload", (event) => {
+            const isLost = !isSent && (isUnsaved || filled() !== before);
+            isSent = false; // A download leaves the page open.
+            if (!isLost) return;
+            event.preventDefault();
+            event.returnValue = true; // For older browsers.
+        });
+    }
+
     function start() {
         const kinds = document.querySelector(".segments-kinds");
         if (kinds) {
@@ -130,6 +149,7 @@
                 refuse(form, section);
                 form.elements.static_ids?.focus();
             });
+            guard(form, "unsaved" in section.dataset);
         }
     }
 
