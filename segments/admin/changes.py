@@ -65,6 +65,7 @@ class ChangesPages(SegmentPages):
             request.GET.get(PAGE_VAR)
         )
         users = every_user().in_bulk([row.user_id for row in page])
+        email = self.shown_email(request)
         context = self.page_context(
             request,
             title=_("Who entered and who left: %s") % segment,
@@ -76,7 +77,8 @@ class ChangesPages(SegmentPages):
             page_var=PAGE_VAR,
             query=urlencode(query),
             downloads=_downloads(query),
-            rows=[self._row(request, row, users.get(row.user_id)) for row in page],
+            shows_email=bool(email),
+            rows=[self._row(request, row, users.get(row.user_id), email) for row in page],
         )
         return TemplateResponse(request, "admin/segments/segment/changes.html", context)
 
@@ -102,10 +104,13 @@ class ChangesPages(SegmentPages):
             name=f"{segment.slug}-{which}",
         )
 
-    def _row(self, request: HttpRequest, row: SegmentChange, user: Any) -> dict[str, Any]:
+    def _row(
+        self, request: HttpRequest, row: SegmentChange, user: Any, email: str
+    ) -> dict[str, Any]:
         return {
             "change": row,
             "user": user,
+            "email": getattr(user, email, "") if email else "",
             "url": self.user_url(request, user) if user is not None else None,
         }
 

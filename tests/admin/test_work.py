@@ -360,6 +360,29 @@ def test_changes__are_downloaded(staff, users, make, browse, admin_client, perso
     assert read(client.get(links[0])).splitlines()[0] == b"id"
 
 
+def test_changes__have_addresses_for_those_who_see_users(staff, users, make, person):
+    segment = make(definition=f"SELECT id FROM {USERS} WHERE is_staff AND username LIKE 'u%'")
+    type(users[0]).objects.filter(username="u9").update(email="u9@example.com")
+    staff(2, 4, 6, 8, 9)
+    segment.refresh()
+    client, url = person("view_segment", "view_members"), reverse(CHANGES, args=[segment.pk])
+    page = client.get(url).content.decode()
+    assert "u9<" in page
+    assert "E-mail address" not in page
+    assert "u9@example.com" not in page
+    somebody = get_user_model().objects.get(username="somebody")
+    for codename in ("view_segmentableuser", "change_segmentableuser"):
+        somebody.user_permissions.remove(
+            *somebody.user_permissions.filter(codename__contains="able")
+        )
+        somebody.user_permissions.add(Permission.objects.get(codename=codename))
+        page = client.get(url).content.decode()
+        assert "E-mail address" in page
+        assert "u9@example.com</td>" in page
+        export = reverse(EXPORT, args=[segment.pk])
+        assert read(client.get(export)).startswith(b"id,username,email\n")
+
+
 def test_changes__that_are_not_known_say_so(users, make, admin_client):
     segment = make()
     now = timezone.now()
