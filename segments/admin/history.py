@@ -1,5 +1,6 @@
-"""The latest refreshes of a segment, below its form."""
+"""The history of a segment: its latest refreshes, below its form, and what was changed when."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -7,6 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from segments.definition.kinds import defining
 from segments.models import SegmentRefresh
 
 
@@ -41,3 +43,14 @@ class RefreshInline(admin.TabularInline):  # type: ignore[type-arg]
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody edits history."""
         return False
+
+
+def redefined_at(segment: Any, since: datetime) -> list[datetime]:
+    """Return when a definition was changed after a moment, the earliest first. One query.
+
+    Changes of a list alone do not count: they change who is in it at once, and may be many.
+    """
+    versions = segment.versions.filter(replaced_at__gt=since).order_by("pk")
+    found = list(versions.values_list("replaced_at", "fields"))
+    later = [*(fields for _at, fields in found), defining(segment)][1:]
+    return [at for (at, fields), after in zip(found, later, strict=True) if fields != after]

@@ -577,3 +577,58 @@ def test_overview__shows_parts_of_the_history(users, make, browse):
     assert {row[0] for row in numbers.values()} == {"1,499"}
     assert "500 refreshes, drawn as 168 points" in browse(OVERVIEW, segment.pk, query="?days=all")
     assert "&days=all#segments-refreshes" in browse(OVERVIEW, segment.pk, query="?days=all")
+
+
+def chart_on(page):
+    return page.partition('class="segments-chart"')[2].partition("</svg>")[0]
+
+
+def test_chart__of_a_month_begins_where_the_size_is_known(users, make, browse):
+    segment = make()
+    SegmentRefresh.objects.all().delete()
+    assert "not refreshed in this time or before" in browse(OVERVIEW, segment.pk, query="?days=30")
+    write_history(segment, [1200], every=timedelta(days=15))
+    chart = chart_on(browse(OVERVIEW, segment.pk, query="?days=30"))
+    middle, end = re.search(r'class="size" d="M([\d.]+),[\d.]+H([\d.]+)"', chart).groups()
+    assert (round(float(middle)), end) == (409, "748")
+    assert f'<circle class="first" cx="{middle}"' in chart
+    assert "<rect" not in chart
+    SegmentRefresh.objects.update(started_at=timezone.now() - timedelta(days=40))
+    page = browse(OVERVIEW, segment.pk, query="?days=30")
+    assert re.search(r'class="size" d="M70.0,[\d.]+H748"', chart_on(page))
+    assert "The line is what is known from before." in page
+    assert "<circle" not in chart_on(page)
+    assert "segments-numbers" not in page
+    assert "The chart begins with the second refresh." in browse(OVERVIEW, segment.pk)
+
+
+def test_chart__marks_refreshes_after_another_definition(users, make, browse):
+    segment = make(refresh_every=3600)
+    segment.refresh(force=True)
+    assert "redefined" not in browse(OVERVIEW, segment.pk)
+    segment.definition = f"SELECT id FROM {USERS} WHERE username < 'u4'"
+    segment.save()
+    segment.refresh(force=True)
+    for days in ("", "30", "all"):
+        page = browse(OVERVIEW, segment.pk, query=f"?days={days}")
+        assert chart_on(page).count('class="redefined"') == 1
+        assert "the first refresh after a change of the definition, 5 members" in chart_on(page)
+        table = page.partition('class="segments-numbers"')[2].partition("</table>")[0]
+        cells = re.findall(r"<td>([^<]*)</td>", table)
+        assert cells[:8] == ["5", "0", "0", "", "5", "0", "6", "changed before"]
+
+
+def test_chart__does_not_mark_changes_of_a_list(users, make, browse):
+    segment = make(static_ids=users[:3])
+    segment.add(users[4])
+    segment.add(users[5])
+    assert segment.versions.count() == 2
+    page = browse(OVERVIEW, segment.pk)
+    assert 'class="segments-chart"' in page
+    assert "redefined" not in page
+
+
+def test_chart__of_merged_points_keeps_marks():
+    now = timezone.now()
+    points = [charts.Point(now + timedelta(hours=n), 10, redefined=n == 7) for n in range(501)]
+    assert [n for n, point in enumerate(charts.merged(points, 200)) if point.redefined] == [3]
