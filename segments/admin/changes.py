@@ -16,6 +16,7 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from segments.admin import charts
 from segments.admin.export import download_users
 from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import latest_refresh, saved_words
@@ -109,6 +110,7 @@ class ChangesPages(SegmentPages):
     ) -> dict[str, Any]:
         return {
             "change": row,
+            "at": charts.moment(row.at),
             "user": user,
             "email": getattr(user, email, "") if email else "",
             "url": self.user_url(request, user) if user is not None else None,
@@ -211,8 +213,7 @@ def _changed(query: dict[str, str], segment: Segment) -> tuple[ChangeQuerySet, s
     if key := query.get("refresh", ""):
         refreshes: Any = segment.refreshes
         refresh = get_object_or_404(refreshes, pk=key if key.isdecimal() else None)
-        at = timezone.localtime(refresh.started_at)
-        words = _("In the refresh of %s") % f"{at:%Y-%m-%d %H:%M}"
+        words = _("In the refresh of %s") % charts.moment(refresh.started_at)
         found, note = rows.filter(refresh=refresh.pk), ""
         if (refresh.added or refresh.removed) and not found.exists():
             note = _("A first refresh, and one while changes are not tracked, lists nobody here.")

@@ -1,6 +1,7 @@
 """Charts as inline SVG. Their colours come from the style sheet, so that no style is inline."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,8 @@ LEFT, RIGHT, TOP = 70, 748, 14
 LINE_BOTTOM, BARS_TOP, BARS_BOTTOM = 150, 168, 226
 """Where the line of members ends, and where the bars of entered and left users are."""
 
+MINUTES = re.compile(r"(?<!\\)([:.]?)i(?![:.]s)")
+"""The minutes in a format of dates, and what stands before them."""
 
 FLATTEST = 10
 """An axis begins at 0 if the course then takes at least one of so many parts of the height."""
@@ -41,6 +44,16 @@ class Point:
     left: int = 0
     redefined: bool = False
 
+    @property
+    def words(self) -> dict[str, str]:
+        """All that it says, for people: the time, and numbers."""
+        return {
+            "at": moment(self.at),
+            "entered": number(self.entered),
+            "left": number(self.left),
+            "members": members(self.members),
+        }
+
 
 @dataclass(frozen=True)
 class Window:
@@ -58,6 +71,13 @@ class Window:
 def number(value: int | None) -> str:
     """Return a number with separators of thousands, and a dash for None."""
     return "-" if value is None else formats.number_format(value, force_grouping=True)
+
+
+def moment(at: datetime, name: str = "DATETIME_FORMAT") -> str:
+    """Return a time as the language writes it, and with seconds, which tell refreshes apart."""
+    form = formats.get_format(name).replace("P", "g:i a")
+    form = MINUTES.sub(lambda found: f"{found[0]}{found[1] or ':'}s", form)
+    return formats.date_format(timezone.localtime(at), form)
 
 
 def members(count: int) -> str:
@@ -158,16 +178,14 @@ def _frame(points: Sequence[Point], window: Window) -> SafeString:
     ]
     if len(set(counts)) == 1:
         texts = [(LEFT - 6, (TOP + LINE_BOTTOM) / 2 + 4, "end", number(high))]
-    peak = _peak(points)
-    if peak:
+    rules: list[float] = [TOP, LINE_BOTTOM]
+    if peak := _peak(points):
         middle = (BARS_TOP + BARS_BOTTOM) / 2
         texts += [
             (LEFT - 6, BARS_TOP + 9, "end", f"+{number(peak)}"),
             (LEFT - 6, BARS_BOTTOM, "end", f"\N{MINUS SIGN}{number(peak)}"),
         ]
-        rules: list[float] = [TOP, LINE_BOTTOM, middle]
-    else:
-        rules = [TOP, LINE_BOTTOM]
+        rules.append(middle)
     texts += [
         (LEFT, HEIGHT - 4, "start", _moment(window.start)),
         (RIGHT, HEIGHT - 4, "end", _moment(window.end)),
@@ -206,13 +224,7 @@ def _marks(points: Sequence[Point], window: Window) -> SafeString:
         '<g class="redefined"><title>{2}</title><line x1="{0}" x2="{0}" y1="{3}" y2="{1}"/>'
         '<path d="M{0},{4}l5,6l-5,6l-5,-6z"/></g>',
         (
-            (
-                f"{x:.1f}",
-                BARS_BOTTOM,
-                title % {"at": _moment(point.at), "members": members(point.members)},
-                TOP,
-                TOP - 8,
-            )
+            (f"{x:.1f}", BARS_BOTTOM, title % point.words, TOP, TOP - 8)
             for x, point in zip(_places(points, window), points, strict=True)
             if point.redefined
         ),
@@ -231,12 +243,7 @@ def _bars(points: Sequence[Point], window: Window) -> SafeString:
     for x, point in zip(_places(points, window)[-len(drawn) :], drawn, strict=True):
         left = min(max(x - width / 2, LEFT), RIGHT - width)
         up, down = (max(1, room * n / peak) if n else 0 for n in (point.entered, point.left))
-        title = _("%(at)s: %(entered)s entered, %(left)s left, %(members)s") % {
-            "at": _moment(point.at),
-            "entered": number(point.entered),
-            "left": number(point.left),
-            "members": members(point.members),
-        }
+        title = _("%(at)s: %(entered)s entered, %(left)s left, %(members)s") % point.words
         bars += [
             (kind, f"{left:.1f}", f"{y:.1f}", f"{width:.1f}", f"{height:.1f}", title)
             for kind, y, height in (("entered", middle - up, up), ("left", middle, down))

@@ -74,7 +74,7 @@ class OverviewPage(SegmentPages):
             kind=choice_of(segment, has_list(segment)).label,
             view_name=view_name(segment),
             refreshes=refreshes,
-            outcomes=[(row, outcome(row)) for row in refreshes],
+            outcomes=[(row, charts.moment(row.started_at), outcome(row)) for row in refreshes],
             page_var=PAGE_VAR,
             log=_log(segment),
             lines=_lines(segment),

@@ -2,7 +2,7 @@
 
 import html
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib import admin
@@ -12,7 +12,8 @@ from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse, set_script_prefix
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.formats import reset_format_cache
 
 from segments.admin import charts
 from segments.models import Segment, SegmentRefresh, Status
@@ -632,3 +633,51 @@ def test_chart__of_merged_points_keeps_marks():
     now = timezone.now()
     points = [charts.Point(now + timedelta(hours=n), 10, redefined=n == 7) for n in range(501)]
     assert [n for n, point in enumerate(charts.merged(points, 200)) if point.redefined] == [3]
+
+
+# Times.
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "Jan. 5, 2026, 12:00:07 p.m."),
+        ("en-gb", "5 Jan 2026, 12:00:07 p.m."),
+        ("de", "5. Januar 2026 12:00:07"),
+        ("fi", "5. tammikuuta 2026 kello 12.00.07"),
+        ("uz", "5-yanvar, 2026-yil 12:00:07"),
+    ],
+)
+def test_moment__has_seconds_in_each_language(language, text, settings):
+    settings.TIME_ZONE = "UTC"
+    with translation.override(language):
+        assert charts.moment(datetime(2026, 1, 5, 12, 0, 7, tzinfo=UTC)).lower() == text.lower()
+
+
+def test_moment__of_a_format_with_seconds_has_them_once(settings):
+    settings.TIME_ZONE = "UTC"
+    settings.FORMAT_MODULE_PATH = "tests.admin.formats"
+    at = datetime(2026, 1, 5, 12, 0, 7, tzinfo=UTC)
+    with translation.override("en"):
+        reset_format_cache()
+        try:
+            assert charts.moment(at) == "2026-01-05 12:00:07"
+        finally:
+            settings.FORMAT_MODULE_PATH = None
+            reset_format_cache()
+
+
+def test_refreshes__of_one_minute_are_told_apart(users, make, browse):
+    segment = make()
+    SegmentRefresh.objects.all().delete()
+    write_history(segment, [5, 7, 6], every=timedelta(seconds=2))
+    page = browse(OVERVIEW, segment.pk)
+    times = {charts.moment(row.started_at) for row in segment.refreshes.all()}
+    assert len(times) == 3
+    refreshes = page.partition('id="segments-refreshes"')[2]
+    table = page.partition('class="segments-numbers"')[2].partition("</table>")[0]
+    for part in (refreshes, table):
+        assert {*re.findall(r'<th scope="row">([^<]*)<', part)} >= times
+    for row in segment.refreshes.all():
+        shown = browse("admin:segments_segment_changes", segment.pk, query=f"?refresh={row.pk}")
+        assert f"In the refresh of {charts.moment(row.started_at)}" in shown
