@@ -1,5 +1,6 @@
 """The pages of what changed: who entered and left a segment, and its versions."""
 
+from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Any
 from urllib.parse import urlencode
@@ -16,15 +17,17 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from segments import conf
 from segments.admin import charts
 from segments.admin.export import download_users
 from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import latest_refresh, saved_words
 from segments.changes.models import ChangeQuerySet
+from segments.definition.kinds import defining
 from segments.exceptions import SegmentError
 from segments.membership.members import every_user
 from segments.models import Segment, SegmentChange, SegmentVersion
-from segments.saving import acting
+from segments.saving import acting, diffs
 
 PER_PAGE = 100
 
@@ -32,6 +35,34 @@ VERSIONS_PER_PAGE = 10
 
 WHICH = {"entered": "who entered", "left": "who left"}
 """The two sorts of changes, and their words in the log."""
+
+
+@dataclass(frozen=True)
+class _VersionShown:
+    """A version, and the change that has replaced it.
+
+    Attributes:
+        since: When it came into force; None if that is not known.
+        lines: How what followed it differs.
+        latest: Whether the change is the latest one.
+    """
+
+    version: SegmentVersion
+    since: datetime | None
+    lines: list[diffs.Line]
+    latest: bool
+    may_restore: bool
+
+    @property
+    def at(self) -> str:
+        """When it was changed, with seconds."""
+        return charts.moment(self.version.replaced_at)
+
+    @property
+    def ids_after(self) -> int:
+        """How long the list was after the change."""
+        version = self.version
+        return version.ids_count + version.ids_added - version.ids_removed
 
 
 class ChangesPages(SegmentPages):
@@ -124,13 +155,12 @@ class ChangesPages(SegmentPages):
             request.GET.get(PAGE_VAR)
         )
         shown: list[SegmentVersion] = list(page)
-        later: SegmentVersion | None = None
+        later = older = None
         if shown:
             later = segment.versions.filter(pk__gt=shown[0].pk).order_by("pk").first()
-        followers = [later, *shown][: len(shown)]
-        lists_members = self.has_view_members_permission(request) or self.has_change_permission(
-            request, segment
-        )
+            older = segment.versions.filter(pk__lt=shown[-1].pk).order_by("-pk").first()
+        now = defining(segment)
+        whole = page.paginator.count < conf.versions()  # None was deleted to make room.
         context = self.page_context(
             request,
             title=_("Versions: %s") % segment,
@@ -138,10 +168,22 @@ class ChangesPages(SegmentPages):
             page=page,
             page_var=PAGE_VAR,
             versions=[
-                (version, version.diff(follower), self._may_restore(request, version))
-                for version, follower in zip(shown, followers, strict=True)
-            ],
-            may_view_lists=lists_members,
+                _VersionShown(
+                    version,
+                    before.replaced_at if before else segment.created_at if whole else None,
+                    diffs.compared(
+                        diffs.text_for_people(version.fields),
+                        diffs.text_for_people(after.fields if after else now),
+                    ),
+                    after is None,
+                    self._may_restore(request, version),
+                )
+                for before, version, after in zip(
+                    [*shown[1:], older], shown, [later, *shown[:-1]], strict=True
+                )
+            ]
+            if shown
+            else [],
         )
         return TemplateResponse(request, "admin/segments/segment/versions.html", context)
 

@@ -4,11 +4,8 @@ from bisect import bisect_left
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.admin.models import LogEntry
-from django.contrib.admin.options import get_content_type_for_model
 from django.contrib.admin.views.main import PAGE_VAR
 from django.db import connections
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
@@ -18,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from segments import conf
 from segments.admin import charts
 from segments.admin.editing.listed import has_list
-from segments.admin.history import redefined_at
+from segments.admin.history import entries, entries_of, redefined_at
 from segments.admin.listing import age_of, badge, view_name
 from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import asked_by, outcome
@@ -38,6 +35,10 @@ RANGES = (("", _("Latest refreshes")), ("30", _("Last 30 days")), ("all", _("All
 
 PER_PAGE = 20
 """How many refreshes and changes a page lists."""
+
+
+LOG_VAR = "log"
+"""The parameter of a request for a page of the changes."""
 
 
 class OverviewPage(SegmentPages):
@@ -63,6 +64,9 @@ class OverviewPage(SegmentPages):
         refreshes = self.get_paginator(
             request, segment.refreshes.order_by("-started_at"), PER_PAGE
         ).get_page(request.GET.get(PAGE_VAR))
+        log = self.get_paginator(request, entries_of(segment), PER_PAGE).get_page(
+            request.GET.get(LOG_VAR)
+        )
         context = self.page_context(
             request,
             title=segment.name,
@@ -76,7 +80,9 @@ class OverviewPage(SegmentPages):
             refreshes=refreshes,
             outcomes=[(row, charts.moment(row.started_at), outcome(row)) for row in refreshes],
             page_var=PAGE_VAR,
-            log=_log(segment),
+            log=log,
+            log_var=LOG_VAR,
+            entries=[(entry, charts.moment(entry.at)) for entry in entries(segment, log)],
             lines=_lines(segment),
             tables=_tables(segment),
             used_by=segment.used_by(),
@@ -146,14 +152,6 @@ def _points(segment: Segment, rows: list[Any], before: datetime | None) -> list[
         charts.Point(at, members or 0, entered or 0, left or 0, redefined=n in first_after)
         for n, (at, members, entered, left) in enumerate(rows)
     ]
-
-
-def _log(segment: Segment) -> "QuerySet[LogEntry]":
-    """Return who has changed what in the admin, the latest first."""
-    entries = LogEntry.objects.filter(
-        content_type=get_content_type_for_model(segment), object_id=str(segment.pk)
-    )
-    return entries.select_related("user").order_by("-action_time")[:PER_PAGE]
 
 
 def _tables(segment: Segment) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.options import get_content_type_for_model
 from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.db import connection
@@ -16,6 +17,7 @@ from django.utils import timezone, translation
 from django.utils.formats import reset_format_cache
 
 from segments.admin import charts
+from segments.definition.kinds import defining
 from segments.models import Segment, SegmentRefresh, Status
 from segments.sql import locks
 from tests.admin.histories import many_segments, write_history
@@ -25,6 +27,7 @@ from tests.conftest import USERS
 pytestmark = pytest.mark.django_db
 
 OVERVIEW = "admin:segments_segment_overview"
+CHANGE = "admin:segments_segment_change"
 PROGRESS = "admin:segments_segment_progress"
 REFRESH = "admin:segments_segment_refresh"
 
@@ -353,11 +356,90 @@ def test_overview__has_lines_that_work(users, make, browse, query):
 
 def test_overview__says_who_changed_what(users, make, browse, admin_user):
     segment = make()
-    assert "Nobody has changed it" in browse(OVERVIEW, segment.pk)
+    assert "Nobody has changed it yet" in browse(OVERVIEW, segment.pk)
     browse(LIST, action="deactivate_selected", _selected_action=[str(segment.pk)])
     page = browse(OVERVIEW, segment.pk).partition("Who changed what")[2]
     assert "Active: True -> False" in page
     assert str(admin_user) in page
+
+
+def changes_on(page):
+    """Return who changed what, by the section of the page of a segment."""
+    section = page.partition('id="segments-log"')[2].partition("</section>")[0]
+    found = re.findall(r"<tr><th[^>]*>.*?</th><td>(.*?)</td><td[^>]*>(.*?)</td></tr>", section)
+    return [[re.sub(r"<[^>]+>", "", cell) for cell in cells] for cells in found]
+
+
+def test_overview__has_changes_by_code_among_those_in_the_admin(users, make, browse, admin_user):
+    segment = make()
+    segment.definition = f"SELECT id FROM {USERS} WHERE username < 'u4'"
+    segment.save()
+    browse(LIST, action="deactivate_selected", _selected_action=[str(segment.pk)])
+    LogEntry.objects.update(action_time=timezone.now() + timedelta(seconds=1))
+    segment.add([users[7], users[8]])
+    segment.versions.filter(ids_added=2).update(replaced_at=timezone.now() + timedelta(hours=1))
+    assert changes_on(browse(OVERVIEW, segment.pk)) == [
+        ["by code", "List: 2 added, 0 removed · Versions"],
+        ["admin", "Active: True -> False"],
+        ["by code", "Definition · Versions"],
+    ]
+    later = timezone.now() + timedelta(hours=2)
+    segment.versions.filter(ids_added=2).update(replaced_by=admin_user, replaced_at=later)
+    assert changes_on(browse(OVERVIEW, segment.pk))[0] == [
+        "admin", "List: 2 added, 0 removed · Versions",
+    ]  # fmt: skip
+
+
+def test_overview__has_changes_in_the_admin_once(users, make, browse):
+    segment = make(definition=f"SELECT id FROM {USERS} WHERE username < 'u4'")
+    browse(
+        CHANGE, segment.pk, **form(name="Vip", slug="vip", definition=f"SELECT id FROM {USERS}")
+    )
+    load = {"text": f"{users[1].pk}", "mode": "add", "by": ""}
+    browse("admin:segments_segment_list", segment.pk, **load)
+    assert segment.versions.count() == 2
+    found = changes_on(browse(OVERVIEW, segment.pk))
+    assert [who for who, _ in found] == ["admin", "admin"]
+    assert "1 line" in found[0][1]
+    assert "Definition" in found[1][1]
+    LogEntry.objects.update(user=users[0])  # Somebody else did something in that minute.
+    assert len(changes_on(browse(OVERVIEW, segment.pk))) == 4
+
+
+def test_overview__pages_changes_at_a_constant_cost(users, make, admin_client, admin_user):
+    segment = make()
+    url = reverse(OVERVIEW, args=[segment.pk])
+
+    def change(number):
+        now = timezone.now()
+        content_type = get_content_type_for_model(segment)
+        for n in range(number):
+            version = segment.versions.create(fields=defining(segment), ids_added=n + 1)
+            segment.versions.filter(pk=version.pk).update(replaced_at=now - timedelta(hours=2 * n))
+            entry = LogEntry.objects.create(
+                user=admin_user, content_type=content_type, object_id=str(segment.pk),
+                action_flag=2, change_message=f"message {n}",
+            )  # fmt: skip
+            LogEntry.objects.filter(pk=entry.pk).update(
+                action_time=now - timedelta(hours=2 * n + 1)
+            )
+
+    change(1)
+    admin_client.get(url)
+    with CaptureQueriesContext(connection) as few:
+        admin_client.get(url)
+    change(29)
+    with CaptureQueriesContext(connection) as many:
+        page = html.unescape(admin_client.get(url).content.decode())
+    assert len(many) == len(few)
+    assert len(changes_on(page)) == 20
+    shown = changes_on(page)
+    for number in (2, 3):
+        assert f"?log={number}&p=1&days=#segments-log" in page
+        page = html.unescape(admin_client.get(f"{url}?log={number}").content.decode())
+        shown += changes_on(page)
+    assert len(shown) == 60
+    assert [who for who, _ in shown[4:]] == ["by code", "admin"] * 28
 
 
 def test_overview__costs_the_same_for_a_long_history(users, make, admin_client):
@@ -621,8 +703,8 @@ def test_chart__marks_refreshes_after_another_definition(users, make, browse):
 
 def test_chart__does_not_mark_changes_of_a_list(users, make, browse):
     segment = make(static_ids=users[:3])
-    segment.add(users[4])
-    segment.add(users[5])
+    segment.add([users[4]])
+    segment.add([users[5]])
     assert segment.versions.count() == 2
     page = browse(OVERVIEW, segment.pk)
     assert 'class="segments-chart"' in page

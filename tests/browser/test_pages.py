@@ -185,7 +185,7 @@ def test_versions__are_restored(shop, open_page):
     before, segment.definition = segment.definition, f"SELECT id FROM {USERS}"
     segment.save()
     page = open_page(f"{LIST}{segment.pk}/versions/")
-    page.click("text=Restore this version")
+    page.click("text=Restore the version before")
     page.wait_for_selector("text=The version is restored.")
     assert Segment.objects.get(pk=segment.pk).definition == before
 
