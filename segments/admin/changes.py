@@ -22,6 +22,7 @@ from segments.admin import charts
 from segments.admin.export import download_users
 from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import latest_refresh, saved_words
+from segments.changes.feed import first_since
 from segments.changes.models import ChangeQuerySet
 from segments.definition.kinds import defining
 from segments.exceptions import SegmentError
@@ -256,7 +257,10 @@ def _changed(query: dict[str, str], segment: Segment) -> tuple[ChangeQuerySet, s
         refreshes: Any = segment.refreshes
         refresh = get_object_or_404(refreshes, pk=key if key.isdecimal() else None)
         words = _("In the refresh of %s") % charts.moment(refresh.started_at)
-        found, note = rows.filter(refresh=refresh.pk), ""
+        first, end = (
+            first_since(segment, rows.db, refresh=n) for n in (refresh.pk - 1, refresh.pk)
+        )
+        found, note = rows.filter(pk__gte=first, pk__lt=end, refresh=refresh.pk), ""
         if (refresh.added or refresh.removed) and not found.exists():
             note = _("A first refresh, and one while changes are not tracked, lists nobody here.")
         return _of_kind(found, query), words, note
@@ -272,4 +276,5 @@ def _changed(query: dict[str, str], segment: Segment) -> tuple[ChangeQuerySet, s
         segment.entered(moment)
     except SegmentError as error:
         note = str(error)
-    return _of_kind(rows.filter(at__gte=moment), query), _("Since %s") % day.isoformat(), note
+    found = rows.filter(pk__gte=first_since(segment, rows.db, moment=moment), at__gte=moment)
+    return _of_kind(found, query), _("Since %s") % day.isoformat(), note
