@@ -77,7 +77,9 @@ def test_other_pages__fit_and_are_accessible(size, scheme, shop, open_page, acce
     both = f"segment={regular.pk}&segment={staff.pk}&segment={shop['invited'].pk}"
     urls = {
         "compare": f"compare/?{both}&inside={regular.pk}&inside={staff.pk}",
+        "month": f"{regular.pk}/overview/?days=30",
         "changes": f"{regular.pk}/changes/",
+        "changes-since": f"{regular.pk}/changes/?since={regular.created_at.date()}",
         "versions": f"{regular.pk}/versions/",
         "members": f"{regular.pk}/members/",
         "user": f"user/{regular.members.first().pk}/",
