@@ -1,5 +1,6 @@
 """The pages of what changed: who entered and left a segment, and its versions."""
 
+from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Any
 from urllib.parse import urlencode
@@ -16,14 +17,18 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from segments import conf
+from segments.admin import charts
 from segments.admin.export import download_users
 from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import latest_refresh, saved_words
+from segments.changes.feed import first_since
 from segments.changes.models import ChangeQuerySet
+from segments.definition.kinds import defining
 from segments.exceptions import SegmentError
 from segments.membership.members import every_user
 from segments.models import Segment, SegmentChange, SegmentVersion
-from segments.saving import acting
+from segments.saving import acting, diffs
 
 PER_PAGE = 100
 
@@ -31,6 +36,34 @@ VERSIONS_PER_PAGE = 10
 
 WHICH = {"entered": "who entered", "left": "who left"}
 """The two sorts of changes, and their words in the log."""
+
+
+@dataclass(frozen=True)
+class _VersionShown:
+    """A version, and the change that has replaced it.
+
+    Attributes:
+        since: When it came into force; None if that is not known.
+        lines: How what followed it differs.
+        latest: Whether the change is the latest one.
+    """
+
+    version: SegmentVersion
+    since: datetime | None
+    lines: list[diffs.Line]
+    latest: bool
+    may_restore: bool
+
+    @property
+    def at(self) -> str:
+        """When it was changed, with seconds."""
+        return charts.moment(self.version.replaced_at)
+
+    @property
+    def ids_after(self) -> int:
+        """How long the list was after the change."""
+        version = self.version
+        return version.ids_count + version.ids_added - version.ids_removed
 
 
 class ChangesPages(SegmentPages):
@@ -65,6 +98,7 @@ class ChangesPages(SegmentPages):
             request.GET.get(PAGE_VAR)
         )
         users = every_user().in_bulk([row.user_id for row in page])
+        email = self.shown_email(request)
         context = self.page_context(
             request,
             title=_("Who entered and who left: %s") % segment,
@@ -76,7 +110,8 @@ class ChangesPages(SegmentPages):
             page_var=PAGE_VAR,
             query=urlencode(query),
             downloads=_downloads(query),
-            rows=[self._row(request, row, users.get(row.user_id)) for row in page],
+            shows_email=bool(email),
+            rows=[self._row(request, row, users.get(row.user_id), email) for row in page],
         )
         return TemplateResponse(request, "admin/segments/segment/changes.html", context)
 
@@ -102,10 +137,14 @@ class ChangesPages(SegmentPages):
             name=f"{segment.slug}-{which}",
         )
 
-    def _row(self, request: HttpRequest, row: SegmentChange, user: Any) -> dict[str, Any]:
+    def _row(
+        self, request: HttpRequest, row: SegmentChange, user: Any, email: str
+    ) -> dict[str, Any]:
         return {
             "change": row,
+            "at": charts.moment(row.at),
             "user": user,
+            "email": getattr(user, email, "") if email else "",
             "url": self.user_url(request, user) if user is not None else None,
         }
 
@@ -117,13 +156,12 @@ class ChangesPages(SegmentPages):
             request.GET.get(PAGE_VAR)
         )
         shown: list[SegmentVersion] = list(page)
-        later: SegmentVersion | None = None
+        later = older = None
         if shown:
             later = segment.versions.filter(pk__gt=shown[0].pk).order_by("pk").first()
-        followers = [later, *shown][: len(shown)]
-        lists_members = self.has_view_members_permission(request) or self.has_change_permission(
-            request, segment
-        )
+            older = segment.versions.filter(pk__lt=shown[-1].pk).order_by("-pk").first()
+        now = defining(segment)
+        whole = page.paginator.count < conf.versions()  # None was deleted to make room.
         context = self.page_context(
             request,
             title=_("Versions: %s") % segment,
@@ -131,10 +169,22 @@ class ChangesPages(SegmentPages):
             page=page,
             page_var=PAGE_VAR,
             versions=[
-                (version, version.diff(follower), self._may_restore(request, version))
-                for version, follower in zip(shown, followers, strict=True)
-            ],
-            may_view_lists=lists_members,
+                _VersionShown(
+                    version,
+                    before.replaced_at if before else segment.created_at if whole else None,
+                    diffs.compared(
+                        diffs.text_for_people(version.fields),
+                        diffs.text_for_people(after.fields if after else now),
+                    ),
+                    after is None,
+                    self._may_restore(request, version),
+                )
+                for before, version, after in zip(
+                    [*shown[1:], older], shown, [later, *shown[:-1]], strict=True
+                )
+            ]
+            if shown
+            else [],
         )
         return TemplateResponse(request, "admin/segments/segment/versions.html", context)
 
@@ -206,9 +256,11 @@ def _changed(query: dict[str, str], segment: Segment) -> tuple[ChangeQuerySet, s
     if key := query.get("refresh", ""):
         refreshes: Any = segment.refreshes
         refresh = get_object_or_404(refreshes, pk=key if key.isdecimal() else None)
-        at = timezone.localtime(refresh.started_at)
-        words = _("In the refresh of %s") % f"{at:%Y-%m-%d %H:%M}"
-        found, note = rows.filter(refresh=refresh.pk), ""
+        words = _("In the refresh of %s") % charts.moment(refresh.started_at)
+        first, end = (
+            first_since(segment, rows.db, refresh=n) for n in (refresh.pk - 1, refresh.pk)
+        )
+        found, note = rows.filter(pk__gte=first, pk__lt=end, refresh=refresh.pk), ""
         if (refresh.added or refresh.removed) and not found.exists():
             note = _("A first refresh, and one while changes are not tracked, lists nobody here.")
         return _of_kind(found, query), words, note
@@ -224,4 +276,5 @@ def _changed(query: dict[str, str], segment: Segment) -> tuple[ChangeQuerySet, s
         segment.entered(moment)
     except SegmentError as error:
         note = str(error)
-    return _of_kind(rows.filter(at__gte=moment), query), _("Since %s") % day.isoformat(), note
+    found = rows.filter(pk__gte=first_since(segment, rows.db, moment=moment), at__gte=moment)
+    return _of_kind(found, query), _("Since %s") % day.isoformat(), note

@@ -1,6 +1,7 @@
 """Charts as inline SVG. Their colours come from the style sheet, so that no style is inline."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,8 @@ LEFT, RIGHT, TOP = 70, 748, 14
 LINE_BOTTOM, BARS_TOP, BARS_BOTTOM = 150, 168, 226
 """Where the line of members ends, and where the bars of entered and left users are."""
 
+MINUTES = re.compile(r"(?<!\\)([:.]?)i(?![:.]s)")
+"""The minutes in a format of dates, and what stands before them."""
 
 FLATTEST = 10
 """An axis begins at 0 if the course then takes at least one of so many parts of the height."""
@@ -29,17 +32,52 @@ FLATTEST = 10
 
 @dataclass(frozen=True)
 class Point:
-    """A refresh in a chart: when it began, the members after it, and how many came and went."""
+    """A refresh in a chart: when it began, the members after it, and how many came and went.
+
+    Attributes:
+        redefined: Whether it is the first one after a change of the definition.
+    """
 
     at: datetime
     members: int
     entered: int = 0
     left: int = 0
+    redefined: bool = False
+
+    @property
+    def words(self) -> dict[str, str]:
+        """All that it says, for people: the time, and numbers."""
+        return {
+            "at": moment(self.at),
+            "entered": number(self.entered),
+            "left": number(self.left),
+            "members": members(self.members),
+        }
+
+
+@dataclass(frozen=True)
+class Window:
+    """A time that a chart shows from its left to its right edge, whatever is known of it.
+
+    Attributes:
+        before: How many members there were when it begins; None if that is not known.
+    """
+
+    start: datetime
+    end: datetime
+    before: int | None = None
 
 
 def number(value: int | None) -> str:
     """Return a number with separators of thousands, and a dash for None."""
     return "-" if value is None else formats.number_format(value, force_grouping=True)
+
+
+def moment(at: datetime, name: str = "DATETIME_FORMAT") -> str:
+    """Return a time as the language writes it, and with seconds, which tell refreshes apart."""
+    form = formats.get_format(name).replace("P", "g:i a")
+    form = MINUTES.sub(lambda found: f"{found[0]}{found[1] or ':'}s", form)
+    return formats.date_format(timezone.localtime(at), form)
 
 
 def members(count: int) -> str:
@@ -85,13 +123,14 @@ def merged(points: Sequence[Point], most: int) -> list[Point]:
                 group[-1].members,
                 sum(point.entered for point in group),
                 sum(point.left for point in group),
+                any(point.redefined for point in group),
             )
             for group in groups
         ),
     ]
 
 
-def size_chart(points: Sequence[Point]) -> SafeString:
+def size_chart(points: Sequence[Point], window: Window | None = None) -> SafeString:
     """Return a chart of a segment's size over time, with who entered above who left.
 
     The axis of sizes begins at 0, so that heights compare as the numbers do. Only if all changes
@@ -100,11 +139,16 @@ def size_chart(points: Sequence[Point]) -> SafeString:
     make the others too small to see.
 
     Args:
-        points: The refreshes, the oldest first. Nothing is drawn for fewer than two.
+        points: The refreshes, the oldest first.
+        window: The time that it shows; by default it is from the first refresh to the last one,
+            and nothing is drawn for fewer than two. The line begins where the size is known.
     """
-    if len(points) < 2:
+    if window and window.before is not None:
+        points = [Point(window.start, window.before), *points]
+    if len(points) < (1 if window else 2):
         return SafeString("")
     first, last = points[0], points[-1]
+    window = window or Window(first.at, last.at)
     counts = [point.members for point in points]
     words = _("Size over time: from %(first)s to %(last)s, between %(low)s and %(high)s")
     label = words % {
@@ -118,13 +162,13 @@ def size_chart(points: Sequence[Point]) -> SafeString:
         label,
         WIDTH,
         HEIGHT,
-        _frame(points),
-        _line(points),
-        _bars(points),
+        _frame(points, window),
+        _line(points, window) + _marks(points, window),
+        _bars(points, window),
     )
 
 
-def _frame(points: Sequence[Point]) -> SafeString:
+def _frame(points: Sequence[Point], window: Window) -> SafeString:
     """Return the axes and their labels."""
     counts = [point.members for point in points]
     low, high = _axis(counts)
@@ -134,19 +178,17 @@ def _frame(points: Sequence[Point]) -> SafeString:
     ]
     if len(set(counts)) == 1:
         texts = [(LEFT - 6, (TOP + LINE_BOTTOM) / 2 + 4, "end", number(high))]
-    peak = _peak(points)
-    if peak:
+    rules: list[float] = [TOP, LINE_BOTTOM]
+    if peak := _peak(points):
         middle = (BARS_TOP + BARS_BOTTOM) / 2
         texts += [
             (LEFT - 6, BARS_TOP + 9, "end", f"+{number(peak)}"),
             (LEFT - 6, BARS_BOTTOM, "end", f"\N{MINUS SIGN}{number(peak)}"),
         ]
-        rules: list[float] = [TOP, LINE_BOTTOM, middle]
-    else:
-        rules = [TOP, LINE_BOTTOM]
+        rules.append(middle)
     texts += [
-        (LEFT, HEIGHT - 4, "start", _moment(points[0].at)),
-        (RIGHT, HEIGHT - 4, "end", _moment(points[-1].at)),
+        (LEFT, HEIGHT - 4, "start", _moment(window.start)),
+        (RIGHT, HEIGHT - 4, "end", _moment(window.end)),
     ]
     lines = format_html_join(
         "", '<line class="rule" x1="{}" x2="{}" y1="{}" y2="{}"/>',
@@ -155,18 +197,41 @@ def _frame(points: Sequence[Point]) -> SafeString:
     return lines + format_html_join("", '<text x="{}" y="{}" text-anchor="{}">{}</text>', texts)
 
 
-def _line(points: Sequence[Point]) -> SafeString:
-    """Return the members as steps: they stay what they are until the next refresh."""
-    xs = _places(points)
+def _line(points: Sequence[Point], window: Window) -> SafeString:
+    """Return the members as steps: they stay what they are until the next refresh.
+
+    It begins with a dot if it does not begin at the left edge.
+    """
+    xs = _places(points, window)
     counts = [point.members for point in points]
     ys = _scaled(counts, LINE_BOTTOM, TOP, _axis(counts)[0])
     path = f"M{xs[0]:.1f},{ys[0]:.1f}" + "".join(
         f"H{x:.1f}V{y:.1f}" for x, y in zip(xs[1:], ys[1:], strict=True)
     )
-    return format_html('<path class="size" d="{}"/>', path)
+    if points[-1].at < window.end:
+        path += f"H{RIGHT}"
+    dot = [(f"{xs[0]:.1f}", f"{ys[0]:.1f}")] if points[0].at > window.start else []
+    return format_html('<path class="size" d="{}"/>', path) + format_html_join(
+        "", '<circle class="first" cx="{}" cy="{}" r="4"/>', dot
+    )
 
 
-def _bars(points: Sequence[Point]) -> SafeString:
+def _marks(points: Sequence[Point], window: Window) -> SafeString:
+    """Return a mark at each refresh that is the first after a change of the definition."""
+    title = _("%(at)s: the first refresh after a change of the definition, %(members)s")
+    return format_html_join(
+        "",
+        '<g class="redefined"><title>{2}</title><line x1="{0}" x2="{0}" y1="{3}" y2="{1}"/>'
+        '<path d="M{0},{4}l5,6l-5,6l-5,-6z"/></g>',
+        (
+            (f"{x:.1f}", BARS_BOTTOM, title % point.words, TOP, TOP - 8)
+            for x, point in zip(_places(points, window), points, strict=True)
+            if point.redefined
+        ),
+    )
+
+
+def _bars(points: Sequence[Point], window: Window) -> SafeString:
     """Return a bar up for who entered and one down for who left, at each refresh."""
     peak = _peak(points)
     if not peak:
@@ -175,15 +240,10 @@ def _bars(points: Sequence[Point]) -> SafeString:
     width = max(1.5, min(10, (RIGHT - LEFT) / len(points) * 0.6))
     bars = []
     drawn = _changes(points)
-    for x, point in zip(_places(points)[-len(drawn) :], drawn, strict=True):
+    for x, point in zip(_places(points, window)[-len(drawn) :], drawn, strict=True):
         left = min(max(x - width / 2, LEFT), RIGHT - width)
         up, down = (max(1, room * n / peak) if n else 0 for n in (point.entered, point.left))
-        title = _("%(at)s: %(entered)s entered, %(left)s left, %(members)s") % {
-            "at": _moment(point.at),
-            "entered": number(point.entered),
-            "left": number(point.left),
-            "members": members(point.members),
-        }
+        title = _("%(at)s: %(entered)s entered, %(left)s left, %(members)s") % point.words
         bars += [
             (kind, f"{left:.1f}", f"{y:.1f}", f"{width:.1f}", f"{height:.1f}", title)
             for kind, y, height in (("entered", middle - up, up), ("left", middle, down))
@@ -198,7 +258,7 @@ def _bars(points: Sequence[Point]) -> SafeString:
 
 def _peak(points: Sequence[Point]) -> int:
     """Return the largest change that bars show."""
-    return max(max(point.entered, point.left) for point in _changes(points))
+    return max((max(point.entered, point.left) for point in _changes(points)), default=0)
 
 
 def _changes(points: Sequence[Point]) -> Sequence[Point]:
@@ -213,11 +273,11 @@ def _axis(counts: Sequence[int]) -> tuple[int, int]:
     return (low if (high - low) * FLATTEST < high else 0), high
 
 
-def _places(points: Sequence[Point]) -> list[float]:
+def _places(points: Sequence[Point], window: Window) -> list[float]:
     """Return where the refreshes are from left to right, by time."""
-    start, end = points[0].at, points[-1].at
-    span = (end - start).total_seconds() or 1
-    return [LEFT + (RIGHT - LEFT) * (point.at - start).total_seconds() / span for point in points]
+    span = (window.end - window.start).total_seconds() or 1
+    parts = ((point.at - window.start).total_seconds() / span for point in points)
+    return [LEFT + (RIGHT - LEFT) * min(part, 1) for part in parts]
 
 
 def _scaled(

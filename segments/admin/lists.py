@@ -32,6 +32,7 @@ from segments.exceptions import SegmentError, SegmentListError
 from segments.lists.report import LoadReport
 from segments.membership.members import every_user
 from segments.models import Segment, StaticMember
+from segments.saving import acting
 
 AUTOMATIC = ""
 """The choice that leaves the field to the header and the first lines."""
@@ -190,7 +191,8 @@ class ListsPage(SegmentPages):
         report: LoadReport | None = None
         problem: SegmentError | None = None
         try:
-            report = segment.load_ids(source, mode=mode, by=by, skip_bad=skip_bad)
+            with acting(request.user):
+                report = segment.load_ids(source, mode=mode, by=by, skip_bad=skip_bad)
         except SegmentError as error:
             problem = in_words_of_form(error, lines)
             report = error.report if isinstance(error, SegmentListError) else None

@@ -1,13 +1,11 @@
 """The page of a segment: how it is doing, how it grew, what it reads and who reads it."""
 
-from datetime import timedelta
+from bisect import bisect_left
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.admin.models import LogEntry
-from django.contrib.admin.options import get_content_type_for_model
 from django.contrib.admin.views.main import PAGE_VAR
 from django.db import connections
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
@@ -17,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from segments import conf
 from segments.admin import charts
 from segments.admin.editing.listed import has_list
+from segments.admin.history import entries, entries_of, redefined_at
 from segments.admin.listing import age_of, badge, view_name
 from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import asked_by, outcome
@@ -36,6 +35,10 @@ RANGES = (("", _("Latest refreshes")), ("30", _("Last 30 days")), ("all", _("All
 
 PER_PAGE = 20
 """How many refreshes and changes a page lists."""
+
+
+LOG_VAR = "log"
+"""The parameter of a request for a page of the changes."""
 
 
 class OverviewPage(SegmentPages):
@@ -61,6 +64,9 @@ class OverviewPage(SegmentPages):
         refreshes = self.get_paginator(
             request, segment.refreshes.order_by("-started_at"), PER_PAGE
         ).get_page(request.GET.get(PAGE_VAR))
+        log = self.get_paginator(request, entries_of(segment), PER_PAGE).get_page(
+            request.GET.get(LOG_VAR)
+        )
         context = self.page_context(
             request,
             title=segment.name,
@@ -72,9 +78,11 @@ class OverviewPage(SegmentPages):
             kind=choice_of(segment, has_list(segment)).label,
             view_name=view_name(segment),
             refreshes=refreshes,
-            outcomes=[(row, outcome(row)) for row in refreshes],
+            outcomes=[(row, charts.moment(row.started_at), outcome(row)) for row in refreshes],
             page_var=PAGE_VAR,
-            log=_log(segment),
+            log=log,
+            log_var=LOG_VAR,
+            entries=[(entry, charts.moment(entry.at)) for entry in entries(segment, log)],
             lines=_lines(segment),
             tables=_tables(segment),
             used_by=segment.used_by(),
@@ -109,31 +117,41 @@ def _course(segment: Segment, days: str) -> dict[str, Any]:
         days: The part of the history that it shows, one of `RANGES`.
     """
     counted = segment.refreshes.filter(members_count__isnull=False).order_by("-started_at")
-    if days == "30":
-        counted = counted.filter(started_at__gte=timezone.now() - timedelta(days=30))
     rows = counted.values_list("started_at", "members_count", "added", "removed")
-    if days not in ("30", "all"):
+    before = window = None
+    if days == "30":
+        end = timezone.now()
+        start = end - timedelta(days=30)
+        before = rows.filter(started_at__lt=start).first()
+        window = charts.Window(start, end, before[1] if before else None)
+        rows = rows.filter(started_at__gte=start)
+    elif days != "all":
         days, rows = "", rows[:POINTS]
-    found = [
-        charts.Point(at, members or 0, added or 0, removed or 0)
-        for at, members, added, removed in rows
-    ]
-    points = charts.merged(found[::-1], POINTS)
+    found = list(rows)[::-1]
+    points = charts.merged(_points(segment, found, before and before[0]), POINTS)
     return {
-        "chart": charts.size_chart(points),
+        "chart": charts.size_chart(points, window),
         "points": points[::-1],
+        "redefined": any(point.redefined for point in points),
         "shown_refreshes": len(found),
         "days": days,
         "ranges": RANGES,
     }
 
 
-def _log(segment: Segment) -> "QuerySet[LogEntry]":
-    """Return who has changed what in the admin, the latest first."""
-    entries = LogEntry.objects.filter(
-        content_type=get_content_type_for_model(segment), object_id=str(segment.pk)
-    )
-    return entries.select_related("user").order_by("-action_time")[:PER_PAGE]
+def _points(segment: Segment, rows: list[Any], before: datetime | None) -> list[charts.Point]:
+    """Return the points of refreshes, which know whether they follow a change of the definition.
+
+    Args:
+        before: When the refresh before the first of them began; None if that is not known.
+    """
+    times = [row[0] for row in rows]
+    changed = redefined_at(segment, before or times[0]) if times else []
+    first_after = {bisect_left(times, moment) for moment in changed}
+    return [
+        charts.Point(at, members or 0, entered or 0, left or 0, redefined=n in first_after)
+        for n, (at, members, entered, left) in enumerate(rows)
+    ]
 
 
 def _tables(segment: Segment) -> tuple[str, ...]:

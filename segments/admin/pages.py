@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
-from django.contrib.auth import get_permission_codename, get_user_model
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -91,14 +91,9 @@ class SegmentPages(Rights):
 
         Names and addresses need the permission to view users.
         """
-        model: Any = get_user_model()
-        if self.admin_site.is_registered(model):
-            may_view = self.admin_site.get_model_admin(model).has_view_permission(request)
-        else:
-            view = get_permission_codename("view", model._meta)
-            may_view = request.user.has_perm(f"{model._meta.app_label}.{view}")
-        if not may_view:
+        if not self.has_view_users_permission(request):
             return ["pk"]
+        model: Any = get_user_model()
         known = {field.name for field in model._meta.concrete_fields}
         wanted = (model.USERNAME_FIELD, email_field())
         return ["pk", *dict.fromkeys(name for name in wanted if name in known)]

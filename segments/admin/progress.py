@@ -151,7 +151,8 @@ def problem_of(result: history.RefreshResult) -> tuple[str, int]:
     if result.error:
         return str(result.error), messages.ERROR
     if result.detached_manually:
-        text = _("%s was not refreshed: it is detached from its tables.") % result.slug
+        text = _("%s was not refreshed: it is detached, since its tables are being changed.")
+        text %= result.slug
         return f"{text} {history.ATTACH}", messages.ERROR
     if result.status == history.DETACHED:
         text = _("%s was not refreshed: a database change is in progress.")

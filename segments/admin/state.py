@@ -37,14 +37,18 @@ class Word(models.TextChoices):
 
 
 REASONS = {
-    Word.REFRESHING: _("A session is refreshing or changing it right now."),
+    Word.REFRESHING: _("Somebody or a worker is refreshing or changing it right now."),
     Word.QUEUED: _("You have asked for a refresh, and no worker has begun yet."),
-    Word.DETACHED: _("A schema change goes on. It keeps its members, and is not refreshed."),
+    Word.DETACHED: _(
+        "Its tables are being changed. It keeps its members, and is refreshed again after that."
+    ),
     Word.OUTDATED: _("The definition has changed since the members were computed."),
     Word.UNPOPULATED: _("It has never been refreshed."),
-    Word.DUE: _("Its interval has passed since the last refresh."),
-    Word.FRESH: _("It was refreshed within its interval."),
-    Word.REFRESHED: _("It was refreshed, and has no interval for the next time."),
+    Word.DUE: _("The time of “Refresh every” has passed since the last refresh."),
+    Word.FRESH: _("It was refreshed in time, as “Refresh every” says."),
+    Word.REFRESHED: _(
+        "It was refreshed. It is not refreshed by itself: “Refresh every” is empty."
+    ),
 }
 """Why a segment has its word; the reason for a failure is its error."""
 

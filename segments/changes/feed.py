@@ -8,20 +8,27 @@ After each page, it looks whether older changes were deleted: a page from before
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
 from django.db.models.functions import Coalesce
+from psycopg import sql
 
-from segments.changes.cursors import SNAPSHOT, Place
+from segments.changes.cursors import EPOCH, SNAPSHOT, Place
 from segments.exceptions import SegmentChangesError, SegmentExecutionError, translated
 from segments.rows import FEED_STATE, change_rows, segment_rows
+from segments.sql import owned, session
+from segments.sql.statements import compose
 
 if TYPE_CHECKING:
     from segments.models import Segment
 
 PAGE = 5_000
 """How many changes one query returns."""
+
+CLOCK = timedelta(days=1)
+"""How far the database's clock may have been set back while changes were written."""
 
 TRACK = "Set its track_changes, and save it."
 """What to do about a segment without changes."""
@@ -121,6 +128,25 @@ def last_place(segment: "Segment", feed: Feed, alias: str | None = None) -> Plac
         rows = change_rows(alias).filter(segment_id=segment.pk).order_by("-pk")
         last = rows.values_list("pk", flat=True).first()
     return Place(segment.pk, feed.since, max(last or 0, feed.after))
+
+
+def first_since(
+    segment: "Segment", alias: str, *, moment: datetime | None = None, refresh: int | None = None
+) -> int:
+    """Return an id that no change of a segment since then is below. One query of some 40 look-ups.
+
+    Args:
+        moment: Changes at this moment or later are wanted. They are still to be filtered: some of
+            the changes of the day before may have higher ids.
+        refresh: Without a moment, the changes of refreshes with a greater key are wanted.
+    """
+    query = compose("find_first_change", change=sql.Identifier(owned.CHANGE))
+    earlier = None if moment is None else max(moment, EPOCH + CLOCK) - CLOCK
+    with translated(SegmentExecutionError, segment.slug):
+        found = session.fetch_value(
+            connections[alias], query, segment=segment.pk, moment=earlier, refresh=refresh
+        )
+    return int(found or 0)
 
 
 def after(segment: "Segment", place: Place | None, alias: str | None = None) -> Iterator[Change]:

@@ -77,7 +77,7 @@ class ChangesMixin(models.Model):
 
 
 def changed(segment: "Segment", since: Since) -> "ChangeQuerySet":
-    """Return the changes of a segment, by id. One query checks that none is missing.
+    """Return the changes of a segment, by id. Two queries find the first and check for gaps.
 
     Use `users()` on it for the users, and `iterator()` if there may be many.
 
@@ -93,10 +93,12 @@ def changed(segment: "Segment", since: Since) -> "ChangeQuerySet":
     rows: ChangeQuerySet = change_rows().filter(segment_id=segment.pk).order_by("pk")
     if isinstance(since, SegmentRefresh | RefreshResult):
         key, moment = _refresh(segment, since)
-        rows = rows.filter(refresh_id__gt=key)
+        first = feed.first_since(segment, rows.db, refresh=key)
+        rows = rows.filter(pk__gte=first, refresh_id__gt=key)
     else:
         moment = _moment(since)
-        rows = rows.filter(at__gte=moment)
+        first = feed.first_since(segment, rows.db, moment=moment)
+        rows = rows.filter(pk__gte=first, at__gte=moment)
     known = feed.feed_of(segment)
     if known.complete_from and moment <= known.complete_from:
         raise SegmentChangesError(

@@ -2,19 +2,22 @@
 
 import html
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.options import get_content_type_for_model
 from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse, set_script_prefix
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.formats import reset_format_cache
 
 from segments.admin import charts
+from segments.definition.kinds import defining
 from segments.models import Segment, SegmentRefresh, Status
 from segments.sql import locks
 from tests.admin.histories import many_segments, write_history
@@ -24,6 +27,7 @@ from tests.conftest import USERS
 pytestmark = pytest.mark.django_db
 
 OVERVIEW = "admin:segments_segment_overview"
+CHANGE = "admin:segments_segment_change"
 PROGRESS = "admin:segments_segment_progress"
 REFRESH = "admin:segments_segment_refresh"
 
@@ -352,11 +356,90 @@ def test_overview__has_lines_that_work(users, make, browse, query):
 
 def test_overview__says_who_changed_what(users, make, browse, admin_user):
     segment = make()
-    assert "Nobody has changed it" in browse(OVERVIEW, segment.pk)
+    assert "Nobody has changed it yet" in browse(OVERVIEW, segment.pk)
     browse(LIST, action="deactivate_selected", _selected_action=[str(segment.pk)])
     page = browse(OVERVIEW, segment.pk).partition("Who changed what")[2]
     assert "Active: True -> False" in page
     assert str(admin_user) in page
+
+
+def changes_on(page):
+    """Return who changed what, by the section of the page of a segment."""
+    section = page.partition('id="segments-log"')[2].partition("</section>")[0]
+    found = re.findall(r"<tr><th[^>]*>.*?</th><td>(.*?)</td><td[^>]*>(.*?)</td></tr>", section)
+    return [[re.sub(r"<[^>]+>", "", cell) for cell in cells] for cells in found]
+
+
+def test_overview__has_changes_by_code_among_those_in_the_admin(users, make, browse, admin_user):
+    segment = make()
+    segment.definition = f"SELECT id FROM {USERS} WHERE username < 'u4'"
+    segment.save()
+    browse(LIST, action="deactivate_selected", _selected_action=[str(segment.pk)])
+    LogEntry.objects.update(action_time=timezone.now() + timedelta(seconds=1))
+    segment.add([users[7], users[8]])
+    segment.versions.filter(ids_added=2).update(replaced_at=timezone.now() + timedelta(hours=1))
+    assert changes_on(browse(OVERVIEW, segment.pk)) == [
+        ["by code", "List: 2 added, 0 removed · Versions"],
+        ["admin", "Active: True -> False"],
+        ["by code", "Definition · Versions"],
+    ]
+    later = timezone.now() + timedelta(hours=2)
+    segment.versions.filter(ids_added=2).update(replaced_by=admin_user, replaced_at=later)
+    assert changes_on(browse(OVERVIEW, segment.pk))[0] == [
+        "admin", "List: 2 added, 0 removed · Versions",
+    ]  # fmt: skip
+
+
+def test_overview__has_changes_in_the_admin_once(users, make, browse):
+    segment = make(definition=f"SELECT id FROM {USERS} WHERE username < 'u4'")
+    browse(
+        CHANGE, segment.pk, **form(name="Vip", slug="vip", definition=f"SELECT id FROM {USERS}")
+    )
+    load = {"text": f"{users[1].pk}", "mode": "add", "by": ""}
+    browse("admin:segments_segment_list", segment.pk, **load)
+    assert segment.versions.count() == 2
+    found = changes_on(browse(OVERVIEW, segment.pk))
+    assert [who for who, _ in found] == ["admin", "admin"]
+    assert "1 line" in found[0][1]
+    assert "Definition" in found[1][1]
+    LogEntry.objects.update(user=users[0])  # Somebody else did something in that minute.
+    assert len(changes_on(browse(OVERVIEW, segment.pk))) == 4
+
+
+def test_overview__pages_changes_at_a_constant_cost(users, make, admin_client, admin_user):
+    segment = make()
+    url = reverse(OVERVIEW, args=[segment.pk])
+
+    def change(number):
+        now = timezone.now()
+        content_type = get_content_type_for_model(segment)
+        for n in range(number):
+            version = segment.versions.create(fields=defining(segment), ids_added=n + 1)
+            segment.versions.filter(pk=version.pk).update(replaced_at=now - timedelta(hours=2 * n))
+            entry = LogEntry.objects.create(
+                user=admin_user, content_type=content_type, object_id=str(segment.pk),
+                action_flag=2, change_message=f"message {n}",
+            )  # fmt: skip
+            LogEntry.objects.filter(pk=entry.pk).update(
+                action_time=now - timedelta(hours=2 * n + 1)
+            )
+
+    change(1)
+    admin_client.get(url)
+    with CaptureQueriesContext(connection) as few:
+        admin_client.get(url)
+    change(29)
+    with CaptureQueriesContext(connection) as many:
+        page = html.unescape(admin_client.get(url).content.decode())
+    assert len(many) == len(few)
+    assert len(changes_on(page)) == 20
+    shown = changes_on(page)
+    for number in (2, 3):
+        assert f"?log={number}&p=1&days=#segments-log" in page
+        page = html.unescape(admin_client.get(f"{url}?log={number}").content.decode())
+        shown += changes_on(page)
+    assert len(shown) == 60
+    assert [who for who, _ in shown[4:]] == ["by code", "admin"] * 28
 
 
 def test_overview__costs_the_same_for_a_long_history(users, make, admin_client):
@@ -577,3 +660,106 @@ def test_overview__shows_parts_of_the_history(users, make, browse):
     assert {row[0] for row in numbers.values()} == {"1,499"}
     assert "500 refreshes, drawn as 168 points" in browse(OVERVIEW, segment.pk, query="?days=all")
     assert "&days=all#segments-refreshes" in browse(OVERVIEW, segment.pk, query="?days=all")
+
+
+def chart_on(page):
+    return page.partition('class="segments-chart"')[2].partition("</svg>")[0]
+
+
+def test_chart__of_a_month_begins_where_the_size_is_known(users, make, browse):
+    segment = make()
+    SegmentRefresh.objects.all().delete()
+    assert "not refreshed in this time or before" in browse(OVERVIEW, segment.pk, query="?days=30")
+    write_history(segment, [1200], every=timedelta(days=15))
+    chart = chart_on(browse(OVERVIEW, segment.pk, query="?days=30"))
+    middle, end = re.search(r'class="size" d="M([\d.]+),[\d.]+H([\d.]+)"', chart).groups()
+    assert (round(float(middle)), end) == (409, "748")
+    assert f'<circle class="first" cx="{middle}"' in chart
+    assert "<rect" not in chart
+    SegmentRefresh.objects.update(started_at=timezone.now() - timedelta(days=40))
+    page = browse(OVERVIEW, segment.pk, query="?days=30")
+    assert re.search(r'class="size" d="M70.0,[\d.]+H748"', chart_on(page))
+    assert "The line is what is known from before." in page
+    assert "<circle" not in chart_on(page)
+    assert "segments-numbers" not in page
+    assert "The chart begins with the second refresh." in browse(OVERVIEW, segment.pk)
+
+
+def test_chart__marks_refreshes_after_another_definition(users, make, browse):
+    segment = make(refresh_every=3600)
+    segment.refresh(force=True)
+    assert "redefined" not in browse(OVERVIEW, segment.pk)
+    segment.definition = f"SELECT id FROM {USERS} WHERE username < 'u4'"
+    segment.save()
+    segment.refresh(force=True)
+    for days in ("", "30", "all"):
+        page = browse(OVERVIEW, segment.pk, query=f"?days={days}")
+        assert chart_on(page).count('class="redefined"') == 1
+        assert "the first refresh after a change of the definition, 5 members" in chart_on(page)
+        table = page.partition('class="segments-numbers"')[2].partition("</table>")[0]
+        cells = re.findall(r"<td>([^<]*)</td>", table)
+        assert cells[:8] == ["5", "0", "0", "", "5", "0", "6", "changed before"]
+
+
+def test_chart__does_not_mark_changes_of_a_list(users, make, browse):
+    segment = make(static_ids=users[:3])
+    segment.add([users[4]])
+    segment.add([users[5]])
+    assert segment.versions.count() == 2
+    page = browse(OVERVIEW, segment.pk)
+    assert 'class="segments-chart"' in page
+    assert "redefined" not in page
+
+
+def test_chart__of_merged_points_keeps_marks():
+    now = timezone.now()
+    points = [charts.Point(now + timedelta(hours=n), 10, redefined=n == 7) for n in range(501)]
+    assert [n for n, point in enumerate(charts.merged(points, 200)) if point.redefined] == [3]
+
+
+# Times.
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "Jan. 5, 2026, 12:00:07 p.m."),
+        ("en-gb", "5 Jan 2026, 12:00:07 p.m."),
+        ("de", "5. Januar 2026 12:00:07"),
+        ("fi", "5. tammikuuta 2026 kello 12.00.07"),
+        ("uz", "5-yanvar, 2026-yil 12:00:07"),
+    ],
+)
+def test_moment__has_seconds_in_each_language(language, text, settings):
+    settings.TIME_ZONE = "UTC"
+    with translation.override(language):
+        assert charts.moment(datetime(2026, 1, 5, 12, 0, 7, tzinfo=UTC)).lower() == text.lower()
+
+
+def test_moment__of_a_format_with_seconds_has_them_once(settings):
+    settings.TIME_ZONE = "UTC"
+    settings.FORMAT_MODULE_PATH = "tests.admin.formats"
+    at = datetime(2026, 1, 5, 12, 0, 7, tzinfo=UTC)
+    with translation.override("en"):
+        reset_format_cache()
+        try:
+            assert charts.moment(at) == "2026-01-05 12:00:07"
+        finally:
+            settings.FORMAT_MODULE_PATH = None
+            reset_format_cache()
+
+
+def test_refreshes__of_one_minute_are_told_apart(users, make, browse):
+    segment = make()
+    SegmentRefresh.objects.all().delete()
+    write_history(segment, [5, 7, 6], every=timedelta(seconds=2))
+    page = browse(OVERVIEW, segment.pk)
+    times = {charts.moment(row.started_at) for row in segment.refreshes.all()}
+    assert len(times) == 3
+    refreshes = page.partition('id="segments-refreshes"')[2]
+    table = page.partition('class="segments-numbers"')[2].partition("</table>")[0]
+    for part in (refreshes, table):
+        assert {*re.findall(r'<th scope="row">([^<]*)<', part)} >= times
+    for row in segment.refreshes.all():
+        shown = browse("admin:segments_segment_changes", segment.pk, query=f"?refresh={row.pk}")
+        assert f"In the refresh of {charts.moment(row.started_at)}" in shown

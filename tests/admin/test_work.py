@@ -17,11 +17,12 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import path, reverse, set_script_prefix
-from django.utils import timezone
+from django.utils import formats, timezone
 
-from segments.admin import SegmentAdmin, SegmentMembershipInline
+from segments.admin import SegmentAdmin, SegmentMembershipInline, charts
 from segments.admin.actions import free_slug
 from segments.models import Membership, Segment, SegmentChange, SegmentRefresh
+from segments.saving import acting
 from tests.admin.test_pages import OVERVIEW, browse, person, strict
 from tests.admin.test_segment import LIST
 from tests.conftest import USERS
@@ -360,6 +361,29 @@ def test_changes__are_downloaded(staff, users, make, browse, admin_client, perso
     assert read(client.get(links[0])).splitlines()[0] == b"id"
 
 
+def test_changes__have_addresses_for_those_who_see_users(staff, users, make, person):
+    segment = make(definition=f"SELECT id FROM {USERS} WHERE is_staff AND username LIKE 'u%'")
+    type(users[0]).objects.filter(username="u9").update(email="u9@example.com")
+    staff(2, 4, 6, 8, 9)
+    segment.refresh()
+    client, url = person("view_segment", "view_members"), reverse(CHANGES, args=[segment.pk])
+    page = client.get(url).content.decode()
+    assert "u9<" in page
+    assert "E-mail address" not in page
+    assert "u9@example.com" not in page
+    somebody = get_user_model().objects.get(username="somebody")
+    for codename in ("view_segmentableuser", "change_segmentableuser"):
+        somebody.user_permissions.remove(
+            *somebody.user_permissions.filter(codename__contains="able")
+        )
+        somebody.user_permissions.add(Permission.objects.get(codename=codename))
+        page = client.get(url).content.decode()
+        assert "E-mail address" in page
+        assert "u9@example.com</td>" in page
+        export = reverse(EXPORT, args=[segment.pk])
+        assert read(client.get(export)).startswith(b"id,username,email\n")
+
+
 def test_changes__that_are_not_known_say_so(users, make, admin_client):
     segment = make()
     now = timezone.now()
@@ -391,8 +415,17 @@ def test_versions__show_differences_and_are_restored(users, make, browse, admin_
     segment.definition = select("< 'u3'")
     segment.save()
     page = browse(VERSIONS, segment.pk)
-    assert "-" + select("= 'u1'") in page
-    assert "+" + select("< 'u3'") in page
+    assert lines_of(page) == [
+        ("removed", select("<del>=</del> '<del>u1</del>'")),
+        ("added", select("<ins><</ins> '<ins>u3</ins>'")),
+    ]
+    assert "Changed by code (no user is known), " in page
+    assert "1 → 4: 3 entered, 0 left" in page.replace("&rarr;", "→")
+    created, changed = (
+        formats.date_format(timezone.localtime(at), "DATETIME_FORMAT")
+        for at in (segment.created_at, segment.versions.get().replaced_at)
+    )
+    assert f"from {created} to {changed}" in page
     version = segment.versions.get()
     page = browse(RESTORE, segment.pk, version=str(version.pk))
     assert "The version is restored. 1 member after" in page
@@ -401,6 +434,55 @@ def test_versions__show_differences_and_are_restored(users, make, browse, admin_
     (entry,) = LogEntry.objects.all()
     assert "+" + select("< 'u3'") in entry.get_change_message()
     assert segment.versions.first().replaced_by == admin_user
+
+
+def lines_of(page):
+    """Return the lines that a change has removed and added, and those around it."""
+    found = re.findall(
+        r'<div class="(removed|added|same)"><span[^>]*>\S?</span>'
+        r'<code>(?:<span class="visually-hidden">(\w+): </span>)?(.*?)</code>',
+        page,
+        re.DOTALL,
+    )
+    assert all(word in ("", kind) for kind, word, _ in found)
+    return [(kind, text) for kind, _, text in found]
+
+
+def test_versions__say_who_and_from_when_to_when(users, make, browse, admin_user, settings):
+    segment = make(definition=select("= 'u1'"))
+    with acting(admin_user):
+        segment.definition = select("= 'u2'")
+        segment.save()
+    segment.add([users[3], users[4]])
+    first, second = segment.versions.order_by("pk")
+    latest, earlier = browse(VERSIONS, segment.pk).split("<section")[1:]
+    assert "+2 \N{MINUS SIGN}0" in latest
+    assert "Changed by code" in latest
+    assert lines_of(latest) == []
+    assert f"Changed by admin, {charts.moment(first.replaced_at)}" in earlier
+    at = [
+        formats.date_format(timezone.localtime(moment), "DATETIME_FORMAT")
+        for moment in (segment.created_at, first.replaced_at, second.replaced_at)
+    ]
+    assert f"from {at[0]} to {at[1]}" in earlier
+    assert f"from {at[1]} to {at[2]}" in latest
+    settings.SEGMENTS_VERSIONS = 2  # An older one may have been deleted.
+    assert f">until {at[1]}" in browse(VERSIONS, segment.pk)
+
+
+def test_versions__cost_as_many_queries_as_one(users, make, admin_client, settings):
+    settings.SEGMENTS_REFRESH_ON_SAVE = False
+    segment, url = make(definition=select("= 'u1'")), None
+    counts = []
+    for n in (2, 3, 4, 5):
+        segment.definition = select(f"= 'u{n}'")
+        segment.save()
+        url = reverse(VERSIONS, args=[segment.pk])
+        admin_client.get(url)
+        with CaptureQueriesContext(connection) as queries:
+            admin_client.get(url)
+        counts.append(len(queries))
+    assert len(set(counts)) == 1
 
 
 def test_versions__restored_without_a_refresh_have_no_number(users, make, browse, settings):

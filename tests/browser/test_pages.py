@@ -77,7 +77,9 @@ def test_other_pages__fit_and_are_accessible(size, scheme, shop, open_page, acce
     both = f"segment={regular.pk}&segment={staff.pk}&segment={shop['invited'].pk}"
     urls = {
         "compare": f"compare/?{both}&inside={regular.pk}&inside={staff.pk}",
+        "month": f"{regular.pk}/overview/?days=30",
         "changes": f"{regular.pk}/changes/",
+        "changes-since": f"{regular.pk}/changes/?since={regular.created_at.date()}",
         "versions": f"{regular.pk}/versions/",
         "members": f"{regular.pk}/members/",
         "user": f"user/{regular.members.first().pk}/",
@@ -93,7 +95,7 @@ def test_refresh__by_a_worker_is_followed_without_a_reload(shop, open_page, sett
     settings.SEGMENTS_REFRESH_ASYNC = True
     segment = shop["staff"]
     page = open_page(f"{LIST}{segment.pk}/overview/")
-    page.click("text=Force")
+    page.click("text=Refresh anyway")
     page.wait_for_selector(".segments-queued")
     page.evaluate("window.stays = true")
     rows = page.locator("#segments-refreshes tbody tr").count()
@@ -131,7 +133,7 @@ def test_refresh__is_followed_after_the_server_was_away(shop, open_page, setting
     page.add_init_script("{ const s = setTimeout; setTimeout = (f, ms) => s(f, ms / 20) }")
     lost = "The server does not answer at the moment. This page goes on asking."
     page.route("**/progress/*", lambda route: route.fulfill(body="<html>", status=200))
-    page.click("text=Force")
+    page.click("text=Refresh anyway")
     page.wait_for_selector(f"#segments-news:has-text('{lost}')")
     expect(page.locator(".segments-queued")).to_have_count(1)
     page.unroute("**/progress/*")
@@ -145,7 +147,7 @@ def test_refresh__in_the_request_makes_the_chart_grow(shop, open_page):
     segment = shop["regular-buyers"]
     page = open_page(f"{LIST}{segment.pk}/overview/")
     steps = page.get_attribute(".segments-chart .size", "d").count("H")
-    page.focus("text=Force")
+    page.focus("text=Refresh anyway")
     page.keyboard.press("Enter")
     page.wait_for_selector("text=1 segment refreshed.")
     assert page.get_attribute(".segments-chart .size", "d").count("H") == steps + 1
@@ -185,7 +187,7 @@ def test_versions__are_restored(shop, open_page):
     before, segment.definition = segment.definition, f"SELECT id FROM {USERS}"
     segment.save()
     page = open_page(f"{LIST}{segment.pk}/versions/")
-    page.click("text=Restore this version")
+    page.click("text=Restore the version before")
     page.wait_for_selector("text=The version is restored.")
     assert Segment.objects.get(pk=segment.pk).definition == before
 

@@ -1,9 +1,12 @@
 """Ask a segment who entered and who left: since when, and after which cursor."""
 
+import re
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from segments.changes import feed
@@ -60,6 +63,86 @@ def test_entered__since_a_refresh_leaves_that_out(segment, move):
     assert names(segment.entered(second)) == names(segment.entered(result)) == ["u3"]
     assert names(segment.left(second)) == ["u1"]
     assert names(segment.left(segment.refreshes.latest())) == []
+
+
+@pytest.fixture
+def history(segment, make, users):
+    """20,000 changes of a segment, one refresh an hour with ten, and a few of others."""
+    other = make("other")
+    start = timezone.now() - 2000 * HOUR
+    Segment.objects.update(created_at=start - HOUR, tracked_since=start - HOUR)
+    SegmentChange.objects.bulk_create(
+        SegmentChange(
+            segment_id=other.pk if n % 100 == 99 else segment.pk,
+            user_id=users[n % 10].pk,
+            entered=n % 2 == 0,
+            at=start + HOUR * (n // 10),
+            refresh_id=1000 + n // 10,
+        )
+        for n in range(20_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE segments_change")
+    segment.refresh_from_db()
+    return segment, other
+
+
+def test_entered__since_any_moment_is_complete(history, query):
+    start = SegmentChange.objects.first().at
+    # The clock was set back by some hours, twice.
+    back = SegmentChange.objects.filter(refresh_id__gte=1500, refresh_id__lte=1600)
+    back.update(at=F("at") - 23 * HOUR)
+    SegmentChange.objects.filter(refresh_id__gt=2990).update(at=F("at") - 5 * HOUR)
+    for hours in (*range(-1, 2002, 77), *range(1470, 1630, 13), 1998, 1999, 2000):
+        moment = start + hours * HOUR
+        for segment in history:
+            rows = SegmentChange.objects.filter(segment=segment.pk, entered=True)
+            found = segment.entered(moment).values_list("pk", flat=True)
+            assert list(found) == list(rows.filter(at__gte=moment).values_list("pk", flat=True))
+
+
+def test_first_change__after_each_refresh(history):
+    for key in (0, 999, 1000, 1009, 2000, 2998, 2999, 5000):
+        for segment in history:
+            rows = SegmentChange.objects.filter(segment=segment.pk)
+            first = feed.first_since(segment, "default", refresh=key)
+            expected = rows.filter(refresh_id__gt=key)
+            assert list(rows.filter(pk__gte=first)) == list(expected)
+
+
+def test_first_change__is_right_above_an_earlier_one(history):
+    """A refresh that is not committed yet may have ids below the last one of other segments."""
+    segment, _other = history
+    SegmentChange.objects.filter(segment=segment.pk, refresh_id__gt=1500).delete()
+    last = SegmentChange.objects.filter(segment=segment.pk).last()
+    assert feed.first_since(segment, "default", moment=timezone.now()) == last.pk + 1
+    SegmentChange.objects.filter(segment=segment.pk).delete()
+    assert feed.first_since(segment, "default", moment=timezone.now()) == 0
+
+
+def test_first_change__of_no_changes(segment, make):
+    assert feed.first_since(make("empty"), "default", moment=timezone.now()) == 0
+    assert list(segment.entered(HOUR)) == []
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_entered__reads_what_is_new_however_long_the_history(history, number):
+    """The plans are what Postgres really does: how many rows are looked at in vain."""
+    segment = history[number]
+    with CaptureQueriesContext(connection) as queries:
+        found = segment.entered(5 * HOUR)
+    search = next(q["sql"] for q in queries if "WITH RECURSIVE" in q["sql"])
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (ANALYZE, BUFFERS) " + search)
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Index Scan using segments_change_segment" in plan
+    assert "Seq Scan" not in plan
+    assert int(re.search(r"Buffers: shared hit=(\d+)", plan)[1]) < 300
+    for rows in (found, found.order_by("-pk")[:100], found.order_by("pk")[:100]):
+        plan = rows.explain(analyze=True)
+        assert "Seq Scan" not in plan
+        skipped = sum(map(int, re.findall(r"Rows Removed by Filter: (\d+)", plan)))
+        assert skipped < 400  # The changes of the day before, at most.
 
 
 def test_entered__before_the_segment_was_created_is_complete(segment, move):

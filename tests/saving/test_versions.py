@@ -16,6 +16,7 @@ from segments.exceptions import (
     SegmentExecutionError,
 )
 from segments.models import ListChange, Segment, SegmentVersion, StaticMember
+from segments.saving import diffs
 from tests.conftest import EVEN, USERS
 from tests.shop.models import Order
 from tests.test_docs import blocks
@@ -239,6 +240,53 @@ def test_diff__of_lists_of_one_length(users, make):
     assert oldest.diff().splitlines()[3:] == [
         "-ids: 3", "+ids: 8", "+(of the list: 6 added, 1 removed)",
     ]  # fmt: skip
+
+
+def marked(before, after):
+    """Return a comparison as text: signs, and changed words in brackets."""
+    signs = {"removed": "-", "added": "+", "same": " ", "gap": "…"}
+    return [
+        signs[line.kind]
+        + (str(line.count) if line.kind == "gap" else "")
+        + "".join(f"[{part}]" if differs else part for part, differs in line.parts)
+        for line in diffs.compared(before, after)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        ("a\nb", "a\nb", []),
+        ("", "SELECT 1", ["+SELECT 1"]),
+        ("SELECT 1", "", ["-SELECT 1"]),
+        (
+            "SELECT id\nFROM shop WHERE total > 10",
+            "SELECT id\nFROM shop WHERE total > 20 OR paid",
+            [
+                " SELECT id",
+                "-FROM shop WHERE total > [10]",
+                "+FROM shop WHERE total > [20 OR paid]",
+            ],
+        ),
+        ("SELECT 1", "(a, b, c, d)", ["-SELECT 1", "+(a, b, c, d)"]),
+        (
+            "\n".join("abcdefghij"),
+            "\n".join("abcdeXfghij"),
+            ["…2", " c", " d", " e", "+X", " f", " g", " h", "…2"],
+        ),
+        ("x " * 300, "x " * 299 + "y ", ["-" + "x " * 300, "+" + "x " * 299 + "y "]),
+    ],
+)
+def test_comparison__marks_lines_and_words(before, after, lines):
+    assert marked(before, after) == lines
+
+
+def test_comparison__names_fields_as_forms_do(changed, users):
+    fields = changed.versions.get().fields | {"definition": "", "manager_method": "all"}
+    assert diffs.text_for_people(fields) == "Manager method: all"
+    assert diffs.text_for_people(changed.versions.get().fields) == EVEN
+    now = changed.versions.get().fields
+    assert diffs.fields_changed(fields, now) == ["Definition", "Manager method"]
 
 
 def test_diff__of_two_segments_is_refused(changed, make):

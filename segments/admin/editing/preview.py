@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.admin.utils import unquote
-from django.contrib.auth import get_permission_codename, get_user_model
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
@@ -133,14 +133,8 @@ class PreviewPage(SegmentPages):
 
     def _email_field(self, request: HttpRequest) -> str | None:
         """Return the user model's field of e-mail addresses, for those who may see users."""
-        model: Any = get_user_model()
-        if self.admin_site.is_registered(model):
-            allowed = self.admin_site.get_model_admin(model).has_view_permission(request)
-        else:
-            names = [get_permission_codename(verb, model._meta) for verb in ("view", "change")]
-            label = model._meta.app_label
-            allowed = any(request.user.has_perm(f"{label}.{name}") for name in names)
-        return getattr(model, "EMAIL_FIELD", None) if allowed else None
+        allowed = self.has_view_users_permission(request)
+        return getattr(get_user_model(), "EMAIL_FIELD", None) if allowed else None
 
     def completion_view(self, request: HttpRequest) -> HttpResponse:
         """Return the tables and columns that definitions may read, for authors of definitions."""
