@@ -136,7 +136,7 @@ def test_charts__have_a_shape(log_in, picture):
     assert steps >= MONTHS
     expect(page.locator(".segments-chart .left")).to_have_count(1)
     picture(page, "segment")
-    page.get_by_role("link", name="Versions").click()
+    page.locator(".segments-bar").get_by_role("link", name="Versions").click()
     expect(page.get_by_role("heading", name="changed by marketer")).to_have_count(2)
     picture(page, "versions")
 
