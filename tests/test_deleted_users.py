@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from segments.models import Membership, Segment, StaticMember
 from tests.conftest import USERS
@@ -31,8 +32,10 @@ def gone(request, users, make, query):
     return users[0]
 
 
+@pytest.mark.parametrize("threshold", [None, 0])
 @pytest.mark.parametrize("slug", ["vip", "pilot"])
-def test_check__is_false_at_once(gone, slug, django_assert_num_queries):
+def test_check__is_false_at_once(gone, slug, threshold, monkeypatch, django_assert_num_queries):
+    monkeypatch.setattr(connection.connection, "prepare_threshold", threshold)
     segment = Segment.objects.get(slug=slug)
     for user in (gone, gone.pk):
         with django_assert_num_queries(1):

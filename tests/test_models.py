@@ -82,7 +82,7 @@ def test_is_member__on_connections_with_other_options(
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT count(*) FROM pg_prepared_statements "
-                "WHERE statement LIKE 'SELECT user_id FROM %staff%'"
+                "WHERE statement LIKE 'SELECT m.user_id FROM %staff%'"
             )
             assert cursor.fetchone()[0] == 1
 

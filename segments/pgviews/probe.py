@@ -54,8 +54,8 @@ def is_member(alias: str, segment: Any, slug: str, key: object) -> bool | None:
     Args:
         segment: The key of the segment.
     """
-    connection = connections[alias]
-    query = _probe(conf.schema(), slug)
+    connection: Any = connections[alias]
+    query = _probe(conf.schema(), slug, _keeps_plans(connection), user_key_type().model)
     known = VIEWS.get((alias, query, segment))
     if known is not None:
         rows, result = ask(connection, query, (key,))
@@ -83,7 +83,8 @@ def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
     view, raw = (alias, conf.schema(), slug), connection.connection
     if view in POPULATED and raw is not None and raw.autocommit:
         try:
-            return bool(ask(connection, _probe(view[1], slug), (key,))[0])
+            query = _probe(view[1], slug, _keeps_plans(connection), user_key_type().model)
+            return bool(ask(connection, query, (key,))[0])
         except django.db.Error as error:
             if getattr(error.__cause__, "sqlstate", None) not in GONE:
                 raise
@@ -102,9 +103,8 @@ def segments_of(alias: str, what: str, key: object) -> list[Any]:
         what: `segment_ids` or `segment_slugs`.
     """
     connection: Any = connections[alias]
-    raw = connection.connection
     call, select = SEGMENTS_OF[what]
-    kept = raw is not None and raw.prepare_threshold is not None
+    kept = _keeps_plans(connection)
     query = query_of_segments(alias, select if kept else call)
     found: list[Any] = ask(connection, query, {"key": key} if kept else (key,))[0][0][0]
     return found
@@ -159,6 +159,12 @@ def ask(connection: Any, query: str, params: Any, *, keep: bool = True) -> tuple
     return rows, result
 
 
+def _keeps_plans(connection: Any) -> bool:
+    """Return whether Postgres keeps the plans of queries, as far as that is known already."""
+    raw = connection.connection
+    return raw is not None and raw.prepare_threshold is not None
+
+
 @lru_cache(maxsize=16)
 def _key_type(alias: str, user_model: object) -> str:
     """Return the SQL type of the user model's keys, which Django takes 20 us to find out."""
@@ -166,10 +172,15 @@ def _key_type(alias: str, user_model: object) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _probe(schema: str, slug: str) -> str:
-    view = sql.Identifier(schema, names.view_name(slug))
-    is_user = sql.Identifier(schema, "is_user")
-    return cast(str, compose("probe_member", view=view, is_user=is_user).as_string())
+def _probe(schema: str, slug: str, kept: bool, user_model: object) -> str:
+    query = compose(
+        "probe_kept_member" if kept else "probe_member",
+        view=sql.Identifier(schema, names.view_name(slug)),
+        is_user=sql.Identifier(schema, "is_user"),
+        users=names.user_table(),
+        key=sql.Identifier(names.user_key_column()),
+    )
+    return cast(str, query.as_string())
 
 
 @lru_cache(maxsize=4096)

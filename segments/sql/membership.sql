@@ -8,6 +8,12 @@
 SELECT user_id FROM {view} WHERE user_id = %s AND {is_user}(user_id)
 
 
+-- name: probe_kept_member
+-- Runs for has_member where the connection keeps plans. Takes the same locks as probe_member. To
+-- plan the join takes longer than to call the function, and to run it takes much less.
+SELECT m.user_id FROM {view} AS m JOIN {users} AS u ON u.{key} = m.user_id WHERE m.user_id = %s
+
+
 -- name: probe_own_member
 -- Runs for the first has_member of a segment in a process, and if another view answers than before.
 -- Takes the same locks as probe_member, and AccessShare on the table of segments. Returns no row if

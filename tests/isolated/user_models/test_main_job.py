@@ -148,6 +148,7 @@ def test_key__of_a_user_means_the_same_in_every_form(users):
             assert list(Segment.objects.for_user(form)) == [segment] * expected
         for threshold in (None, 0):
             connection.connection.prepare_threshold = threshold
+            assert segment.has_member(user) is expected
             assert user.segment_ids == [segment.pk] * expected
             assert user.segment_slugs == ["listed"] * expected
     connection.connection.prepare_threshold = None
