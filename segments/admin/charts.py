@@ -68,7 +68,7 @@ class Window:
     before: int | None = None
 
 
-def number(value: int | None) -> str:
+def number(value: float | None) -> str:
     """Return a number with separators of thousands, and a dash for None."""
     return "-" if value is None else formats.number_format(value, force_grouping=True)
 

@@ -2,6 +2,8 @@
 
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -10,7 +12,6 @@ from django.http import FileResponse, HttpRequest
 from django.urls import URLPattern
 
 from segments.admin.pages import SegmentPages, of_segment
-from segments.exceptions import SegmentError
 from segments.lists.export import export, export_moving
 from segments.models import Segment
 
@@ -44,16 +45,16 @@ def download(request: HttpRequest, segments: list[Segment], fields: list[str]) -
     Raises:
         SegmentError: when members cannot be read.
     """
-    file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  # The response closes it.
-    if len(segments) == 1:
-        counts = [segments[0].export(file, fields)]
-        name = f"{segments[0].slug}.csv"
-    else:
-        counts, name = [], "segments.zip"
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for segment in segments:
-                with archive.open(f"{segment.slug}.csv", "w", force_zip64=True) as part:
-                    counts.append(segment.export(part, fields))
+    with _file() as file:
+        if len(segments) == 1:
+            counts = [segments[0].export(file, fields)]
+            name = f"{segments[0].slug}.csv"
+        else:
+            counts, name = [], "segments.zip"
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                for segment in segments:
+                    with archive.open(f"{segment.slug}.csv", "w", force_zip64=True) as part:
+                        counts.append(segment.export(part, fields))
     for segment, count in zip(segments, counts, strict=True):
         _log(request, [segment], f"Exported {_counted(count, 'member')}: {', '.join(fields)}")
     return _response(file, name)
@@ -75,8 +76,8 @@ def download_users(
         what: Who they are, for the log.
         name: The name of the file, without its ending.
     """
-    file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  # The response closes it.
-    count = export(segments[0], file, fields, users)
+    with _file() as file:
+        count = export(segments[0], file, fields, users)
     _log(request, segments, f"Exported {_counted(count, 'user')} {what}: {', '.join(fields)}")
     return _response(file, f"{name}.csv")
 
@@ -92,16 +93,23 @@ def download_moving(
     Raises:
         SegmentError: as `export_moving`.
     """
-    file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  # The response closes it.
-    try:
+    with _file() as file:
         count = export_moving(segment, file, fields, entering=entering)
-    except SegmentError:
-        file.close()
-        raise
     what, name = ("would enter", "entering") if entering else ("would leave", "leaving")
     words = f"Exported {_counted(count, 'user')} who {what}, before a save: {', '.join(fields)}"
     _log(request, [segment], words)
     return _response(file, f"{segment.slug or 'segment'}-{name}.csv")
+
+
+@contextmanager
+def _file() -> Iterator[Any]:
+    """Yield a file that the block writes. The response closes it, or this if the block fails."""
+    file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
+    try:
+        yield file
+    except BaseException:
+        file.close()
+        raise
 
 
 def _log(request: HttpRequest, segments: list[Segment], words: str) -> None:

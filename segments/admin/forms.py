@@ -50,7 +50,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         listed: Whether the list of the saved segment has any ids.
         begins_list: Whether the segment is to have a list that nobody is on yet.
         refused: Why this could not be saved when that was tried, if it was.
-        list_page: The address of the page of the list, for users who may change a saved segment.
+        list_page: The address of the page of the list; empty if the segment is not saved yet.
     """
 
     previewing = False

@@ -282,6 +282,7 @@ def test_generator__may_query_on_the_same_connection(pilot, users):
 # Fields
 
 
+# Only root may look at what is below /proc/1/root; others get an error that names no missing file.
 @pytest.mark.parametrize("source", ["x" * 4000, "é" * 190, "a\0b", "\ud800", "/proc/1/root/x"])
 def test_text__that_cannot_be_a_path(source, unchanged):
     for by in ("pk", "username"):

@@ -12,7 +12,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
-from django.utils.formats import number_format
 from django.utils.html import conditional_escape
 from django.utils.translation import gettext as _
 
@@ -110,7 +109,7 @@ class PreviewPage(SegmentPages):
         """Return a function that downloads who would enter or leave; None if nobody asks for it.
 
         Raises:
-            PermissionDenied: for users who may not see members.
+            PermissionDenied: for users without the permission to see members.
         """
         which = request.POST.get(PREVIEW)
         if which not in MOVING:
@@ -159,7 +158,7 @@ def _comparison(preview: Preview) -> str:
 def _translated(warning: PreviewWarning) -> str:
     """Return a warning in the language of the page, with numbers as this language has them."""
     values = {
-        key: value if isinstance(value, str) else number_format(value, force_grouping=True)
+        key: value if isinstance(value, str) else number(value)
         for key, value in warning.values.items()
     }
     return _(warning.text) % values
