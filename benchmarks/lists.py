@@ -31,11 +31,9 @@ CREATE = """
 
 
 def compare(progress: Progress, users: int) -> list[Comparison]:
-    """Load a list into an empty segment, and once more into the same one."""
+    """Load a list into an empty segment, whose changes are tracked or not, and once more."""
     database.reconnect()
-    segment = Segment(name="Loaded", slug="loaded")
-    segment.static_ids = []
-    segment.save()
+    segment, silent = _empty("loaded"), _empty("silent", track_changes=False)
     plain = database.connect()
     plain.execute(CREATE)
     plain.execute("CREATE INDEX ON plain (user_id)")
@@ -45,16 +43,32 @@ def compare(progress: Progress, users: int) -> list[Comparison]:
         copied = _copy(plain, path)
         copy = Side("plain COPY", copied, before=lambda: plain.execute("TRUNCATE plain"))
         first = Side("load_ids()", lambda: segment.load_ids(path), before=_emptied(segment))
+        quiet = Side(
+            "load_ids(), changes not tracked",
+            lambda: silent.load_ids(path),
+            before=_emptied(silent),
+            after=_emptied(silent),
+        )
         again = Side("load_ids(), the same list", lambda: segment.load_ids(path))
         measure([copy], progress.track(ROUNDS, description="Copying a list"))
+        measure([quiet], progress.track(ROUNDS, description="Loading a list, not tracked"))
         measure([first], progress.track(ROUNDS, description="Loading a list"))
         measure([again], progress.track(ROUNDS, description="Loading it again"))
     plain.close()
     topic = f"A list of {users:,} ids is loaded, and its segment refreshed"
     return [
         Comparison(topic, first, copy, at_most=2.5),
+        Comparison(topic, quiet, copy, at_most=2.5),
         Comparison(topic, again, copy, at_most=2.5),
     ]
+
+
+def _empty(slug: str, **fields: Any) -> Segment:
+    """Return a segment with an empty list."""
+    segment = Segment(name=slug.title(), slug=slug, **fields)
+    segment.static_ids = []
+    segment.save()
+    return segment
 
 
 def _write(path: Path, users: int) -> None:

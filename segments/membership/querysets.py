@@ -14,14 +14,14 @@ from segments.membership.algebra import AlgebraQuerySet
 from segments.membership.members import NOT_MANY, every_user
 from segments.pgviews.probe import query_of_segments
 from segments.refreshing.order import ordered
-from segments.rows import membership_rows
+from segments.rows import FEED_STATE, membership_rows
 from segments.sql.keys import in_words, known_keys, user_key
 
 if TYPE_CHECKING:
     from segments.models import Membership, Segment  # noqa: F401  # For mypy.
 
-NOT_IN_LISTS = ("definition", "last_error", "read_digest", "ids_from")
-"""What the segments of a user are loaded without: it may be long, and is for who edits them."""
+NOT_IN_LISTS = ("definition", "last_error", "read_digest", "ids_from", *FEED_STATE)
+"""What the segments of a user are loaded without: it may be long, or is for refreshes alone."""
 
 ALL_COLUMNS = (frozenset[str](), True)
 """What Django has for a queryset that loads every field."""

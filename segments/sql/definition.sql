@@ -220,18 +220,16 @@ LIMIT %(limit)s
 -- name: replace_static_ids
 -- Runs when static ids are saved. Takes row locks on the ids that are no longer listed, and on those
 -- that are newly listed. Returns how many ids are added and removed.
-WITH deleted AS (
-    DELETE FROM {static} AS s
-    WHERE s.segment_id = %(segment)s
-        AND NOT EXISTS (SELECT FROM pg_temp.segments_incoming AS i WHERE i.user_id = s.user_id)
-    RETURNING user_id
+WITH compared AS MATERIALIZED (
+    SELECT l.user_id AS listed, s.place
+    FROM (SELECT DISTINCT user_id FROM pg_temp.segments_incoming) AS l
+    -- part: joined_list
+    WHERE l.user_id IS NULL OR s.place IS NULL
 ),
-inserted AS (
-    INSERT INTO {static} (segment_id, user_id)
-    SELECT DISTINCT %(segment)s, i.user_id FROM pg_temp.segments_incoming AS i
-    ON CONFLICT DO NOTHING
-    RETURNING user_id
-),
+-- part: deleted_users
+,
+-- part: inserted_users
+,
 -- part: kept_changes
 SELECT (SELECT count(*) FROM inserted) AS added, (SELECT count(*) FROM deleted) AS removed
 

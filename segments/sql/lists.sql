@@ -51,17 +51,33 @@ verdict AS MATERIALIZED (
 )
 
 
+-- name: joined_list
+-- Part of the statements that change a list: the users that are asked for, beside those of the list.
+-- Statistics know nothing of a list that was loaded a moment ago, or tell of one that was deleted.
+-- So this is a FULL JOIN, as in reconcile_membership: a merge or a hash join, never a nested loop
+-- that compares each user with each. Its condition must be true of rows that lack a side, or the
+-- planner makes another join of it.
+FULL JOIN (
+    SELECT user_id, ctid AS place FROM {static} WHERE segment_id = %(segment)s
+) AS s ON s.user_id = l.user_id
+
+
+-- name: deleted_users
+-- Part of the statements that remove from a list: deletes rows at the places (ctid) where the join
+-- has seen them; see reconcile_membership.
+deleted AS (
+    DELETE FROM {static}
+    WHERE ctid = ANY (ARRAY(SELECT place FROM compared WHERE place IS NOT NULL))
+    RETURNING user_id
+)
+
+
 -- name: inserted_users
--- Part of the statements that add to a list. A list that is loaded again, as it is each night, is
--- mostly the same, and to look for a row costs less than to insert it in vain. Nobody else inserts
--- such a row meanwhile: the caller holds the segment's lock. The order fills the indexes from one
--- end to the other.
+-- Part of the statements that add to a list. Nobody else inserts such a row meanwhile: the caller
+-- holds the segment's lock. The order fills the indexes from one end to the other.
 inserted AS (
     INSERT INTO {static} (segment_id, user_id)
-    SELECT %(segment)s, m.user_id FROM matched AS m
-    WHERE (SELECT good FROM verdict)
-        AND NOT EXISTS (SELECT FROM {static} AS s WHERE s.segment_id = %(segment)s AND s.user_id = m.user_id)
-    ORDER BY m.user_id
+    SELECT %(segment)s, listed FROM compared WHERE place IS NULL ORDER BY listed
     RETURNING user_id
 )
 
@@ -73,7 +89,13 @@ inserted AS (
 WITH
 -- part: matched_users
 ,
-deleted AS (SELECT user_id FROM matched LIMIT 0),
+compared AS MATERIALIZED (
+    SELECT l.user_id AS listed, s.place
+    FROM matched AS l
+    -- part: joined_list
+    WHERE (SELECT good FROM verdict) AND s.place IS NULL
+),
+deleted AS (SELECT listed AS user_id FROM compared LIMIT 0),
 -- part: inserted_users
 ,
 -- part: kept_changes
@@ -86,12 +108,14 @@ deleted AS (SELECT user_id FROM matched LIMIT 0),
 WITH
 -- part: matched_users
 ,
-deleted AS (
-    DELETE FROM {static} AS s
-    WHERE s.segment_id = %(segment)s AND (SELECT good FROM verdict)
-        AND NOT EXISTS (SELECT FROM matched AS m WHERE m.user_id = s.user_id)
-    RETURNING user_id
+compared AS MATERIALIZED (
+    SELECT l.user_id AS listed, s.place
+    FROM matched AS l
+    -- part: joined_list
+    WHERE (SELECT good FROM verdict) AND (l.user_id IS NULL OR s.place IS NULL)
 ),
+-- part: deleted_users
+,
 -- part: inserted_users
 ,
 -- part: kept_changes
@@ -104,13 +128,15 @@ deleted AS (
 WITH
 -- part: matched_users
 ,
-deleted AS (
-    DELETE FROM {static} AS s
-    USING matched AS m
-    WHERE s.segment_id = %(segment)s AND s.user_id = m.user_id AND (SELECT good FROM verdict)
-    RETURNING s.user_id
+compared AS MATERIALIZED (
+    SELECT l.user_id AS listed, s.place
+    FROM matched AS l
+    -- part: joined_list
+    WHERE (SELECT good FROM verdict) AND (l.user_id IS NULL) = (s.place IS NULL)
 ),
-inserted AS (SELECT user_id FROM matched LIMIT 0),
+-- part: deleted_users
+,
+inserted AS (SELECT listed AS user_id FROM compared LIMIT 0),
 -- part: kept_changes
 -- part: selected_counts
 
