@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST
 from segments import conf
 from segments.admin import charts
 from segments.admin.export import download_users
+from segments.admin.history import followed
 from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import latest_refresh, saved_words
 from segments.changes.feed import first_since
@@ -151,14 +152,12 @@ class ChangesPages(SegmentPages):
     @of_segment()
     def versions_view(self, request: HttpRequest, segment: Any) -> HttpResponse:
         """List what the segment was before each change, with what the change did."""
-        rows = segment.versions.select_related("replaced_by", "segment").order_by("-pk")
+        rows = followed(segment.versions.select_related("replaced_by", "segment")).order_by("-pk")
         page = self.get_paginator(request, rows, VERSIONS_PER_PAGE).get_page(
             request.GET.get(PAGE_VAR)
         )
-        shown: list[SegmentVersion] = list(page)
-        later = older = None
+        shown, older = list(page), None
         if shown:
-            later = segment.versions.filter(pk__gt=shown[0].pk).order_by("pk").first()
             older = segment.versions.filter(pk__lt=shown[-1].pk).order_by("-pk").first()
         now = defining(segment)
         whole = page.paginator.count < conf.versions()  # None was deleted to make room.
@@ -174,17 +173,13 @@ class ChangesPages(SegmentPages):
                     before.replaced_at if before else segment.created_at if whole else None,
                     diffs.compared(
                         diffs.text_for_people(version.fields),
-                        diffs.text_for_people(after.fields if after else now),
+                        diffs.text_for_people(version.followed_by or now),
                     ),
-                    after is None,
+                    version.followed_by is None,
                     self._may_restore(request, version),
                 )
-                for before, version, after in zip(
-                    [*shown[1:], older], shown, [later, *shown[:-1]], strict=True
-                )
-            ]
-            if shown
-            else [],
+                for version, before in zip(shown, [*shown[1:], older], strict=False)
+            ],
         )
         return TemplateResponse(request, "admin/segments/segment/versions.html", context)
 

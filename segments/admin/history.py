@@ -58,15 +58,20 @@ class RefreshInline(admin.TabularInline):  # type: ignore[type-arg]
         return False
 
 
+def followed(versions: "QuerySet[SegmentVersion]") -> "QuerySet[Any]":
+    """Return versions with the fields of the next one as `followed_by`; None for the last."""
+    later = SegmentVersion.objects.filter(segment=OuterRef("segment"), pk__gt=OuterRef("pk"))
+    return versions.annotate(followed_by=Subquery(later.order_by("pk").values("fields")[:1]))
+
+
 def redefined_at(segment: Any, since: datetime) -> list[datetime]:
     """Return when a definition was changed after a moment, the earliest first. One query.
 
     Changes of a list alone do not count: they change who is in it at once, and may be many.
     """
-    versions = segment.versions.filter(replaced_at__gt=since).order_by("pk")
-    found = list(versions.values_list("replaced_at", "fields"))
-    later = [*(fields for _at, fields in found), defining(segment)][1:]
-    return [at for (at, fields), after in zip(found, later, strict=True) if fields != after]
+    versions = followed(segment.versions.filter(replaced_at__gt=since)).order_by("pk")
+    now = defining(segment)
+    return [each.replaced_at for each in versions if each.fields != (each.followed_by or now)]
 
 
 class Entry(NamedTuple):
@@ -114,12 +119,8 @@ def entries(segment: Segment, rows: Iterable[tuple[datetime, int, bool]]) -> lis
     """Return the changes that rows of `entries_of` stand for. Two queries."""
     rows = list(rows)
     log = LogEntry.objects.select_related("user").in_bulk([pk for _, pk, own in rows if not own])
-    later = SegmentVersion.objects.filter(segment=OuterRef("segment"), pk__gt=OuterRef("pk"))
-    fields = later.order_by("pk").values("fields")[:1]
-    versions = (
-        SegmentVersion.objects.select_related("replaced_by")
-        .annotate(followed_by=Subquery(fields))
-        .in_bulk([pk for _, pk, own in rows if own])
+    versions = followed(SegmentVersion.objects.select_related("replaced_by")).in_bulk(
+        [pk for _, pk, own in rows if own]
     )
     now = defining(segment)
     return [
