@@ -99,6 +99,8 @@ def replace(
 
 def check(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
     """Raise the SegmentDefinitionError that `replace` would raise, and change nothing."""
+    if isinstance(ids, SelectedIds):  # Those that are of no user are left out.
+        return
     with translated(SegmentDefinitionError, slug, field="static_ids"):
         _load(connection, slug, ids)
         fetch_all(connection, "drop_incoming_ids")

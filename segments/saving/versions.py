@@ -12,17 +12,16 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Exists, OuterRef, Q, Subquery
+from psycopg import sql
 
 from segments import conf
 from segments.definition import static_ids
 from segments.definition.kinds import DEFINING_FIELDS, StaticList, defining, kind_of
-from segments.definition.static_ids import StaticIds
+from segments.definition.static_ids import SelectedIds, StaticIds
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, translated
 from segments.rows import (
     copy_state,
@@ -33,6 +32,8 @@ from segments.rows import (
     write_alias,
 )
 from segments.sql.keys import user_key
+from segments.sql.owned import LIST_CHANGE, STATIC_MEMBER
+from segments.sql.statements import compose
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -154,8 +155,9 @@ def forget(alias: str, keys: list[Any]) -> None:
 def restore(version: "SegmentVersion", allow_cost: bool) -> "Segment":
     """Save what a version has as a new change of its segment, in one transaction.
 
-    Its list is restored with the users who still exist, in one pass over the table of users. The
-    state is set on the version's instance of the segment as well.
+    Its list is restored with the users who still exist, at the cost of the list and of its changes
+    since; no id passes through Python. The state is set on the version's instance of the segment
+    as well.
 
     Args:
         allow_cost: Whether it may be above `SEGMENTS_MAX_COST`.
@@ -173,9 +175,9 @@ def restore(version: "SegmentVersion", allow_cost: bool) -> "Segment":
         for name, value in version.fields.items():
             if name in DEFINING_FIELDS:
                 setattr(row, name, _value(row, name, value))
-        users = _users_listed(alias, version)
-        if users is not None:
-            row.static_ids = users
+        ids = _ids_listed(alias, version)
+        if ids is not None:
+            row.unsaved_static_ids = ids
         elif kind_of(row) is StaticList and not version.ids_count:
             row.static_ids = []
         row.allow_cost = allow_cost
@@ -189,27 +191,26 @@ def restore(version: "SegmentVersion", allow_cost: bool) -> "Segment":
     return row
 
 
-def _users_listed(alias: str, version: "SegmentVersion") -> "models.QuerySet[Any, Any] | None":
-    """Return the users who were in the list; None if they are those who are in it now.
-
-    The first change of a user since then tells whether the user was. Without one, it is as now, or
-    as when the list was empty.
-    """
-    since = version_rows(alias).filter(segment=version.segment_id, pk__gte=version.pk)
-    changes = list_change_rows(alias).filter(version__in=since.values("pk"))
-    listed = _listed(alias, version.segment_id)
+def _ids_listed(alias: str, version: "SegmentVersion") -> SelectedIds | None:
+    """Return the ids that were in the list; None if they are those that are in it now."""
+    key: int | None = version.segment_id
+    since = version_rows(alias).filter(segment=key, pk__gte=version.pk)
     empty = since.filter(ids_count=0).order_by("pk").first()
     if empty is None:
-        if not changes.exists():
+        if not list_change_rows(alias).filter(version__in=since.values("pk")).exists():
             return None
-    elif not listed.exists() and empty == version:
+    elif empty == version and not _listed(alias, version.segment_id).exists():
         return None
-    else:
-        changes, listed = changes.filter(version__lt=empty.pk), listed.none()
-    first = changes.filter(user=OuterRef("pk")).order_by("version_id").values("added")[:1]
-    now = Exists(listed.filter(user=OuterRef("pk")))
-    users = get_user_model()._base_manager.using(alias).annotate(first=Subquery(first))
-    return users.filter(Q(first=False) | Q(now, first__isnull=True)).order_by("pk")
+    else:  # From when the list was empty, and not from what it is now.
+        key, since = None, since.filter(pk__lt=empty.pk)
+    query = compose(
+        "select_ids_of_version",
+        change=sql.Identifier(LIST_CHANGE),
+        static=sql.Identifier(STATIC_MEMBER),
+        versions=sql.Literal(list(since.values_list("pk", flat=True))),
+        segment=sql.Literal(key),
+    )
+    return SelectedIds(query)
 
 
 def _insert(alias: str, before: "Segment", **numbers: int | None) -> "SegmentVersion":

@@ -55,8 +55,8 @@ verdict AS MATERIALIZED (
 -- Part of the statements that change a list: the users that are asked for, beside those of the list.
 -- Statistics know nothing of a list that was loaded a moment ago, or tell of one that was deleted.
 -- So this is a FULL JOIN, as in reconcile_membership: a merge or a hash join, never a nested loop
--- that compares each user with each. Its condition must be true of rows that lack a side, or the
--- planner makes another join of it.
+-- that compares each user with each. The WHERE after it must not say IS NOT NULL of a side: the
+-- planner would take another join then.
 FULL JOIN (
     SELECT user_id, ctid AS place FROM {static} WHERE segment_id = %(segment)s
 ) AS s ON s.user_id = l.user_id

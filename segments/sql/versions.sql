@@ -16,6 +16,22 @@ kept AS (
 )
 
 
+-- name: select_ids_of_version
+-- Part of insert_incoming_ids: the ids that were in the list of a segment. The first change of a user
+-- since then tells whether the user was in it. Users without one are in it as they are now, or as
+-- when the list was empty: then there is no segment to look for. It is a FULL JOIN for the same
+-- reason as joined_list.
+SELECT coalesce(c.user_id, s.user_id)
+FROM (
+    SELECT DISTINCT ON (user_id) user_id, added FROM {change}
+    WHERE version_id = ANY({versions}::bigint[])
+    ORDER BY user_id, version_id
+) AS c
+FULL JOIN (SELECT user_id FROM {static} WHERE segment_id = {segment}::bigint) AS s
+    ON s.user_id = c.user_id
+WHERE c.added IS NOT TRUE
+
+
 -- name: complete_version
 -- Runs at the end of a refresh, in its transaction. Takes a row lock on the last version of the
 -- segment, if that is not complete yet.

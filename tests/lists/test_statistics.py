@@ -25,6 +25,8 @@ LEFT_BEHIND = (
 )
 """A large list was deleted, and the row after it keeps its pages: they seem to be empty."""
 
+WRITING = (f'INSERT INTO "{TABLE}"', f'DELETE FROM "{TABLE}"', "INSERT INTO pg_temp.")
+
 
 @pytest.fixture
 def table(clean_views, query):
@@ -41,13 +43,13 @@ def table(clean_views, query):
 
 @pytest.fixture
 def plans():
-    """The plans of the statements that write to the table of lists, as they are run."""
+    """The plans of the statements that change lists, or collect ids for them, as they are run."""
     found = []
 
     def explain(execute, statement, params, many, context):
         text = sql.SQL(statement) if isinstance(statement, str) else statement
         raw = context["connection"].connection
-        if f'INSERT INTO "{TABLE}"' in text.as_string() or "DELETE FROM" in text.as_string():
+        if any(part in text.as_string() for part in WRITING):
             rows = psycopg.ClientCursor(raw).execute(sql.SQL("EXPLAIN ") + text, params)
             found.append("\n".join(line for (line,) in rows))
         return execute(statement, params, many, context)
@@ -77,6 +79,18 @@ def test_change_of_a_list__is_never_a_nested_loop(change, table, users, make, pl
     change(segment, users[2:])
     (plan,) = [plan for plan in plans if TABLE in plan]
     assert "Full Join" in plan
+
+
+def test_restored_list__costs_its_ids_and_its_changes(table, users, make, plans):
+    segment = make("pilot", static_ids=users[:4])
+    segment.add(users[6:])
+    segment.remove(users[3:7])
+    plans.clear()
+    segment.versions.last().restore()
+    collected, _ = [plan for plan in plans if TABLE in plan]
+    assert "Full Join" in collected
+    assert "SubPlan" not in collected
+    assert segment.has_members(users) == {user.pk for user in users[:4]}
 
 
 @pytest.mark.slow
