@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from django.db import models
+from django.contrib.auth import get_user_model
+from django.core.exceptions import EmptyResultSet
+from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
@@ -111,6 +113,8 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
     key_type = names.key_type(connection)
     fetch_all(connection, compose("create_incoming_ids", key_type=sql.SQL(key_type)))
     users = {"users": names.user_table(), "key": sql.Identifier(names.user_key_column())}
+    if isinstance(ids, models.QuerySet) and _are_users(ids, connection.alias):
+        ids = SelectedIds(selection(keys.user_keys(ids)))
     if isinstance(ids, SelectedIds):
         fetch_all(connection, compose("insert_incoming_ids", query=ids.query, **users))
         return
@@ -132,6 +136,27 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
     if total:
         bad += [(line, f"no user has the id {key}{unseen_words(key)}") for line, key, _ in unknown]
         raise _refusal(slug, total, sorted(bad)[:MAX_SHOWN])
+
+
+def _are_users(queryset: "models.QuerySet[Any, Any]", alias: str) -> bool:
+    """Return whether a queryset is one of users, each of whom exists, in this database."""
+    whole = queryset._fields is None  # type: ignore[attr-defined]  # values() was not called
+    return whole and issubclass(queryset.model, get_user_model()) and queryset.db == alias
+
+
+def selection(queryset: "models.QuerySet[Any, Any]") -> sql.Composable:
+    """Return the text of a queryset, to be part of a statement that has parameters."""
+    try:
+        text, params = queryset.query.get_compiler(using=queryset.db).as_sql()
+    except EmptyResultSet:  # As .none() does.
+        nobody: sql.Composed = compose(
+            "select_nobody",
+            key=sql.Identifier(names.user_key_column()),
+            users=names.user_table(),
+        )
+        return nobody
+    operations: Any = connections[queryset.db].ops
+    return sql.SQL(operations.compose_sql(text, params).replace("%", "%%"))
 
 
 def _refusal(slug: str, total: int, bad: list[tuple[int, str]]) -> SegmentDefinitionError:

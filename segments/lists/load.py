@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from django.core.exceptions import EmptyResultSet
 from django.db import models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from segments import conf
 from segments.definition.kinds import StaticList, kind_of
-from segments.definition.static_ids import BATCH
+from segments.definition.static_ids import BATCH, selection
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, SegmentListError
 from segments.lists.fields import MAX_DIGITS, ListField, list_field
 from segments.lists.report import MAX_SHOWN, BadLine, LoadReport, Tally, no_lines, shortened
@@ -101,13 +100,7 @@ class _Load:
 
     def _select(self, queryset: "models.QuerySet[Any, Any]") -> Tally:
         """Insert the keys that a queryset selects. Python holds none of them."""
-        try:
-            text, params = queryset.query.get_compiler(using=queryset.db).as_sql()
-        except EmptyResultSet:  # As .none() does.
-            return Tally()
-        operations: Any = self.connection.ops
-        query = operations.compose_sql(text, params).replace("%", "%%")
-        fetch_all(self.connection, compose("insert_listed", query=sql.SQL(query)))
+        fetch_all(self.connection, compose("insert_listed", query=selection(queryset)))
         return Tally(lines=int(fetch_value(self.connection, "count_listed")))
 
     def change(self, tally: Tally, version: int | None) -> LoadReport:

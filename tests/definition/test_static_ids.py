@@ -10,6 +10,7 @@ from django.utils.functional import SimpleLazyObject
 
 from segments.exceptions import SegmentDefinitionError
 from segments.models import Segment, StaticMember
+from tests.conftest import USERS
 from tests.shop.models import Order
 
 pytestmark = pytest.mark.django_db
@@ -86,6 +87,26 @@ def test_static_ids__come_in_many_forms(form, users, make):
     assert listed(segment) == {user.pk for user in users[:3]}
     assert set(segment.member_ids()) == listed(segment)
     assert segment.kind == "static"
+
+
+QUERYSETS = {
+    "filter": lambda users: users.filter(username__in=["u1", "u2", "100%"]),
+    "slice": lambda users: users.order_by("-username")[7:9],
+    "distinct": lambda users: users.order_by("last_name").distinct(),
+    "union": lambda users: users.filter(username="u1").union(users.filter(username="u2")),
+    "deferred": lambda users: users.only("username").filter(username="u2"),
+    "format": lambda users: users.filter(username__contains="{0}"),
+    "none": lambda users: users.none(),
+}
+
+
+@pytest.mark.parametrize("form", QUERYSETS.values(), ids=QUERYSETS)
+def test_queryset_of_users__stays_in_postgres(form, users, make, query, monkeypatch):
+    query(f"UPDATE {USERS} SET username = '100%%' WHERE username = 'u9'")
+    query(f"UPDATE {USERS} SET username = '{{0}}' WHERE username = 'u8'")
+    monkeypatch.delattr("segments.definition.static_ids._numbered")
+    chosen = form(type(users[0]).objects.all())
+    assert listed(make(static_ids=chosen)) == {user.pk for user in chosen}
 
 
 def test_static_ids__read_back_one_a_line(users, make):
