@@ -12,12 +12,11 @@ from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.manager import BaseManager
 from django.utils import timezone, translation
-from psycopg import sql
 
 from segments import conf
 from segments.exceptions import SegmentDefinitionError
 from segments.sql import names
-from segments.sql.statements import compose
+from segments.sql.statements import nobody
 
 
 class ManagerMethod:
@@ -62,12 +61,7 @@ class ManagerMethod:
         try:
             stable_text, params = queryset.query.get_compiler(using=alias).as_sql()
         except EmptyResultSet:  # As .none() and filter(pk__in=[]) do.
-            empty = compose(
-                "select_nobody",
-                key=sql.Identifier(names.user_key_column()),
-                users=names.user_table(),
-            ).as_string()
-            return empty, empty
+            return nobody(), nobody()
         operations: Any = connections[alias].ops
         return operations.compose_sql(stable_text, params), stable_text
 

@@ -7,8 +7,7 @@ from itertools import islice
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import EmptyResultSet
-from django.db import connections, models
+from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
@@ -17,7 +16,7 @@ from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import keys, names
 from segments.sql.owned import LIST_CHANGE, STATIC_MEMBER
 from segments.sql.session import fetch_all
-from segments.sql.statements import compose, sql_text
+from segments.sql.statements import compose, selected, sql_text
 
 MAX_SHOWN = 20
 """How many bad lines a message quotes. It counts all of them."""
@@ -114,7 +113,7 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
     fetch_all(connection, compose("create_incoming_ids", key_type=sql.SQL(key_type)))
     users = {"users": names.user_table(), "key": sql.Identifier(names.user_key_column())}
     if isinstance(ids, models.QuerySet) and _are_users(ids, connection.alias):
-        ids = SelectedIds(selection(keys.user_keys(ids)))
+        ids = SelectedIds(selected(keys.user_keys(ids)))
     if isinstance(ids, SelectedIds):
         fetch_all(connection, compose("insert_incoming_ids", query=ids.query, **users))
         return
@@ -139,24 +138,9 @@ def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
 
 
 def _are_users(queryset: "models.QuerySet[Any, Any]", alias: str) -> bool:
-    """Return whether a queryset is one of users, each of whom exists, in this database."""
+    """Return whether a queryset selects users of this database, so that none has to be checked."""
     whole = queryset._fields is None  # type: ignore[attr-defined]  # values() was not called
     return whole and issubclass(queryset.model, get_user_model()) and queryset.db == alias
-
-
-def selection(queryset: "models.QuerySet[Any, Any]") -> sql.Composable:
-    """Return the text of a queryset, to be part of a statement that has parameters."""
-    try:
-        text, params = queryset.query.get_compiler(using=queryset.db).as_sql()
-    except EmptyResultSet:  # As .none() does.
-        nobody: sql.Composed = compose(
-            "select_nobody",
-            key=sql.Identifier(names.user_key_column()),
-            users=names.user_table(),
-        )
-        return nobody
-    operations: Any = connections[queryset.db].ops
-    return sql.SQL(operations.compose_sql(text, params).replace("%", "%%"))
 
 
 def _refusal(slug: str, total: int, bad: list[tuple[int, str]]) -> SegmentDefinitionError:

@@ -16,6 +16,7 @@ from segments.definition.text import strip_blanks
 from segments.exceptions import SegmentListError
 from segments.membership.members import every_user
 from segments.sql import keys, names
+from segments.sql.statements import selected
 
 SPECIAL = re.compile(r"[\\\t\n\r]")
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -87,10 +88,8 @@ class ListField:
 
     def users(self, alias: str) -> sql.SQL:
         """Return a SELECT of the key and the value of all users."""
-        rows = every_user().using(alias).order_by().values_list("pk", self.field.name)
-        compiler = rows.query.get_compiler(using=alias, elide_empty=False)
-        operations: Any = connections[alias].ops
-        return sql.SQL(operations.compose_sql(*compiler.as_sql()).replace("%", "%%"))
+        rows = every_user().using(alias).order_by()
+        return selected(rows.values_list("pk", self.field.name))
 
     def names_user(self, entry: str, alias: str) -> bool:
         """Return whether an entry names a user. One query."""

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from segments import conf
 from segments.definition.kinds import StaticList, kind_of
-from segments.definition.static_ids import BATCH, selection
+from segments.definition.static_ids import BATCH
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, SegmentListError
 from segments.lists.fields import MAX_DIGITS, ListField, list_field
 from segments.lists.report import MAX_SHOWN, BadLine, LoadReport, Tally, no_lines, shortened
@@ -21,7 +21,7 @@ from segments.saving import listed
 from segments.sql import keys, names
 from segments.sql.owned import LIST_CHANGE, STATIC_MEMBER
 from segments.sql.session import fetch_all, fetch_value, planned_anew, transaction
-from segments.sql.statements import compose, sql_text
+from segments.sql.statements import compose, selected, sql_text
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -100,7 +100,7 @@ class _Load:
 
     def _select(self, queryset: "models.QuerySet[Any, Any]") -> Tally:
         """Insert the keys that a queryset selects. Python holds none of them."""
-        fetch_all(self.connection, compose("insert_listed", query=selection(queryset)))
+        fetch_all(self.connection, compose("insert_listed", query=selected(queryset)))
         return Tally(lines=int(fetch_value(self.connection, "count_listed")))
 
     def change(self, tally: Tally, version: int | None) -> LoadReport:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, models
+from django.db import models
 from django.db.models import Exists, OuterRef
 from psycopg import sql
 
@@ -15,7 +15,7 @@ from segments.membership.members import shown_users
 from segments.pgviews.members import check
 from segments.rows import read_alias
 from segments.sql import names, session
-from segments.sql.statements import compose
+from segments.sql.statements import compose, selected
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -168,7 +168,4 @@ def _query(rows: "list[Segment]", alias: str) -> sql.Composed:
 
 def _shown_keys(alias: str) -> sql.SQL:
     """Return a SELECT of the keys of the users that counts show."""
-    keys = shown_users().using(alias).order_by().values("pk")
-    text, params = keys.query.get_compiler(using=alias, elide_empty=False).as_sql()
-    operations: Any = connections[alias].ops
-    return sql.SQL(operations.compose_sql(text, params).replace("%", "%%"))
+    return selected(shown_users().using(alias).order_by().values("pk"))

@@ -29,7 +29,7 @@ WHERE u.{key} IN (SELECT s.user_id FROM {static} AS s WHERE s.segment_id = {segm
 
 
 -- name: select_nobody
--- Part of a live view, and of insert_incoming_ids: a queryset that is known to be empty.
+-- Part of a live view, and of statements with a queryset: one that is known to be empty.
 SELECT {key} FROM {users} WHERE false
 
 

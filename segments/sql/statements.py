@@ -10,7 +10,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, LiteralString
 
+from django.core.exceptions import EmptyResultSet
+from django.db import connections, models
 from psycopg import sql
+
+from segments.sql import names
 
 NAME = re.compile(r"^-- name: (\w+)\n((?:--.*\n)*)", re.MULTILINE)
 """How a section begins: its name, and the comment on it."""
@@ -31,6 +35,27 @@ def compose(name: str, /, **parts: sql.Composable) -> Any:
     annotations do not say so.
     """
     return sql.SQL(sql_text(name)).format(**parts)
+
+
+def selected(queryset: "models.QuerySet[Any, Any]") -> sql.SQL:
+    """Return the SELECT of a queryset of users, to be part of a statement that has parameters."""
+    alias = queryset.db
+    operations: Any = connections[alias].ops
+    try:
+        text = operations.compose_sql(
+            *queryset.query.get_compiler(using=alias, elide_empty=False).as_sql()
+        )
+    except EmptyResultSet:  # Django elides an empty HAVING all the same.
+        text = nobody()
+    return sql.SQL(text.replace("%", "%%"))
+
+
+def nobody() -> str:
+    """Return a SELECT of the keys of no users."""
+    query: sql.Composed = compose(
+        "select_nobody", key=sql.Identifier(names.user_key_column()), users=names.user_table()
+    )
+    return query.as_string()
 
 
 @cache

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db.models import Count
 from django.utils.functional import SimpleLazyObject
 
 from segments.exceptions import SegmentDefinitionError
@@ -97,6 +98,7 @@ QUERYSETS = {
     "deferred": lambda users: users.only("username").filter(username="u2"),
     "format": lambda users: users.filter(username__contains="{0}"),
     "none": lambda users: users.none(),
+    "empty having": lambda users: users.annotate(n=Count("groups")).filter(n__in=[]),
 }
 
 
