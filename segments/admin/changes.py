@@ -24,6 +24,7 @@ from segments.admin.history import followed
 from segments.admin.pages import SegmentPages, of_segment
 from segments.admin.progress import latest_refresh, saved_words
 from segments.changes.feed import first_since
+from segments.changes.mixin import check_complete, since_moment
 from segments.changes.models import ChangeQuerySet
 from segments.definition.kinds import defining
 from segments.exceptions import SegmentError
@@ -268,8 +269,7 @@ def _changed(query: dict[str, str], segment: Segment) -> tuple[ChangeQuerySet, s
         return rows.none(), "", _('"%s" is no day. Write it like this: 2026-01-31.') % text
     moment, note = timezone.make_aware(datetime.combine(day, time.min)), ""
     try:
-        segment.entered(moment)
+        check_complete(segment, moment)
     except SegmentError as error:
         note = str(error)
-    found = rows.filter(pk__gte=first_since(segment, rows.db, moment=moment), at__gte=moment)
-    return _of_kind(found, query), _("Since %s") % day.isoformat(), note
+    return _of_kind(since_moment(segment, moment), query), _("Since %s") % day.isoformat(), note

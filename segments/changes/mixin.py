@@ -97,8 +97,19 @@ def changed(segment: "Segment", since: Since) -> "ChangeQuerySet":
         rows = rows.filter(pk__gte=first, refresh_id__gt=key)
     else:
         moment = _moment(since)
-        first = feed.first_since(segment, rows.db, moment=moment)
-        rows = rows.filter(pk__gte=first, at__gte=moment)
+        rows = since_moment(segment, moment)
+    check_complete(segment, moment)
+    return rows
+
+
+def since_moment(segment: "Segment", moment: datetime) -> "ChangeQuerySet":
+    """Return the changes of a segment since a moment that are kept, by id. One query."""
+    rows: ChangeQuerySet = change_rows().filter(segment_id=segment.pk).order_by("pk")
+    return rows.filter(pk__gte=feed.first_since(segment, rows.db, moment=moment), at__gte=moment)
+
+
+def check_complete(segment: "Segment", moment: datetime) -> None:
+    """Raise SegmentChangesError if changes since a moment are missing. One query."""
     known = feed.feed_of(segment)
     if known.complete_from and moment <= known.complete_from:
         raise SegmentChangesError(
@@ -106,7 +117,6 @@ def changed(segment: "Segment", since: Since) -> "ChangeQuerySet":
             slug=segment.slug,
             hint="Ask for a shorter time, or keep them for longer: SEGMENTS_CHANGES_DAYS.",
         )
-    return rows
 
 
 def _refresh(segment: "Segment", refresh: SegmentRefresh | RefreshResult) -> tuple[int, datetime]:
