@@ -3,7 +3,7 @@
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -104,12 +104,9 @@ def download_moving(
 @contextmanager
 def _file() -> Iterator[Any]:
     """Yield a file that the block writes. The response closes it, or this if the block fails."""
-    file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
-    try:
-        yield file
-    except BaseException:
-        file.close()
-        raise
+    with ExitStack() as stack:
+        yield stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY))
+        stack.pop_all()
 
 
 def _log(request: HttpRequest, segments: list[Segment], words: str) -> None:

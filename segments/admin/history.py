@@ -70,8 +70,8 @@ def redefined_at(segment: Any, since: datetime) -> list[datetime]:
     Changes of a list alone do not count: they change who is in it at once, and may be many.
     """
     versions = followed(segment.versions.filter(replaced_at__gt=since)).order_by("pk")
-    now = defining(segment)
-    return [each.replaced_at for each in versions if each.fields != (each.followed_by or now)]
+    rows, now = versions.values_list("replaced_at", "fields", "followed_by"), defining(segment)
+    return [at for at, before, after in rows if before != (after or now)]
 
 
 class Entry(NamedTuple):
