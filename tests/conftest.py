@@ -15,6 +15,7 @@ from segments.models import Segment, SegmentRefresh
 from segments.sql.session import as_owner
 from tests.own_server import own_server
 from tests.sessions import connect
+from tests.waiting import BLOCKED
 
 USERS = "accounts_segmentableuser"
 
@@ -27,10 +28,7 @@ AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN true; END'
 """
 """A function for definitions that waits while a test holds the advisory lock 7."""
 
-HELD = """
-SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 7
-AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
+HELD = f"{BLOCKED} AND objid = 7"
 """Counts the sessions that wait in that function."""
 
 

@@ -16,7 +16,7 @@ from segments import tasks
 from segments.models import Segment
 from tests.conftest import EVEN
 from tests.processes import ROOT
-from tests.waiting import until
+from tests.waiting import BLOCKED, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -92,12 +92,7 @@ def test_enqueued_during_a_refresh__runs_after_it(staff, make, worker, session):
         )
         staff(1)
         tasks.enqueue_refresh(segment)
-        # By pg_locks, as a transaction keeps its first snapshot of pg_stat_activity.
-        blocked = (
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND "
-            "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
-        until(lambda: other.execute(blocked).fetchone() == (1,))
+        until(lambda: other.execute(BLOCKED).fetchone() == (1,))
     assert outcomes(worker()) == ["refreshed", "refreshed"]
     assert len(segment) == 1
 

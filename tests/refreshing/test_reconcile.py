@@ -10,7 +10,7 @@ from segments.refreshing.reconcile import reconcile
 from tests.conftest import EVEN, USERS
 from tests.own_server import connected
 from tests.scaling.growth import load
-from tests.waiting import until
+from tests.waiting import STUCK, until
 
 MEMBERS = 10_000
 
@@ -155,7 +155,7 @@ def test_reconcile__skips_rows_that_others_have_deleted(
     other.execute(f"DELETE FROM {TABLE} WHERE user_id = %s", [users[0].pk])
 
     def commit():
-        until(lambda: third.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall())
+        until(lambda: third.execute(STUCK).fetchall())
         other.execute("COMMIT")
         third.execute(f"VACUUM {TABLE}")
 

@@ -18,7 +18,7 @@ from psycopg.pq import ExecStatus, PGconn
 from segments.models import Membership, Segment
 from segments.refreshing import many, unchanged
 from tests.conftest import USERS
-from tests.waiting import until
+from tests.waiting import BLOCKED, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("world")]
 
@@ -521,12 +521,12 @@ def test_refresh__while_another_session_commits_in_the_middle(message, make, que
     other = session()
     query("SELECT pg_advisory_lock(1), pg_advisory_lock(2)")
     with sent(other, message):
-        waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+        waits = f"{BLOCKED} AND objid = %s"
         try:
-            until(lambda: query(waits, 1))
+            until(lambda: query(waits, 1) == [(1,)])
             segment.refresh()
             query("SELECT pg_advisory_unlock(1)")
-            until(lambda: query(waits, 2))
+            until(lambda: query(waits, 2) == [(1,)])
             result = segment.refresh()
             same = holds(segment, query)
         finally:
@@ -549,7 +549,7 @@ def test_refresh__while_another_session_chains_transactions(make, query, session
     query("SELECT pg_advisory_lock(1)")
     with sent(other, "COMMIT AND CHAIN"):
         try:
-            until(lambda: query("SELECT 1 FROM pg_locks WHERE NOT granted"))
+            until(lambda: query(BLOCKED) == [(1,)])
             segment.refresh()
         finally:
             query("SELECT pg_advisory_unlock_all()")

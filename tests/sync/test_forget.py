@@ -13,6 +13,7 @@ from segments import sync
 from segments.models import Membership, Segment, SegmentChange, SegmentRefresh, StaticMember
 from segments.sync.forget import FORGOTTEN
 from tests.conftest import EVEN, USERS, forget
+from tests.waiting import STUCK
 
 pytestmark = pytest.mark.django_db
 
@@ -162,7 +163,7 @@ def test_refresh__that_is_under_way_is_waited_for(forget_user, users, make, hold
     thread = threading.Thread(target=run)
     thread.start()
     watcher = session()
-    while not watcher.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+    while not watcher.execute(STUCK).fetchone():
         assert thread.is_alive()
     other.execute("COMMIT")
     thread.join()

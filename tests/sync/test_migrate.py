@@ -206,7 +206,8 @@ def test_running_refresh__is_waited_for(witness, evolve, make):
         while process.poll() is None:
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity "
-                "WHERE application_name = 'segments: slow' AND query LIKE 'REFRESH%'"
+                "WHERE application_name = 'segments: slow' AND query LIKE 'REFRESH%' "
+                "AND datname = current_database()"
             )
             if cursor.fetchone()[0]:
                 break

@@ -17,7 +17,7 @@ from tests.databases import address, database, login, login_role, manage, run
 from tests.processes import ROOT
 from tests.sync import evolving
 from tests.sync.evolving import CALL
-from tests.waiting import until
+from tests.waiting import BLOCKED, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -318,7 +318,7 @@ def test_closed_connection__that_a_pool_keeps(long, start, evolve, monkeypatch):
 
 HOLD = 'migrations.RunSQL("SELECT pg_advisory_lock(7)"),'
 
-WAITS = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND mode = %s"
+WAITS = f"{BLOCKED} AND mode = %s"
 
 
 @pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "steps"])
@@ -329,7 +329,7 @@ def test_two_migrations__where_the_second_waits_in_vain(
     holder = session()
     holder.execute("SELECT pg_advisory_lock_shared(7)")
     first = start("call_command('migrate', 'stock')")
-    until(lambda: query(WAITS, "ExclusiveLock"))
+    until(lambda: query(WAITS, "ExclusiveLock") == [(1,)])
     settings.SEGMENTS_LOCK_TIMEOUT = 0.3
     with pytest.raises(
         CommandError, match="(?s)^No migration was run: another migration .process"
@@ -349,7 +349,7 @@ def test_two_migrations__where_the_second_comes_after(atomic, long, start, evolv
     holder = session()
     holder.execute("SELECT pg_advisory_lock_shared(7)")
     first = start("call_command('migrate', 'stock')")
-    until(lambda: query(WAITS, "ExclusiveLock"))
+    until(lambda: query(WAITS, "ExclusiveLock") == [(1,)])
     second = start("call_command('migrate', 'stock')")
     read_until(second, "Waiting for another migration (process ")
     holder.execute("SELECT pg_advisory_unlock_all()")
