@@ -4,7 +4,7 @@ Made anew by each run and dropped at its end. Nothing else on the server is touc
 that has their name, and that no benchmark has made, is left alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,17 +56,42 @@ def copy_as_few() -> None:
         _create(server, FEW, template=NAME)
 
 
-def reconnect(name: str = NAME, prepare_threshold: int | None = None) -> None:
-    """Give Django a new connection.
-
-    Args:
-        name: The database.
-        prepare_threshold: The option of this name; None, as is Django's default: never prepare.
-    """
+def reconnect(name: str = NAME) -> None:
+    """Give Django a new connection to a database, on which it never prepares statements."""
     connection.close()
     connection.settings_dict["NAME"] = name
-    connection.settings_dict["OPTIONS"]["prepare_threshold"] = prepare_threshold
+    connection.settings_dict["OPTIONS"]["prepare_threshold"] = None
     connection.connect()
+
+
+@contextmanager
+def kept(place: Callable[[Any], None]) -> Iterator[Callable[[int | None], None]]:
+    """Return a function that gives Django its connection with an option `prepare_threshold`.
+
+    Each is opened once, and lives as long as that of the other sides. A process of the server that
+    has just started is slower, since it has to map each page of an index that it reads.
+
+    Args:
+        place: Moves the server's process of a connection to its core.
+    """
+    connection.close()
+    opened: dict[int | None, Any] = {}
+
+    def use(prepare_threshold: int | None) -> None:
+        connection.connection = opened.get(prepare_threshold)
+        if connection.connection is None:
+            connection.settings_dict["OPTIONS"]["prepare_threshold"] = prepare_threshold
+            connection.connect()
+            place(connection.connection)
+            opened[prepare_threshold] = connection.connection
+
+    try:
+        yield use
+    finally:
+        connection.connection = None
+        for each in opened.values():
+            each.close()
+        reconnect()
 
 
 def connect() -> psycopg.Connection[Any]:

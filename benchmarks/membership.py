@@ -1,18 +1,17 @@
 """How long `has_member` takes, against a prepared statement and against the ORM."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import psycopg
 from django.contrib.auth import get_user_model
-from django.db import connection
 from psycopg import sql
 from rich.progress import Progress
 
 from benchmarks import database
-from benchmarks.placement import Placement, possible
+from benchmarks.placement import possible
 from benchmarks.report import Comparison
 from benchmarks.timing import Call, Side, measure
 from segments.models import Segment
@@ -33,14 +32,16 @@ def compare(progress: Progress, users: int) -> list[Comparison]:
         for placement in possible(plain):
             rounds = progress.track(calls, description=f"Checks, {placement.name}")
             placement.place(plain)
-            with placement.client_placed():
-                comparisons += _compare(plain, placement, rounds)
-    database.reconnect()
+            with placement.client_placed(), database.kept(placement.place) as use:
+                comparisons += _compare(plain, use, placement.name, rounds)
     return comparisons
 
 
 def _compare(
-    plain: psycopg.Connection[Any], placement: Placement, rounds: Iterable[list[Call]]
+    plain: psycopg.Connection[Any],
+    use: Callable[[int | None], None],
+    placement: str,
+    rounds: Iterable[list[Call]],
 ) -> list[Comparison]:
     segment, probe = Segment.objects.get(slug="half"), PROBE.as_string()
 
@@ -50,16 +51,13 @@ def _compare(
     def orm(user: Any) -> bool:
         return segment.members.filter(pk=user.pk).exists()
 
-    def reconnect(prepare_threshold: int | None = None) -> None:
-        database.reconnect(prepare_threshold=prepare_threshold)
-        placement.place(connection.connection)
-
+    once, kept = partial(use, None), partial(use, 0)
     statement = Side("psycopg, prepared", raw)
-    check = Side("has_member()", segment.has_member, before=reconnect)
-    prepared = Side("has_member(), prepared", segment.has_member, before=partial(reconnect, 0))
-    by_orm = Side("members.filter().exists()", orm, before=reconnect)
+    check = Side("has_member()", segment.has_member, before=once)
+    prepared = Side("has_member(), prepared", segment.has_member, before=kept)
+    by_orm = Side("members.filter().exists()", orm, before=once)
     measure([statement, check, prepared, by_orm], rounds, WARM_UP)
-    topic = f"Is a user in the segment? {placement.name.capitalize()}"
+    topic = f"Is a user in the segment? {placement.capitalize()}"
     return [
         Comparison(topic, check, statement, at_most=2.0),
         Comparison(topic, prepared, statement, at_most=1.2),

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import psycopg
-from django.db import connection
 from psycopg import sql
 from rich.progress import Progress
 
@@ -57,11 +56,10 @@ def compare(progress: Progress, users: int) -> list[Comparison]:
             if redis and placement.server is not None and sys.platform == "linux":
                 os.sched_setaffinity(redis.pid, {placement.server})
             run = partial(_measure, progress, placement)
-            with placement.client_placed():
-                comparisons += _of_one(run, plain, redis, placement, asking)
-                comparisons += _as_objects(run, placement, asking)
-                comparisons += _of_many(run, redis, placement, users)
-    database.reconnect()
+            with placement.client_placed(), database.kept(placement.place) as use:
+                comparisons += _of_one(run, plain, redis, use, placement, asking)
+                comparisons += _as_objects(run, partial(use, None), placement, asking)
+                comparisons += _of_many(run, redis, partial(use, None), placement, users)
     return comparisons
 
 
@@ -75,15 +73,11 @@ def _measure(
     measure(sides, rounds, WARM_UP)
 
 
-def _reconnect(placement: Placement, prepare_threshold: int | None = None) -> None:
-    database.reconnect(prepare_threshold=prepare_threshold)
-    placement.place(connection.connection)
-
-
 def _of_one(
     run: Callable[..., None],
     plain: psycopg.Connection[Any],
     redis: Peer | None,
+    use: Callable[[int | None], None],
     placement: Placement,
     asking: list[Any],
 ) -> list[Comparison]:
@@ -95,8 +89,8 @@ def _of_one(
     )
     comparisons = []
     for name, ask, query, at_most, at_most_kept in questions:
-        once = Side(name, ask, before=partial(_reconnect, placement))
-        kept = Side(f"{name}, prepared", ask, before=partial(_reconnect, placement, 0))
+        once = Side(name, ask, before=partial(use, None))
+        kept = Side(f"{name}, prepared", ask, before=partial(use, 0))
         bare = Side("psycopg, prepared", _prepared(plain, query.as_string()))
         sides = [once, kept, bare]
         if redis:
@@ -122,11 +116,13 @@ def _of_redis(redis: Peer, name: str) -> Side:
 
 
 def _as_objects(
-    run: Callable[..., None], placement: Placement, asking: list[Any]
+    run: Callable[..., None],
+    before: Callable[[], None],
+    placement: Placement,
+    asking: list[Any],
 ) -> list[Comparison]:
     """Compare the segments of a user as objects with the ORM's query of the same keys."""
     keys = {user.pk: user.segment_ids for user in asking}
-    before = partial(_reconnect, placement)
     found = Side("list(user.segments)", lambda user: list(user.segments), before=before)
     by_key = Side(
         "filter(pk__in=ids)",
@@ -140,7 +136,11 @@ def _as_objects(
 
 
 def _of_many(
-    run: Callable[..., None], redis: Peer | None, placement: Placement, users: int
+    run: Callable[..., None],
+    redis: Peer | None,
+    before: Callable[[], None],
+    placement: Placement,
+    users: int,
 ) -> list[Comparison]:
     """Compare a check of many users at once with Redis."""
     if redis is None:
@@ -153,7 +153,7 @@ def _of_many(
                 waiting.sismember(HALF, key)
             return waiting.execute()
 
-    many = Side(f"has_members({MANY:,})", half.has_members, before=partial(_reconnect, placement))
+    many = Side(f"has_members({MANY:,})", half.has_members, before=before)
     piped = Side("Redis, pipeline of SISMEMBER", pipeline)
     at_once = Side("Redis, SMISMEMBER", lambda keys: client.smismember(HALF, keys))
     sample = [*range(1, users + 1)]
