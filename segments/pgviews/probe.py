@@ -4,6 +4,7 @@ Django's cursor wrapper, its lookup of settings and a new cursor for each query 
 check, so this module calls the driver itself. `make bench` compares it to bare psycopg.
 """
 
+from asyncio import _get_running_loop
 from functools import lru_cache
 from typing import Any, cast
 
@@ -44,6 +45,9 @@ KEPT = "_segments_cursor"
 
 NO_CURSOR: tuple[Any, Any] = (None, None)
 
+OWN: Any = vars(connections._connections).get("_storage")  # type: ignore[attr-defined]
+"""Where asgiref keeps the connections of a thread in which no event loop runs."""
+
 
 def is_member(alias: str, segment: Any, slug: str, key: object) -> bool | None:
     """Return whether the key is in the segment's view and belongs to a user.
@@ -54,7 +58,7 @@ def is_member(alias: str, segment: Any, slug: str, key: object) -> bool | None:
     Args:
         segment: The key of the segment.
     """
-    connection: Any = connections[alias]
+    connection = _connection(alias)
     query = _probe(conf.schema(), slug, _keeps_plans(connection), user_key_type().model)
     known = VIEWS.get((alias, query, segment))
     if known is not None:
@@ -79,7 +83,7 @@ def is_member_by_slug(alias: str, slug: str, key: object) -> bool | None:
     is known to be there. Otherwise, and in a transaction, which a missing view would break, a
     function is asked that looks for it.
     """
-    connection: Any = connections[alias]
+    connection = _connection(alias)
     view, raw = (alias, conf.schema(), slug), connection.connection
     if view in POPULATED and raw is not None and raw.autocommit:
         try:
@@ -102,7 +106,7 @@ def segments_of(alias: str, what: str, key: object) -> list[Any]:
     Args:
         what: `segment_ids` or `segment_slugs`.
     """
-    connection: Any = connections[alias]
+    connection = _connection(alias)
     call, select = SEGMENTS_OF[what]
     kept = _keeps_plans(connection)
     query = query_of_segments(alias, select if kept else call)
@@ -157,6 +161,18 @@ def ask(connection: Any, query: str, params: Any, *, keep: bool = True) -> tuple
     if keep:
         state[KEPT] = kept, fit
     return rows, result
+
+
+def _connection(alias: str) -> Any:
+    """Return `connections[alias]`, in a tenth of its time.
+
+    Where no event loop runs, asgiref learns of that by an exception, which takes 6 to 10 us.
+    """
+    if _get_running_loop() is None:
+        connection = getattr(OWN, alias, None)
+        if connection is not None:
+            return connection
+    return connections[alias]
 
 
 def _keeps_plans(connection: Any) -> bool:

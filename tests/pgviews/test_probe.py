@@ -1,11 +1,14 @@
 """Membership checks skip Django's cursor wrapper, but behave like any other query."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 
 import pytest
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
+from django.utils.connection import ConnectionDoesNotExist
 
 from segments.exceptions import SegmentExecutionError
 from segments.models import Segment
@@ -66,6 +69,48 @@ def test_check__from_another_thread_is_refused(check, vip, users):
     mine = connections["default"]
     with ThreadPoolExecutor(1) as threads:
         threads.submit(ask).result()
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_check__in_an_event_loop_is_refused(check, vip, users):
+    async def ask():
+        with pytest.raises(SynchronousOnlyOperation):
+            check(vip, users[0])
+
+    asyncio.run(ask())
+
+
+def test_connection__is_that_of_django_at_any_time():
+    mine, other = connections["default"], connections.create_connection("default")
+    assert probe._connection("default") is mine
+    try:
+        connections["default"] = other
+        assert probe._connection("default") is other
+        del connections["default"]
+        fresh = probe._connection("default")
+        assert fresh is connections["default"]
+        assert fresh not in {mine, other}
+    finally:
+        connections["default"] = mine
+
+
+def test_connection__is_one_for_each_thread_and_event_loop():
+    async def found():
+        return probe._connection("default"), connections["default"]
+
+    mine = connections["default"]
+    with ThreadPoolExecutor(1) as threads:
+        theirs = threads.submit(probe._connection, "default").result()
+    looped, expected = asyncio.run(found())
+    assert looped is expected
+    assert len({mine, theirs, looped}) == 3
+
+
+def test_connection__is_found_without_its_place_in_asgiref(monkeypatch):
+    monkeypatch.setattr(probe, "OWN", None)
+    assert probe._connection("default") is connections["default"]
+    with pytest.raises(ConnectionDoesNotExist):
+        probe._connection("nowhere")
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
