@@ -45,6 +45,15 @@ SELECT EXISTS (
 """Whether there are views although all segments are deleted."""
 
 
+def pytest_collection_modifyitems(items):
+    """Mark the tests that commit as slow: their databases have to be emptied."""
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        commits = marker and marker.kwargs.get("transaction")
+        if commits or "transactional_db" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 def forget(segments):
     """Delete the rows of segments, and leave their views."""
     SegmentRefresh.objects.filter(segment__in=segments).delete()

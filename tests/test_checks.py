@@ -197,6 +197,7 @@ def test_setting__that_is_wrong(name, value, settings):
     assert checks.check_server(databases=["default"]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -250,6 +251,7 @@ def test_user_model__without_the_mixin_is_a_warning(monkeypatch):
     assert found["segments.W001"].is_serious() is False
 
 
+@pytest.mark.slow
 def test_migrations__are_complete_here_and_with_the_mixin(db):
     # In a process of its own, as other tests define models that need none.
     run_module(

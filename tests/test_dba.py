@@ -47,6 +47,7 @@ def disposable():
         yield address(name)
 
 
+@pytest.mark.slow
 def test_psql__looks_around(shop):
     told = psql(shop, SESSIONS[0])
     assert 'Members of segment "vip" at its last refresh. Big spenders' in told
@@ -55,6 +56,7 @@ def test_psql__looks_around(shop):
     assert re.search(r"inner-circle +\| 20", told)
 
 
+@pytest.mark.slow
 def test_psql__shows_a_running_refresh_and_what_blocks_it(shop):
     with psycopg.connect(shop) as blocker:
         blocker.execute("LOCK TABLE shop_order")

@@ -130,6 +130,7 @@ def campaign(users, make):
         make(slug, static_ids=[users[number] for number in chosen])
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_algebra__does_what_is_told(campaign, capsys):
     """Run the page from top to bottom, and compare what it prints and notes."""

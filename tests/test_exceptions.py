@@ -145,6 +145,7 @@ def test_hint__about_tables_of_the_project(users, query):
     assert refused("SELECT user_id FROM shop_order WHERE shop_order.amount > 1") == MIGRATE
 
 
+@pytest.mark.slow
 def test_hint__about_a_detached_segment(users, make):
     segment = make()
     assert [step.what for step in sync.detach()] == [["detached"]]

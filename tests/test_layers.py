@@ -104,11 +104,13 @@ def test_imports__point_down(path):
         assert layer(other) <= layer(name_of(path)), f"it imports {other}"
 
 
+@pytest.mark.slow
 def test_imports__go_round_no_circle():
     graph = {name_of(path): {module for module, _ in imports_of(path)} for path in MODULES}
     TopologicalSorter(graph).prepare()  # Raises CycleError with the circle.
 
 
+@pytest.mark.slow
 def test_imports__inside_functions_are_few():
     hidden = {
         (name_of(path), module)

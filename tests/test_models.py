@@ -221,6 +221,7 @@ def test_segments_of_a_user__come_by_priority(users, make, django_assert_num_que
         assert users[0].segment_ids == [low.pk, high.pk, also_low.pk]
 
 
+@pytest.mark.slow
 def test_segments_of_a_user__cost_one_query_however_many_exist(
     users, make, django_assert_num_queries
 ):

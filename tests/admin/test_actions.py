@@ -23,6 +23,7 @@ def act(browse, action, segment):
     return browse(LIST, action=action, _selected_action=[str(segment.pk)])
 
 
+@pytest.mark.slow
 def test_refused__is_shown_and_accepted_once(emptied, browse):
     page = act(browse, "refresh_selected", emptied)
     assert "remove 10 of 10 members" in page

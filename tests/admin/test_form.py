@@ -72,6 +72,7 @@ def test_kind__of_a_segment_is_chosen(fields, kind, users, make, browse):
     assert ('value="manager_and_list"' in page) is (kind == "manager_and_list")
 
 
+@pytest.mark.slow
 def test_kind__decides_which_fields_count(users, make, browse):
     leftover = {"definition": FEW, "static_ids": str(users[5].pk), "method": ALL}
     browse(ADD, **form(kind="sql", **leftover))
@@ -156,6 +157,7 @@ def test_list__is_begun_in_place_of_sql(users, make, browse):
     assert (segment.kind, segment.definition, segment.members_count) == ("static", "", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "words"), [
     ("email\nada@x.org\n<bob@x.org>\nBob\nEve@x.org", "“ada@x.org” looks like an e-mail address"),
     ("<i>Ada</i>\n7\nEve", "“<i>Ada</i>” is not a user id"),
@@ -182,6 +184,7 @@ def test_ids__that_are_none_belong_on_another_page(text, words, users, make, adm
     assert Segment.objects.get().static_ids == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "fields"), [
     ("sql", {"definition": FEW}), ("manager", {"method": ALL})
 ])  # fmt: skip
@@ -261,6 +264,7 @@ def test_help__names_addresses_only_if_a_list_takes_them(users, browse, monkeypa
     assert row_of(browse(ADD), "For e-mail addresses, a file") == "static_ids"
 
 
+@pytest.mark.slow
 def test_help__explains_the_words(users, make, browse):
     segment = make(definition=FEW)
     page = browse(CHANGE, segment.pk)
@@ -286,6 +290,7 @@ def test_list__is_never_in_the_form(users, make, browse, django_assert_max_num_q
 # What was not changed is not evaluated.
 
 
+@pytest.mark.slow
 def test_change__of_the_words_of_a_broken_segment(broken, browse):
     page = change(
         browse, broken, slug="mended", name="Mended", description="It is off", is_active="",
@@ -299,6 +304,7 @@ def test_change__of_the_words_of_a_broken_segment(broken, browse):
     assert len(segment.members) == 10
 
 
+@pytest.mark.slow
 def test_change__of_a_segment_whose_method_is_gone(users, make, browse):
     segment = make(manager_method="all")
     Segment.objects.update(manager_method="gone")
@@ -354,6 +360,7 @@ def test_change__of_an_expensive_segment_that_was_allowed(users, browse, setting
 # Messages, renames and the log.
 
 
+@pytest.mark.slow
 def test_message__has_the_numbers(users, browse, settings):
     page = browse(ADD, **form(definition=FEW))
     assert "was added successfully. It has 2 members." in page
@@ -367,6 +374,7 @@ def test_message__has_the_numbers(users, browse, settings):
     assert "Its members change at the next refresh." in page
 
 
+@pytest.mark.slow
 def test_message__of_a_save_that_leaves_it_to_a_worker(users, make, browse, settings):
     settings.SEGMENTS_REFRESH_ASYNC = True
     page = browse(ADD, **form(definition=FEW))
@@ -430,6 +438,7 @@ def test_save__of_a_new_segment_that_is_refused(users, browse):
     assert "was added successfully" in browse(ADD, **form(kind="sql", definition=FEW))
 
 
+@pytest.mark.slow
 def test_rename__rewrites_the_readers_if_asked(users, make, browse):
     segment = make(definition=FEW)
     make("loyal", definition="SELECT user_id FROM segments.vip")
@@ -445,6 +454,7 @@ def test_rename__rewrites_the_readers_if_asked(users, make, browse):
     assert Segment.objects.get(slug="loyal").refresh().error is None
 
 
+@pytest.mark.slow
 def test_rename__offers_nothing_that_cannot_be_done(users, make, browse, query):
     segment = make(definition=FEW)
     make("loyal", definition="SELECT user_id FROM segments.vip")
@@ -456,6 +466,7 @@ def test_rename__offers_nothing_that_cannot_be_done(users, make, browse, query):
     assert Segment.objects.filter(slug="vip").exists()
 
 
+@pytest.mark.slow
 def test_save__rewrites_the_readers_once(users, make):
     segment = make(definition=FEW)
     make("loyal", definition="SELECT user_id FROM segments.vip")
@@ -513,6 +524,7 @@ def test_preview__answers_the_script(users, make, admin_client):
     assert admin_client.post(unknown, data).status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("middleware", [True, False])
 @pytest.mark.parametrize("saved", [True, False])
 def test_form__that_is_too_large(middleware, saved, users, make, admin_user, settings):
@@ -578,6 +590,7 @@ def test_completion__is_for_authors(users, make, admin_client, client, django_us
     assert client.get(reverse(COMPLETION)).status_code == 403
 
 
+@pytest.mark.slow
 def test_keys__stay_keys_with_thousand_separators(users, browse, settings, query):
     settings.USE_THOUSAND_SEPARATOR = True
     query("SELECT setval(pg_get_serial_sequence('segments_segment', 'id'), 12345)")
@@ -592,6 +605,7 @@ def test_keys__stay_keys_with_thousand_separators(users, browse, settings, query
     )
 
 
+@pytest.mark.slow
 def test_numbers__are_written_in_one_way(users, make, browse, settings, django_user_model):
     settings.LANGUAGE_CODE = "de"
     django_user_model.objects.bulk_create(
@@ -610,6 +624,7 @@ def test_numbers__are_written_in_one_way(users, make, browse, settings, django_u
     assert "1,200" not in page
 
 
+@pytest.mark.slow
 def test_warnings__can_be_translated(users, browse, settings, tmp_path):
     words = {
         "Its cost of %(cost)s is above SEGMENTS_MAX_COST, which is %(limit)s.": (
@@ -658,6 +673,7 @@ def test_addresses__are_behind_a_prefix(users, make, admin_client):
     assert 'data-completion="/shop/admin/segments/segment/completion/"' in page
 
 
+@pytest.mark.slow
 def test_static_files__have_names_by_their_content(tmp_path, settings, users, browse):
     settings.STATIC_ROOT = tmp_path
     storage = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"

@@ -79,6 +79,7 @@ def strict(page):
 # The list.
 
 
+@pytest.mark.slow
 def test_list__says_how_each_segment_is_doing(orders, make, browse, query):
     make("fresh", refresh_every=3600)
     make("due", refresh_every=3600)
@@ -179,6 +180,7 @@ def test_list__is_searched_also_in_definitions(orders, make, browse):
     assert list(rows(browse(LIST, query="?q=shop_order"))) == ["buyers"]
 
 
+@pytest.mark.slow
 def test_list__is_filtered_by_kind_owner_and_tag(users, make, browse, admin_user):
     make("list", static_ids=users[:1], description="For the #spring-mailing.")
     make("method", manager_method="all", description="Not #spring")
@@ -209,6 +211,7 @@ def test_list__is_filtered_by_kind_owner_and_tag(users, make, browse, admin_user
     assert list(rows(browse(LIST, query="?tag=spring"))) == ["method"]
 
 
+@pytest.mark.slow
 def test_list__of_a_thousand_costs_as_many_queries_as_ten(admin_client):
     url = reverse(LIST)
     many_segments(10)
@@ -229,6 +232,7 @@ def test_list__of_a_thousand_costs_as_many_queries_as_ten(admin_client):
 # Actions.
 
 
+@pytest.mark.slow
 def test_actions__switch_segments_and_log_it(users, make, browse):
     segment, other = make(), make("other", is_active=False)
     keys = [str(segment.pk), str(other.pk)]
@@ -250,6 +254,7 @@ def test_actions__force_a_refresh(users, make, browse):
     assert segment.refreshes.latest().status == Status.REFRESHED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_refreshes__are_logged_with_what_was_asked(users, make, browse, settings, asynchronous):
     settings.SEGMENTS_REFRESH_ASYNC = asynchronous
@@ -309,6 +314,7 @@ def test_overview__shows_the_course_and_its_numbers(users, make, browse):
     assert cells == ["1,100", "0", "400", "1,500", "300", "0", "1,200", "1,200", "0"]
 
 
+@pytest.mark.slow
 def test_overview__pages_refreshes(users, make, browse):
     segment = make()
     write_history(segment, range(1, 31))
@@ -370,6 +376,7 @@ def changes_on(page):
     return [[re.sub(r"<[^>]+>", "", cell) for cell in cells] for cells in found]
 
 
+@pytest.mark.slow
 def test_overview__has_changes_by_code_among_those_in_the_admin(users, make, browse, admin_user):
     segment = make()
     segment.definition = f"SELECT id FROM {USERS} WHERE username < 'u4'"
@@ -390,6 +397,7 @@ def test_overview__has_changes_by_code_among_those_in_the_admin(users, make, bro
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_overview__has_changes_in_the_admin_once(users, make, browse):
     segment = make(definition=f"SELECT id FROM {USERS} WHERE username < 'u4'")
     browse(
@@ -406,6 +414,7 @@ def test_overview__has_changes_in_the_admin_once(users, make, browse):
     assert len(changes_on(browse(OVERVIEW, segment.pk))) == 4
 
 
+@pytest.mark.slow
 def test_overview__pages_changes_at_a_constant_cost(users, make, admin_client, admin_user):
     segment = make()
     url = reverse(OVERVIEW, args=[segment.pk])
@@ -442,6 +451,7 @@ def test_overview__pages_changes_at_a_constant_cost(users, make, admin_client, a
     assert [who for who, _ in shown[4:]] == ["by code", "admin"] * 28
 
 
+@pytest.mark.slow
 def test_overview__costs_the_same_for_a_long_history(users, make, admin_client):
     segment = make()
     url = reverse(OVERVIEW, args=[segment.pk])
@@ -515,6 +525,7 @@ def test_pages__work_behind_a_prefix(users, make, admin_client):
     assert [link for link in links if not link.startswith(("/shop/", "/static/"))] == []
 
 
+@pytest.mark.slow
 def test_pages__work_with_hashed_static_files(users, make, admin_client, settings, tmp_path):
     settings.STATIC_ROOT = str(tmp_path)
     manifest = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
@@ -645,6 +656,7 @@ def test_chart__of_more_refreshes_than_points_adds_them_up():
     assert charts.merged([], 200) == []
 
 
+@pytest.mark.slow
 def test_overview__shows_parts_of_the_history(users, make, browse):
     segment = make()
     SegmentRefresh.objects.all().delete()

@@ -108,6 +108,7 @@ def test_preview__compares_with_the_members(person, users, make, may_view):
     assert ("<h3>Enter</h3>\n<ul><li>u4 " in page) == may_view
 
 
+@pytest.mark.slow
 def test_preview__downloads_all_who_change(person, client, users, make):
     segment = make(definition=f"SELECT id FROM {USERS} ORDER BY id LIMIT 4")
     ask = person("change_definition", "change_segment", "view_members")
@@ -137,6 +138,7 @@ def test_preview__downloads_nobody_for_others(person, users, make):
     ask(CHANGE, segment.pk, **data, _preview="leaving", status=403)
 
 
+@pytest.mark.slow
 def test_preview__says_how_many_it_does_not_name(author, users, make):
     model = type(users[0])
     model.objects.bulk_create(model(username=f"n{n}") for n in range(1_500))
@@ -146,6 +148,7 @@ def test_preview__says_how_many_it_does_not_name(author, users, make):
     assert "<h3>Members</h3>" in page
 
 
+@pytest.mark.slow
 def test_preview__names_the_column_of_the_ids(author, orders):
     page = author(ADD, **form(definition="SELECT * FROM shop_order"), _preview="Preview")
     assert "<code>shop_order.user_id</code>" in page.partition("User ids from<")[2][:120]
@@ -201,6 +204,7 @@ def test_preview__is_for_those_who_may_save(person, make):
     viewer(ADD, status=403, **form(definition=FEW), _preview="Preview")
 
 
+@pytest.mark.slow
 def test_preview__hides_members_and_says_why(person):
     writer = person("add_segment", "view_segment", "change_definition")
     page = writer(ADD, **form(definition=FEW), _preview="Preview")
@@ -242,6 +246,7 @@ def test_preview__shows_an_address_unless_it_is_the_name(author, users, monkeypa
 # The cost limit.
 
 
+@pytest.mark.slow
 def test_cost__is_refused_once_and_can_then_be_allowed(author, users, settings):
     settings.SEGMENTS_MAX_COST = 1
     assert 'type="checkbox" name="allow_cost"' not in author(ADD)
@@ -291,6 +296,7 @@ def test_editor__edits_names_and_lists_and_no_sql(editor, users, make):
     assert {users[5].pk, users[6].pk} <= set(segment.member_ids())
 
 
+@pytest.mark.slow
 def test_editor__creates_only_lists(editor, users):
     page = editor(ADD)
     assert 'name="static_ids"' in page
@@ -349,6 +355,7 @@ def test_list_of_ids__is_changed_by_those_who_may_save(person, users, make):
 # Members.
 
 
+@pytest.mark.slow
 def test_members__are_listed_page_by_page_and_searched(author, users, make, client, monkeypatch):
     monkeypatch.setattr("segments.admin.members.PER_PAGE", 3)
     segment = make(definition=FEW)

@@ -149,6 +149,7 @@ def test_change__that_is_wrong_keeps_the_definition(users, make, browse):
     assert Segment.objects.get().definition == f"SELECT id FROM {USERS}"
 
 
+@pytest.mark.slow
 def test_change__keeps_the_list(users, make, browse):
     segment = make(
         definition=f"SELECT id FROM {USERS} WHERE username = 'u9'", static_ids=users[:2]
@@ -178,6 +179,7 @@ def test_change__of_the_slug_that_clashes(users, make, browse):
     assert "Hyphens and underscores count as the same" in page
 
 
+@pytest.mark.slow
 @pytest.mark.roles
 def test_refresh__of_selected_segments_reports_each_failure(orders, make, browse, query):
     query("UPDATE shop_order SET amount = 1 WHERE amount = 0")
@@ -193,6 +195,7 @@ def test_refresh__of_selected_segments_reports_each_failure(orders, make, browse
     assert "division by zero" in change_page
 
 
+@pytest.mark.slow
 def test_delete__that_is_refused_names_the_readers(users, make, browse):
     segment = make()
     make("reader", definition="SELECT user_id FROM segments.vip")
@@ -203,6 +206,7 @@ def test_delete__that_is_refused_names_the_readers(users, make, browse):
     assert Segment.objects.count() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.roles
 def test_delete__takes_the_views_along(users, make, browse, relation):
     segment = make()

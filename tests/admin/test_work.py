@@ -103,6 +103,7 @@ def test_compare__lists_the_users_of_a_cell(three, browse):
     assert "Low, not in High" in page
 
 
+@pytest.mark.slow
 def test_compare__makes_a_segment_of_a_cell(three, admin_client):
     low, high, _ = three
     url = reverse(COMPARE) + f"?{of('segment', *three)}"
@@ -130,6 +131,7 @@ def test_compare__makes_a_segment_of_a_cell(three, admin_client):
     assert Segment.objects.count() == 5
 
 
+@pytest.mark.slow
 def test_compare__makes_exactly_what_it_lists(three, make, users, browse):
     low, high, _ = three
     five = make("five", definition=select("= 'u5'"))
@@ -251,6 +253,7 @@ def test_export__follows_permissions(three, person, settings):
 # Duplicate and freeze.
 
 
+@pytest.mark.slow
 def test_duplicate__opens_the_copy(three, browse):
     page = act(browse, "duplicate_selected", three[0])
     copy = Segment.objects.get(slug="low-copy")
@@ -261,6 +264,7 @@ def test_duplicate__opens_the_copy(three, browse):
     assert LogEntry.objects.count() == 4
 
 
+@pytest.mark.slow
 def test_duplicate__of_sql_needs_the_permission(three, make, users, person):
     listed = make("listed", static_ids=users[:2])
     client = person("view_segment", "add_segment")
@@ -273,6 +277,7 @@ def test_duplicate__of_sql_needs_the_permission(three, make, users, person):
     }
 
 
+@pytest.mark.slow
 def test_freeze__keeps_the_members_as_a_list(three, browse):
     act(browse, "freeze_selected", three[0])
     frozen = Segment.objects.get(slug__startswith="low-20")
@@ -448,6 +453,7 @@ def lines_of(page):
     return [(kind, text) for kind, _, text in found]
 
 
+@pytest.mark.slow
 def test_versions__say_who_and_from_when_to_when(users, make, browse, admin_user, settings):
     segment = make(definition=select("= 'u1'"))
     with acting(admin_user):
@@ -470,6 +476,7 @@ def test_versions__say_who_and_from_when_to_when(users, make, browse, admin_user
     assert f">until {at[1]}" in browse(VERSIONS, segment.pk)
 
 
+@pytest.mark.slow
 def test_versions__cost_as_many_queries_as_one(users, make, admin_client, settings):
     settings.SEGMENTS_REFRESH_ON_SAVE = False
     segment, url = make(definition=select("= 'u1'")), None
@@ -531,6 +538,7 @@ def people(settings):
     settings.ROOT_URLCONF = "tests.admin.test_work"
 
 
+@pytest.mark.slow
 def test_inline__lists_the_segments_of_a_user(three, users, people, admin_client):
     url = reverse(CHANGE_USER, args=[users[4].pk])
     page = html.unescape(admin_client.get(url).content.decode())
@@ -550,6 +558,7 @@ def test_inline__is_added_as_the_docs_say():
     assert scope["PeopleAdmin"](get_user_model(), admin.AdminSite()).check() == []
 
 
+@pytest.mark.slow
 def test_inline__costs_one_query(users, make, people, admin_client):
     url = reverse(CHANGE_USER, args=[users[4].pk])
     make("s0")
@@ -563,6 +572,7 @@ def test_inline__costs_one_query(users, make, people, admin_client):
     assert len(many) == len(few)
 
 
+@pytest.mark.slow
 def test_inline__lets_the_user_be_saved(three, users, people, admin_client):
     url = reverse(CHANGE_USER, args=[users[4].pk])
     page = admin_client.get(url).content.decode()
@@ -613,6 +623,7 @@ def test_user__shows_why_there_is_no_answer(failing, users, browse):
     assert "division by zero" in page
 
 
+@pytest.mark.slow
 def test_user__costs_the_same_for_many_segments(users, make, admin_client):
     url = reverse(USER, args=[users[0].pk])
     make("s0")
@@ -634,6 +645,7 @@ def test_user__needs_both_permissions_and_a_user(users, person, admin_client):
     assert client.get(reverse(USER, args=[users[0].pk])).status_code == 403
 
 
+@pytest.mark.slow
 def test_pages__have_nothing_inline(three, users, admin_client):
     low, high, _ = three
     low.definition = select("= 'u1'")
@@ -650,6 +662,7 @@ def test_pages__have_nothing_inline(three, users, admin_client):
         assert strict(response.content.decode()) == []
 
 
+@pytest.mark.slow
 def test_pages__work_behind_a_prefix(three, users, people, admin_client):
     low, high, _ = three
     low.definition = select("= 'u1'")

@@ -87,6 +87,7 @@ def history(segment, make, users):
     return segment, other
 
 
+@pytest.mark.slow
 def test_entered__since_any_moment_is_complete(history, query):
     start = SegmentChange.objects.first().at
     # The clock was set back by some hours, twice.
@@ -101,6 +102,7 @@ def test_entered__since_any_moment_is_complete(history, query):
             assert list(found) == list(rows.filter(at__gte=moment).values_list("pk", flat=True))
 
 
+@pytest.mark.slow
 def test_first_change__after_each_refresh(history):
     for key in (0, 999, 1000, 1009, 2000, 2998, 2999, 5000):
         for segment in history:
@@ -110,6 +112,7 @@ def test_first_change__after_each_refresh(history):
             assert list(rows.filter(pk__gte=first)) == list(expected)
 
 
+@pytest.mark.slow
 def test_first_change__is_right_above_an_earlier_one(history):
     """A refresh that is not committed yet may have ids below the last one of other segments."""
     segment, _other = history
@@ -125,6 +128,7 @@ def test_first_change__of_no_changes(segment, make):
     assert list(segment.entered(HOUR)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_entered__reads_what_is_new_however_long_the_history(history, number):
     """The plans are what Postgres really does: how many rows are looked at in vain."""

@@ -152,6 +152,7 @@ def test_repair__of_lost_views_writes_the_difference_only(segment, staff, owner)
     assert sorted(rows(segment)) == [("u8", False), ("u9", True)]
 
 
+@pytest.mark.slow
 def test_repair__after_changes_were_not_tracked_hides_no_gap(segment, move, owner, staff):
     before = segment.change_cursor()
     segment.track_changes = False
@@ -214,6 +215,7 @@ def test_pruning__deletes_what_is_older_than_the_setting(segment, move, settings
     assert timezone.now() - segment.changes_kept_from >= timedelta(days=5)
 
 
+@pytest.mark.slow
 def test_pruning__goes_in_batches_and_keeps_up(segment, move, settings, query):
     query(
         "INSERT INTO segments_change (segment_id, user_id, entered, at, refresh_id) "

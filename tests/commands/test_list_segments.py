@@ -84,6 +84,7 @@ def test_table__without_errors_has_no_such_column(users, make):
     assert table()[0].split() == ["SLUG", "KIND", "MEMBERS", "AGE", "STATUS", "NEXT"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 120])
 def test_table__fits_a_terminal(width, zoo, make, columns):
     make("a-segment-with-quite-a-long-slug")

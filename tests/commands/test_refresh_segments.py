@@ -193,6 +193,7 @@ def test_watch__takes_no_slugs(db):
     assert str(done.error) == "--watch refreshes all active segments: name none."
 
 
+@pytest.mark.slow
 def test_command__does_without_rich():
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_RICH],

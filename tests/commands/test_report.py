@@ -67,6 +67,7 @@ def check(results, says, hint):
         assert second == f"Hint: {hint}", name
 
 
+@pytest.mark.slow
 def test_commands__without_a_server(tmp_path):
     results = run_all(tmp_path, HOST="127.0.0.1", PORT="1", NAME="x", USER="x", OPTIONS={})
     hint = "Check that PostgreSQL is running, and HOST and PORT in DATABASES."
@@ -85,6 +86,7 @@ def guarded():
         yield {"HOST": str(server.home), "PORT": str(server.port), "OPTIONS": {}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("password", ["wrong", ""])
 def test_commands__with_a_wrong_password(password, guarded, tmp_path):
     login = guarded | {"USER": "guarded", "PASSWORD": password, "NAME": "postgres"}
@@ -93,18 +95,21 @@ def test_commands__with_a_wrong_password(password, guarded, tmp_path):
     check(results, "password", hint)
 
 
+@pytest.mark.slow
 def test_commands__with_a_wrong_role(guarded, tmp_path):
     results = run_all(tmp_path, **guarded, USER="nobody_else", NAME="postgres")
     hint = "Check USER and PASSWORD in DATABASES, and which logins the server accepts."
     check(results, 'role "nobody_else" does not exist', hint)
 
 
+@pytest.mark.slow
 def test_commands__with_a_wrong_name(guarded, tmp_path):
     login = guarded | {"USER": "guarded", "PASSWORD": PASSWORD, "NAME": "nowhere"}
     hint = "Check NAME in DATABASES, or create this database."
     check(run_all(tmp_path, **login), 'database "nowhere" does not exist', hint)
 
 
+@pytest.mark.slow
 def test_commands__on_sqlite(tmp_path):
     results = run_all(tmp_path, ENGINE="django.db.backends.sqlite3", NAME=":memory:", OPTIONS={})
     for name, (code, _, err) in results.items():

@@ -81,6 +81,7 @@ def test_changes__of_a_name_that_cannot_be_are_an_error(segment, name):
     assert "the name of a consumer has 1 to 100 characters" in str(done.error)
 
 
+@pytest.mark.slow
 def test_changes__need_tracking(segment):
     Segment.objects.update(track_changes=False, tracked_since=None)
     assert "its changes are not tracked" in str(attempt(*FOLLOW).error)

@@ -151,6 +151,7 @@ BLANKS = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=300, derandomize=True, deadline=None, database=None,
     suppress_health_check=list(HealthCheck),

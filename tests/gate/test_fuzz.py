@@ -187,6 +187,7 @@ def test_text__is_refused(fuzz):
     check()
 
 
+@pytest.mark.slow
 def test_gate__compiles_what_it_takes_within_its_wrapper(vip, query):
     """Postgres parses the whole as one SELECT with the one expected column."""
     from django.db import connection

@@ -76,6 +76,7 @@ VIEW = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("users_table", [POLICY, VIEW], ids=["policy", "view"])
 def test_readers__do_not_become_the_owner_through_the_user_table(
     users_table, vip, restricted, users, query, as_superuser

@@ -169,6 +169,7 @@ def test_moving__on_a_connection_of_its_own(users, make):
     assert moving(segment, entering=False, fields=["username"]) == [["u0"]]
 
 
+@pytest.mark.slow
 def test_moving__takes_constant_queries_and_memory(make, users, django_assert_max_num_queries):
     segment = make(static_ids=users[:1])
     segment.definition, segment.static_ids = f"SELECT id FROM {USERS}", ""

@@ -615,6 +615,7 @@ PIECES = ["1", "u0", "id", "email", ",", ";", "\t", '"', '""', "\n", "\r", "\r\n
 PIECES += ["é", "\u200b", "\ud800", "\\", "\\.", "\\N", "'", "%s", " ", "PK\x03\x04", "x" * 70_000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_text__of_any_kind_is_read_or_refused(pilot, users, seed):
     """Nothing but a report or an error of segments comes out, whatever goes in."""
@@ -709,6 +710,7 @@ def test_sql__that_fails_keeps_list_and_members(failing, users):
 # Few users
 
 
+@pytest.mark.slow
 def test_add__takes_one_user_or_key(pilot, users):
     pilot.add(users[3])
     pilot.add(users[4].pk)

@@ -67,6 +67,7 @@ def test_combine__keeps_what_it_reads_from_being_deleted(even, late):
     even.delete()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_combine__is_rewritten_when_what_it_reads_is_renamed(even, late):
     combined = Segment.objects.union("either", even, late)

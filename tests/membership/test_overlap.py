@@ -80,6 +80,7 @@ def test_overlap__leaves_out_users_who_are_hidden(even, late, settings, django_u
         del django_user_model.shown
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_overlap__of_twenty_segments_is_one_statement(users, make, django_assert_max_num_queries):
     slugs = [f"list-{n}" for n in range(20)]
@@ -94,6 +95,7 @@ def test_overlap__of_twenty_segments_is_one_statement(users, make, django_assert
         assert (pair.both, pair.only_first) == (min(first, second), max(first - second, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_overlap__of_the_most_segments_that_there_may_be(users, make):
     slugs = [f"list-{n}" for n in range(MOST)]

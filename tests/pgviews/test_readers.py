@@ -1,8 +1,11 @@
 """The roles of `SEGMENTS_READER_ROLES`; tests/sql/test_views.py has what a sync grants them."""
 
+import pytest
+
 from segments import sync
 
 
+@pytest.mark.slow
 def test_reader__taken_out_of_the_setting_reads_until_a_revoke(make, settings, role, query):
     """A sync only grants; docs/security.md has the statements that revoke."""
     bi = role("bi")

@@ -66,6 +66,7 @@ def test_refresh_many__starts_nothing_once_it_is_stopped(make):
     assert list(results) == []
 
 
+@pytest.mark.slow
 @pytest.mark.roles
 def test_with_dependents__goes_on_to_the_readers(staff, make):
     segment = make("base", definition=EVEN)

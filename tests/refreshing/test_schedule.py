@@ -55,6 +55,7 @@ def test_due__survives_an_interval_beyond_the_calendar(days, failures, make, que
     assert len(query("SELECT due FROM segments.catalog")) == 2
 
 
+@pytest.mark.slow
 def test_due__spreads_over_a_tenth_of_the_interval(make):
     waits = [wait(make(f"s{n}", refresh_every=HOUR)) for n in range(40)]
     assert all(0.9 * HOUR <= each <= HOUR for each in waits)
@@ -67,6 +68,7 @@ def test_due__those_first_that_are_so_for_longest(make):
     assert schedule.due([late, later], timezone.now() + DAY) == [later, late]
 
 
+@pytest.mark.slow
 def test_failures__double_the_interval_up_to_a_day(failing):
     failing.refresh_every = HOUR
     failing.save()

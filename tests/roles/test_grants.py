@@ -93,6 +93,7 @@ def test_statements__are_printed_and_run_only_if_asked_for(roles, make, query):
     assert grants(roles, "--read", "shop_order(user_id)") == printed
 
 
+@pytest.mark.slow
 def test_commands__forget_and_uninstall_without_being_the_owner(restricted, query, users):
     Segment.objects.create(name="Listed", slug="listed", static_ids=users[:2])
     key = users[0].pk
@@ -106,6 +107,7 @@ def test_commands__forget_and_uninstall_without_being_the_owner(restricted, quer
     assert query("SELECT nspname FROM pg_namespace WHERE nspname ~ '^segments'") == []
 
 
+@pytest.mark.slow
 def test_segments__live_under_the_role(restricted, query, relation, users):
     role, app, _ = restricted
     segment = Segment.objects.create(
@@ -422,6 +424,7 @@ def memberships(query, member):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tables_of", ["app", "admin"])
 def test_createrole__grants_and_revokes_everything(
     tables_of, orders, admin, roles, make, query, settings

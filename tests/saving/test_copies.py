@@ -217,6 +217,7 @@ def kinds(orders, users, make):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.roles
 def test_clone__of_every_kind_has_the_same_definition_and_list(kinds):
@@ -375,6 +376,7 @@ def shares(query):
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("percent", [0.5, 10, 50])
 def test_sample__is_even_over_a_million_ids(percent, shares):
@@ -387,6 +389,7 @@ def test_sample__is_even_over_a_million_ids(percent, shares):
         assert 850 < blocks < 1150  # 1,000 degrees of freedom; 3.4 standard deviations.
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("seeds", [(7, 8), (7, 70), (1, 11), (0, -1)])
 def test_sample__of_another_seed_is_independent(seeds, shares):
@@ -400,6 +403,7 @@ def test_sample__of_another_seed_is_independent(seeds, shares):
     assert chi_square(observed, expected) < 10.83  # 1 degree of freedom, p = 0.001.
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_sample__of_a_smaller_percentage_is_within(shares, query):
     rows = shares((10, 7), (20, 7))

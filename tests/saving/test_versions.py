@@ -318,6 +318,7 @@ def test_restore__changes_nothing_else(changed):
     assert (stored.name, stored.priority, stored.definition) == ("Other", 3, EVEN)
 
 
+@pytest.mark.slow
 def test_restore__of_a_list_undoes_all_changes_since(users, make):
     segment = make(static_ids=users[:5])
     for ids in (users[3:8], [], users[:1], users[9:]):
@@ -331,6 +332,7 @@ def test_restore__of_a_list_undoes_all_changes_since(users, make):
         assert sorted(user.username for user in segment.members) == names
 
 
+@pytest.mark.slow
 def test_load__keeps_a_version_and_is_undone(users, make):
     segment = make(static_ids=users[:5])
     segment.load_ids([users[7].pk])
@@ -365,6 +367,7 @@ def test_load__that_changes_nothing_keeps_no_version(users, make):
     assert segment.refreshes.count() == 1
 
 
+@pytest.mark.slow
 def test_list__beside_sql_is_taken_away_again(staff, users, make):
     segment = make(definition=EVEN)
     segment.add(users[1])
@@ -531,6 +534,7 @@ def test_setting__must_be_a_number(settings, value):
         conf.versions()
 
 
+@pytest.mark.slow
 def test_list__is_never_loaded(users, make):
     """The number of queries is the same for three ids and for three thousand."""
     model = type(users[0])

@@ -48,6 +48,7 @@ def holds(query):
     return look
 
 
+@pytest.mark.slow
 def test_deleted_user__leaves_every_view_in_the_order_of_reading(forget_user, users, make, holds):
     make("z-base")
     make("a-reader", definition="SELECT user_id FROM segments.z_base")

@@ -20,6 +20,7 @@ def mend(**options):
     return {entry.slug: entry for entry in sync.sync(**options)}
 
 
+@pytest.mark.slow
 @pytest.mark.roles
 def test_nothing__differs_after_all_that_saving_does(users, make, settings, role):
     settings.SEGMENTS_READER_ROLES = [role("reader")]
@@ -68,6 +69,7 @@ def test_damage__is_found_and_repaired(damage, what, users, make, owner, query):
     assert set(segment.member_ids()) <= {user.pk for user in users}
 
 
+@pytest.mark.slow
 @pytest.mark.roles
 @pytest.mark.usefixtures("creates_schemas")
 def test_dropped_schemas__are_put_back_with_all_segments(users, make, owner):
@@ -157,6 +159,7 @@ def test_missing_grant__on_a_view_over_all_is_put_back(view, users, make, settin
     assert found() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.roles
 def test_broken_definition__is_reported_and_stops_no_other(users, make, owner):
     make("good")
@@ -187,6 +190,7 @@ def test_broken_population__is_reported_even_if_others_succeed(orders, make, own
     assert mended["good"].error is None
 
 
+@pytest.mark.slow
 @pytest.mark.roles
 def test_orphan__is_reported_and_dropped_with_prune_only(users, make, owner, relation):
     make()
@@ -233,6 +237,7 @@ def test_moving_parameters__are_no_difference(users, make):
     assert found() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.roles
 def test_migrate__syncs_at_its_end_and_does_not_fail(users, make, owner, capsys):
     make()

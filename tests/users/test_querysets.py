@@ -135,6 +135,7 @@ def test_unknown_slug__is_named_with_the_nearest(evaluate, people, users):
     assert User.objects.filter(first_name="").count() == 10
 
 
+@pytest.mark.slow
 def test_nearest_slug__is_that_of_other_checks(people, make, users):
     for number in range(30):
         make(f"segment-{number}", static_ids=users[:1])

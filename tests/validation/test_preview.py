@@ -91,6 +91,7 @@ def test_comparison__names_members_who_were_deleted(users, make):
     assert segment.preview().leaving.sample == (key,)
 
 
+@pytest.mark.slow
 def test_comparison__needs_members_and_time(users, make, settings):
     none = (None, None, None, "")
 
@@ -157,6 +158,7 @@ def test_preview__of_a_timeout_below_a_millisecond_is_under_one(users):
         assert error.sqlstate == "57014"  # noqa: PT017  # It was too short for all of that.
 
 
+@pytest.mark.slow
 def test_preview__that_takes_too_long_shows_the_estimate(users, settings):
     settings.SEGMENTS_PREVIEW_TIMEOUT = 0.1
     preview = unsaved(SLOW).preview()

@@ -38,6 +38,7 @@ def by_clean(segment, slug):
     raise caught.value.error_dict["__all__"][0].__cause__
 
 
+@pytest.mark.slow
 @pytest.mark.roles
 @pytest.mark.parametrize("how", [by_save, by_clean, Segment.rename])
 def test_rename__is_refused_and_names_the_readers(how, vip, make, names):
@@ -123,6 +124,7 @@ TEXTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), TEXTS.values(), ids=TEXTS)
 def test_rewrite__changes_each_reference_and_no_member(before, after, vip, make, query, relation):
     query("SET search_path = public, segments")
@@ -142,6 +144,7 @@ def test_rewrite__changes_each_reference_and_no_member(before, after, vip, make,
     assert len(loyal) == len(rows) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.roles
 def test_rewrite__of_several_readers_with_lists_of_their_own(vip, users, make):
     make("loyal", definition="SELECT user_id FROM segments.vip", static_ids=users[8:])
@@ -166,6 +169,7 @@ def test_rewrite__puts_a_word_of_sql_in_quotes(vip, make):
     assert stored("loyal").definition == 'SELECT user_id FROM segments."order"'
 
 
+@pytest.mark.slow
 def test_names__may_be_swapped_in_three_steps(vip, users, make):
     late = make("late", definition=f"SELECT id FROM {USERS} WHERE username > 'u7'")
     make("first", definition="SELECT user_id FROM segments.vip")
@@ -223,6 +227,7 @@ def test_manager_method__that_reads_it_prevents_a_rename(vip, make, monkeypatch)
             vip.rename("gold", rewrite=rewrite)
 
 
+@pytest.mark.slow
 def test_reader__that_is_detached_counts(vip, make):
     make("loyal", definition="SELECT user_id FROM segments.vip")
     list(sync.detach(["loyal"]))

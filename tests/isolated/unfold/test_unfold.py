@@ -2,9 +2,12 @@
 
 import os
 
+import pytest
+
 from tests.processes import run_suite
 
 
+@pytest.mark.slow
 def test_unfold__renders_all_pages():
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     run_suite(
