@@ -49,10 +49,11 @@ def test_sql__names_users_without_nulls_strangers_and_duplicates(definition, ord
 
 def test_sql__of_a_smaller_type_names_users(django_user_model, make):
     django_user_model.objects.bulk_create(
-        django_user_model(pk=number, username=f"u{number}") for number in (7, 8)
+        django_user_model(pk=7 + number, username=f"u{number}") for number in range(3)
     )
-    segment = make(definition=f"SELECT id::smallint FROM {USERS} WHERE id = 7")
-    assert member_names(segment) == ["u7"]
+    segment = make(definition=f"SELECT id::smallint FROM {USERS} WHERE username < 'u2'")
+    assert member_names(segment) == ["u0", "u1"]
+    assert segment.members_count == len(segment) == 2
 
 
 def test_sql__without_the_column_does_not_name_everyone(orders, make, names):
