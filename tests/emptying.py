@@ -55,13 +55,9 @@ _states: dict[tuple[str, ...], tuple[Any, ...]] = {}
 def empty(case: TransactionTestCase) -> None:
     """Empty the databases of a test, and flush them if the test has changed more than rows."""
     used = [connections[alias] for alias in case._databases_names(include_mirrors=False)]
-    if not all(_is_as_flushed(each) and _delete_rows(each) for each in used):
+    if not all(_states.get(_key(each)) == _state(each) and _delete_rows(each) for each in used):
         flush(case)
         _states.update((_key(each), _state(each)) for each in used)
-
-
-def _is_as_flushed(connection: BaseDatabaseWrapper) -> bool:
-    return _key(connection) in _states and _states[_key(connection)] == _state(connection)
 
 
 def _key(connection: BaseDatabaseWrapper) -> tuple[str, ...]:

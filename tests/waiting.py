@@ -6,10 +6,13 @@ PATIENCE = 30
 """Seconds to wait before a test fails."""
 
 # Tests that run at the same time, in other databases, share the server and its pg_locks.
-BLOCKED = """
-SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+LOCKS = """
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+"""Counts the advisory locks of this database, held or waited for."""
+
+BLOCKED = f"{LOCKS} AND NOT granted"
 """Counts the sessions of this database that wait for an advisory lock, also in a transaction."""
 
 STUCK = """

@@ -90,9 +90,9 @@ def changed(segment: "Segment", since: Since) -> "ChangeQuerySet":
             when it is a refresh of another segment.
         TypeError, ValueError: when it is none of these, or a moment without a time zone.
     """
-    rows: ChangeQuerySet = change_rows().filter(segment_id=segment.pk).order_by("pk")
     if isinstance(since, SegmentRefresh | RefreshResult):
         key, moment = _refresh(segment, since)
+        rows = _kept(segment)
         first = feed.first_since(segment, rows.db, refresh=key)
         rows = rows.filter(pk__gte=first, refresh_id__gt=key)
     else:
@@ -104,7 +104,7 @@ def changed(segment: "Segment", since: Since) -> "ChangeQuerySet":
 
 def since_moment(segment: "Segment", moment: datetime) -> "ChangeQuerySet":
     """Return the changes of a segment since a moment that are kept, by id. One query."""
-    rows: ChangeQuerySet = change_rows().filter(segment_id=segment.pk).order_by("pk")
+    rows = _kept(segment)
     return rows.filter(pk__gte=feed.first_since(segment, rows.db, moment=moment), at__gte=moment)
 
 
@@ -117,6 +117,12 @@ def check_complete(segment: "Segment", moment: datetime) -> None:
             slug=segment.slug,
             hint="Ask for a shorter time, or keep them for longer: SEGMENTS_CHANGES_DAYS.",
         )
+
+
+def _kept(segment: "Segment") -> "ChangeQuerySet":
+    """Return the changes of a segment that are kept, by id."""
+    rows: ChangeQuerySet = change_rows().filter(segment_id=segment.pk)
+    return rows.order_by("pk")
 
 
 def _refresh(segment: "Segment", refresh: SegmentRefresh | RefreshResult) -> tuple[int, datetime]:

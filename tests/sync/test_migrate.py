@@ -18,6 +18,7 @@ from segments.sync.migrate import _may_change_schema
 from tests.processes import run_suite
 from tests.sync import evolving
 from tests.sync.evolving import CALL
+from tests.waiting import LOCKS, until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -295,9 +296,7 @@ def test_killed_migration__is_repaired_without_a_person(healer, witness, evolve,
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    for _ in range(1000):  # The server notices it after a moment.
-        if not query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"):
-            break
+    until(lambda: query(LOCKS) == [(0,)])  # The server notices it after a moment.
     witness()
     if healer == "refresh":
         assert [gold.refresh().status for gold in Segment.objects.all()] == ["refreshed"] * 2
