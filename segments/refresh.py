@@ -237,7 +237,8 @@ def recompute(
             row.view.refresh(concurrently=concurrently)
         after = counters(connection, row.slug)
         feed_from = stopwatch.started_at if writes_changes(row) else None
-        changed = reconcile(connection, row.slug, row.pk, feed_from=feed_from)
+        first = not current.populated
+        changed = reconcile(connection, row.slug, row.pk, first=first, feed_from=feed_from)
         if counts:
             added, removed = after.inserted - before.inserted, after.deleted - before.deleted
         else:  # A rewrite inserts all rows, and some servers do not count.

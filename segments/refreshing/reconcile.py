@@ -67,6 +67,7 @@ def reconcile(
     slug: str,
     segment: int,
     *,
+    first: bool = False,
     feed_from: datetime | None = None,
 ) -> Reconciled:
     """Make the membership index match the segment's view, and write what changed to the feed.
@@ -76,18 +77,27 @@ def reconcile(
     the segment's lock.
 
     Args:
+        first: Whether the view was populated for the first time, or was lost before.
         feed_from: When the refresh started whose changes are written; None writes none.
     """
-    query = compose(
-        "reconcile_membership",
-        view=names.members_view(slug),
-        membership=sql.Identifier(owned.MEMBERSHIP),
-        refresh=sql.Identifier(owned.REFRESH),
-        change=sql.Identifier(owned.CHANGE),
-        users=names.user_table(),
-        key=sql.Identifier(names.user_key_column()),
-    )
+    parts = {
+        "view": names.members_view(slug),
+        "membership": sql.Identifier(owned.MEMBERSHIP),
+        "users": names.user_table(),
+        "key": sql.Identifier(names.user_key_column()),
+    }
     track = feed_from is not None
     with planned_anew(connection):
+        if first and not track:
+            with connection.cursor() as cursor:
+                cursor.execute(compose("populate_membership", **parts), {"segment": segment})
+                if cursor.rowcount:
+                    return Reconciled(entered=cursor.rowcount, left=0)
+        query = compose(
+            "reconcile_membership",
+            **parts,
+            refresh=sql.Identifier(owned.REFRESH),
+            change=sql.Identifier(owned.CHANGE),
+        )
         (row,) = fetch_all(connection, query, segment=segment, track=track, started_at=feed_from)
     return Reconciled(*row)

@@ -35,12 +35,14 @@ LIMIT %(limit)s
 
 -- name: matched_users
 -- Part of the statements that change a list: the users that its entries name, and whether the list
--- may be changed. It may not be if an entry names no user, unless such entries are skipped.
+-- may be changed. It may not be if an entry names no user, unless such entries are skipped. In the
+-- order of users, what follows merges and sorts nothing: half the time for a long list.
 matched AS MATERIALIZED (
     SELECT u.user_id, count(*) AS lines
     FROM pg_temp.segments_listed AS l
     JOIN ({users}) AS u (user_id, value) ON u.value = l.value
     GROUP BY u.user_id
+    ORDER BY u.user_id
 ),
 verdict AS MATERIALIZED (
     SELECT

@@ -26,6 +26,18 @@ SELECT
     pg_catalog.current_setting('track_counts')::boolean AS counted
 
 
+-- name: populate_membership
+-- Runs after the first refresh of a segment, in its transaction. Inserts its members, if it has no
+-- memberships yet: two thirds of the time of reconcile_membership, which expects few of them. The
+-- order fills the indexes from one end to the other.
+INSERT INTO {membership} (user_id, segment_id, entered_at)
+SELECT v.user_id, %(segment)s, pg_catalog.now()
+FROM {view} AS v
+WHERE v.user_id IN (SELECT {key} FROM {users})
+    AND NOT EXISTS (SELECT FROM {membership} WHERE segment_id = %(segment)s)
+ORDER BY v.user_id
+
+
 -- name: reconcile_membership
 -- Runs after a refresh, in its transaction. Takes row locks only on the rows that change. Its cost
 -- follows the size of the segment, whatever the statistics say: a FULL JOIN is a merge or a hash

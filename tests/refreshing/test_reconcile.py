@@ -129,6 +129,32 @@ def test_reconcile__costs_the_members_that_change(state, table, make, query, cos
         query("DROP TABLE side")
 
 
+@pytest.mark.django_db
+def test_first__leaves_out_users_who_were_deleted(staff, make, users, query):
+    """The view may have been populated a moment before a user was deleted."""
+    segment = make(definition=EVEN)
+    query(f"DELETE FROM {TABLE}")
+    query(f"DELETE FROM {USERS} WHERE id = %s", users[0].pk)
+    assert reconcile(connection, "vip", segment.pk, first=True)[:2] == (4, 0)
+    left = {user.pk for user in users[2::2]}
+    assert set(Membership.objects.values_list("user_id", flat=True)) == left
+
+
+@pytest.mark.django_db
+def test_first__compares_if_there_are_memberships(staff, make, users, query):
+    """As when the view was lost, and is populated again."""
+    staff(1, 2)
+    segment = make(definition=f"SELECT id FROM {USERS} WHERE is_staff", track_changes=False)
+    entered_at = dict(Membership.objects.values_list("user_id", "entered_at"))
+    query("UPDATE segments_membership SET entered_at = entered_at - interval '1 day'")
+    query("REFRESH MATERIALIZED VIEW segments.vip WITH NO DATA")
+    staff(2, 3)
+    assert changed(segment.refresh()) == 2
+    kept = dict(Membership.objects.values_list("user_id", "entered_at"))
+    assert set(kept) == {users[2].pk, users[3].pk}
+    assert kept[users[2].pk] < entered_at[users[2].pk]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_reconcile__keeps_no_plan(clean_views, staff, make, query):
     """A plan for one page would compare each row of a large table with each row that leaves."""
