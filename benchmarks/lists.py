@@ -1,4 +1,4 @@
-"""How long it takes to load a list of all users, its segment being refreshed with it.
+"""How long it takes to load a list of all users, its segment being saved or refreshed with it.
 
 Plain COPY writes the same file into a table that has the columns and the indexes of lists, and
 does no more: it checks no line, and nobody becomes a member.
@@ -31,7 +31,7 @@ CREATE = """
 
 
 def compare(progress: Progress, users: int) -> list[Comparison]:
-    """Load a list into an empty segment, whose changes are tracked or not, and once more."""
+    """Load a list into a new segment, into an empty one, tracked or not, and once more."""
     database.reconnect()
     segment, silent = _empty("loaded"), _empty("silent", track_changes=False)
     plain = database.connect()
@@ -42,6 +42,7 @@ def compare(progress: Progress, users: int) -> list[Comparison]:
         _write(path, users)
         copied = _copy(plain, path)
         copy = Side("plain COPY", copied, before=lambda: plain.execute("TRUNCATE plain"))
+        new = Side("load_ids(), a new segment", lambda: _new().load_ids(path), before=_deleted)
         first = Side("load_ids()", lambda: segment.load_ids(path), before=_emptied(segment))
         quiet = Side(
             "load_ids(), changes not tracked",
@@ -51,12 +52,15 @@ def compare(progress: Progress, users: int) -> list[Comparison]:
         )
         again = Side("load_ids(), the same list", lambda: segment.load_ids(path))
         measure([copy], progress.track(ROUNDS, description="Copying a list"))
+        measure([new], progress.track(ROUNDS, description="Loading a new list"))
+        _deleted()
         measure([quiet], progress.track(ROUNDS, description="Loading a list, not tracked"))
         measure([first], progress.track(ROUNDS, description="Loading a list"))
         measure([again], progress.track(ROUNDS, description="Loading it again"))
     plain.close()
     topic = f"A list of {users:,} ids is loaded, and its segment refreshed"
     return [
+        Comparison(topic, new, copy, at_most=2.5),
         Comparison(topic, first, copy, at_most=2.5),
         Comparison(topic, quiet, copy, at_most=2.5),
         Comparison(topic, again, copy, at_most=2.5),
@@ -69,6 +73,17 @@ def _empty(slug: str, **fields: Any) -> Segment:
     segment.static_ids = []
     segment.save()
     return segment
+
+
+def _new() -> Segment:
+    return Segment(name="New", slug="new")
+
+
+def _deleted() -> None:
+    """Delete the new segment of a former round."""
+    for segment in Segment.objects.filter(slug="new"):
+        segment.delete()
+    data.vacuum()
 
 
 def _write(path: Path, users: int) -> None:

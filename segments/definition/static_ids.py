@@ -1,7 +1,7 @@
 """Static ids: load ids into a table in bulk, and report every line that is not a user."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -36,8 +36,19 @@ class SelectedIds:
     query: sql.Composable
 
 
-StaticIds = str | Iterable[Any] | SelectedIds
-"""Text with one id a line, an iterable of ids or users, or a query for them."""
+@dataclass(frozen=True)
+class LoadedIds:
+    """Ids of a new segment that a load has read into a temporary table of this transaction.
+
+    Attributes:
+        write: Adds them to the list of the segment, which has its key by then; returns how many.
+    """
+
+    write: Callable[[], int]
+
+
+StaticIds = str | Iterable[Any] | SelectedIds | LoadedIds
+"""Text with one id a line, an iterable of ids or users, a query for them, or those of a load."""
 
 
 def checked(ids: Any, slug: str) -> StaticIds:
@@ -86,6 +97,8 @@ def replace(
         SegmentDefinitionError: with every line that is not the id of a user.
         TypeError: for an instance of another model.
     """
+    if isinstance(ids, LoadedIds):
+        return ids.write(), 0
     query = compose(
         "replace_static_ids",
         static=sql.Identifier(STATIC_MEMBER),
@@ -100,14 +113,16 @@ def replace(
 
 def check(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
     """Raise the SegmentDefinitionError that `replace` would raise, and change nothing."""
-    if isinstance(ids, SelectedIds):  # Those that are of no user are left out.
+    if isinstance(ids, SelectedIds | LoadedIds):  # Those that are of no user are left out.
         return
     with translated(SegmentDefinitionError, slug, field="static_ids"):
         _load(connection, slug, ids)
         fetch_all(connection, "drop_incoming_ids")
 
 
-def _load(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
+def _load(
+    connection: BaseDatabaseWrapper, slug: str, ids: str | Iterable[Any] | SelectedIds
+) -> None:
     """Copy the ids into a temporary table, and raise an error if any cannot be used."""
     key_type = names.key_type(connection)
     fetch_all(connection, compose("create_incoming_ids", key_type=sql.SQL(key_type)))

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from segments import conf
 from segments.definition.kinds import StaticList, kind_of
-from segments.definition.static_ids import BATCH
+from segments.definition.static_ids import BATCH, LoadedIds
 from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, SegmentListError
 from segments.lists.fields import MAX_DIGITS, ListField, list_field
 from segments.lists.report import MAX_SHOWN, BadLine, LoadReport, Tally, no_lines, shortened
@@ -22,6 +22,7 @@ from segments.sql import keys, names
 from segments.sql.owned import LIST_CHANGE, STATIC_MEMBER
 from segments.sql.session import fetch_all, fetch_value, planned_anew, transaction
 from segments.sql.statements import compose, selected, sql_text
+from segments.validation.checks import check_clash
 
 if TYPE_CHECKING:
     from segments.models import Segment
@@ -172,7 +173,7 @@ def load(
     skip_bad: bool = False,
     allow_empty: bool = True,
 ) -> LoadReport:
-    """Load a list, and refresh the segment, in one transaction.
+    """Load a list, and refresh the segment, in one transaction; save the segment if it is new.
 
     Reads the list before it takes the segment's lock. Then takes that lock, row locks on the users
     that are added or removed, and what a refresh takes; readers go on. Holds some 10,000 lines in
@@ -183,10 +184,11 @@ def load(
             and `skip_bad` is false, or would replace the segment's by no line that is good; and
             when it would do so without a line, unless `allow_empty`. Nothing is changed.
         SegmentDefinitionError: when the segment has SQL or a manager method and no list, and the
-            mode is `remove`.
+            mode is `remove`; when the segment is new, as `save()` does.
         SegmentLossError: when members would leave who were not removed from the list, more than
             `max_loss` allows, as when the definition reads a table that is empty.
-        SegmentExecutionError: when Postgres refuses, or the segment is not saved.
+        SegmentExecutionError: when Postgres refuses, or the segment was deleted, or is new and the
+            mode is `remove`.
         SegmentLockedError: when another session locks the segment for too long.
     """
     slug = segment.slug
@@ -195,15 +197,20 @@ def load(
             f'the mode of a load is "replace", "add" or "remove", not {keys.in_words(mode)}',
             slug=slug,
         )
-    if segment.pk is None:
-        raise SegmentExecutionError("it is not saved yet", slug=slug)
-    field = list_field(slug, by)
     using = router.db_for_write(type(segment), instance=segment)
+    new = segment.pk is None
+    if new:
+        _check_new(segment, mode, using)
+    field = list_field(slug, by)
     with transaction(using, slug, timeout=segment.timeout) as connection:
         one = _Load(connection, segment, mode, field, skip_bad)
         tally = one.read(source)
         if mode == "replace" and not tally.lines and not allow_empty:
             raise no_lines(slug)
+        if new:
+            report = _create(one, tally, using)
+            fetch_all(connection, "drop_listed")
+            return report
         with listed(segment, using) as listing:
             row = listing.row
             check_mode(row, mode, using)
@@ -213,6 +220,40 @@ def load(
             report = replace(report, still_members=one.still_members(row.slug))
         fetch_all(connection, "drop_listed")
     return report
+
+
+def _check_new(segment: "Segment", mode: Mode, using: str) -> None:
+    """Refuse, before the list is read, what cannot be done with a segment that is not saved."""
+    if mode == "remove":
+        raise SegmentExecutionError("it is not saved yet", slug=segment.slug)
+    if segment.unsaved_static_ids is not None:
+        raise SegmentListError(
+            "it has static ids that are not saved yet, and another list is loaded",
+            slug=segment.slug,
+            field="static_ids",
+            hint="Save it before, or load these ids with the list.",
+        )
+    names.check_slug(segment.slug)
+    check_clash(segment, using)
+
+
+def _create(one: _Load, tally: Tally, using: str) -> LoadReport:
+    """Save a segment that is new, with the list that was read.
+
+    Nobody reads its members before the commit, so none is compared with a former one.
+    """
+    reports: list[LoadReport] = []
+
+    def write() -> int:
+        reports.append(one.change(tally, None))
+        return reports[0].added
+
+    one.segment.unsaved_static_ids = LoadedIds(write)
+    try:
+        one.segment.save(using=using)
+    finally:
+        one.segment.unsaved_static_ids = None
+    return reports[0]
 
 
 def check_mode(row: "Segment", mode: Mode, using: str) -> None:

@@ -31,6 +31,8 @@ class ListsMixin(models.Model):
     ) -> LoadReport:
         """Load a list of any size, in constant memory; see `segments.lists.load.load`.
 
+        A segment that is not saved yet is saved with its list, or not at all.
+
         Args:
             source: Text, a `pathlib.Path`, a file that is open for text or bytes, or an iterable.
                 Text and files have one user a line, or are CSV with a header that names the field.

@@ -21,6 +21,7 @@ from segments import conf
 from segments.definition.compile import compile_segment
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.definition.select import check_text
+from segments.definition.static_ids import LoadedIds
 from segments.exceptions import (
     SegmentError,
     SegmentExecutionError,
@@ -136,6 +137,7 @@ def saved(segment: "Segment", using: str, rewrite: bool = False) -> Iterator[Non
             # Otherwise its cost was checked before the row was saved.
             check_cost=together and not segment.allow_cost and redefined,
             old_slug=before.slug if before else row.slug,
+            at_once=isinstance(ids, LoadedIds),
             unlisted=None if redefined else removed,
         )
         if together:
@@ -208,11 +210,7 @@ def apply_views(connection: BaseDatabaseWrapper, row: "Segment", change: Change)
         check_no_migration(connection, row.slug)
         current = views.state(connection, row.slug)
         if current.detached_manually:
-            raise SegmentLockedError(
-                "it is detached from its tables",
-                slug=row.slug,
-                hint=ATTACH,
-            )
+            raise SegmentLockedError("it is detached from its tables", slug=row.slug, hint=ATTACH)
         compiled = compile_segment(connection, row)
         row.ids_from = compiled.ids_from
         if change.check_cost:

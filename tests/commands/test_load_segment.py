@@ -6,7 +6,7 @@ import sys
 import pytest
 from django.core.management import CommandError, call_command
 
-from segments.models import StaticMember
+from segments.models import Segment, StaticMember
 from tests.commands.running import attempt, run
 
 pytestmark = pytest.mark.django_db
@@ -105,7 +105,30 @@ def test_load__says_why_it_cannot_read(pilot, file, content, options, why):
 def test_load__names_a_missing_file_and_segment(pilot, tmp_path):
     assert "No such file" in str(attempt("load_segment", "pilot", str(tmp_path / "x")).error)
     error = attempt("load_segment", "pilto", "-").error
-    assert str(error) == 'There is no segment with the slug "pilto". Did you mean "pilot"?'
+    assert str(error) == (
+        'There is no segment with the slug "pilto". Did you mean "pilot"? '
+        "--create NAME makes a new one."
+    )
+
+
+def test_create__saves_a_segment_with_its_list(pilot, users, file):
+    out = run("load_segment", "beta", file(text(users[2:5])), "--create", "Beta testers")
+    assert out.startswith(f"beta: {COUNTS.format('3 lines', 3, 0, 0, 0)}")
+    beta = Segment.objects.get(slug="beta")
+    assert (beta.name, names(beta)) == ("Beta testers", ["u2", "u3", "u4"])
+
+
+def test_create__saves_nothing_if_the_list_is_bad(file):
+    for content, why in (("0\n", "no line of the list names a user"), ("", "has no line")):
+        done = attempt("load_segment", "beta", file(content), "--create=Beta")
+        assert why in str(done.error)
+    assert not Segment.objects.exists()
+
+
+def test_create__needs_a_slug_that_is_free(pilot, users, file):
+    done = attempt("load_segment", "pilot", file(text(users[5:6])), "--create=Pilot")
+    assert 'the segment "pilot" already has the view' in str(done.error)
+    assert names(pilot) == ["u0", "u1", "u2"]
 
 
 def test_load__refuses_another_mode(pilot):

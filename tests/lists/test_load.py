@@ -773,11 +773,6 @@ def test_remove__a_queryset_of_relations(pilot, orders, users):
 # Other sessions
 
 
-def test_load__of_a_segment_that_is_not_saved():
-    with pytest.raises(SegmentExecutionError, match="not saved yet"):
-        Segment(name="x", slug="x").add(1)
-
-
 def test_load__of_a_segment_that_was_deleted(pilot, users):
     Segment.objects.get(pk=pilot.pk).delete()
     with pytest.raises(SegmentExecutionError, match="has been deleted"):

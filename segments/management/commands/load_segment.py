@@ -18,13 +18,19 @@ class Command(ReportingCommand):
     help = (
         "Loads users into the list of a segment, from a file with one user a line, or a CSV file "
         "with a header. The segment is refreshed in the same transaction. If any line is "
-        "malformed or names no user, or there is none, nothing is changed and the exit code is 1."
+        "malformed or names no user, or there is none, nothing is changed and the exit code is 1. "
+        "With --create, the segment is new, and saved if its list can be loaded."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take a slug, a file and options."""
         parser.add_argument("slug", metavar="SLUG", help="The segment.")
         parser.add_argument("file", metavar="FILE", help="The file, in UTF-8; - reads stdin.")
+        parser.add_argument(
+            "--create",
+            metavar="NAME",
+            help="Create the segment with this name; no other one may have its slug.",
+        )
         parser.add_argument(
             "--mode",
             choices=get_args(Mode),
@@ -49,12 +55,12 @@ class Command(ReportingCommand):
             help="Let a file without a line empty the list; otherwise it is refused.",
         )
 
-    def handle(self, *, slug: str, file: str, **options: Any) -> None:
+    def handle(self, *, slug: str, file: str, create: str | None, **options: Any) -> None:
         """Load, and report."""
         try:
-            segment = by_slug(slug)
+            segment = by_slug(slug) if create is None else Segment(slug=slug, name=create)
         except Segment.DoesNotExist as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(f"{error} --create NAME makes a new one.") from error
         source = sys.stdin.buffer if file == "-" else Path(file)
         chosen = {name: options[name] for name in ("mode", "by", "skip_bad", "allow_empty")}
         self.stdout.write(str(segment.load_ids(source, **chosen)))
