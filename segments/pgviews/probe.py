@@ -124,12 +124,14 @@ def ask(connection: Any, query: str, params: Any, *, keep: bool = True) -> tuple
 
     Postgres keeps the plan if the connection has the option `prepare_threshold`. Django's own
     cursors merge parameters into the text, unless the option `server_side_binding` is set, and so
-    never send the same statement twice. Tools that watch queries see this query like any other;
+    never send the same statement twice. To merge many keys takes longer than to send them beside
+    it. Tools that watch queries see this query like any other;
     without them, Django's wrapper around the cursor is not used.
 
     Args:
         connection: A connection of Django.
-        keep: Whether to keep the cursor, which holds on to its result until the next query.
+        keep: Whether to keep the cursor, which holds on to its result until the next query. If
+            not, the parameters are taken to be large.
     """
     state = vars(connection)
     # A debug toolbar replaces it, and so does a test without a database.
@@ -146,8 +148,9 @@ def ask(connection: Any, query: str, params: Any, *, keep: bool = True) -> tuple
     # Nobody else can have the cursor until it is put back.
     kept, fits = state.pop(KEPT, NO_CURSOR)
     try:
-        if fits != fit:
-            kept = raw.cursor() if raw.prepare_threshold is None else psycopg.Cursor(raw)
+        if fits != fit or not keep:
+            own = raw.prepare_threshold is not None or not keep
+            kept = psycopg.Cursor(raw) if own else raw.cursor()
         cursor = kept
         if connection.queries_logged:
             cursor = connection.make_debug_cursor(kept)

@@ -4,6 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 
+import psycopg
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections, transaction
@@ -151,6 +152,23 @@ def test_cursor__is_kept_unless_it_holds_many_keys(vip, users, monkeypatch):
     assert len(vip.has_members(users)) == 10
     assert probe.KEPT not in mine
     assert vip.has_member(users[0])
+
+
+def test_many_keys__are_not_merged_into_the_text(vip, users, monkeypatch):
+    merged = []
+    mogrify = psycopg._queries.PostgresClientQuery.convert
+
+    def convert(self, query, params):
+        merged.append(params)
+        return mogrify(self, query, params)
+
+    monkeypatch.setattr(psycopg._queries.PostgresClientQuery, "convert", convert)
+    assert len(vip.has_members(users)) == 10
+    assert merged
+    merged.clear()
+    monkeypatch.setattr(members, "MAX_KEPT", 1)
+    assert len(vip.has_members(users)) == 10
+    assert not merged
 
 
 @pytest.mark.django_db(transaction=True)
