@@ -21,7 +21,7 @@ demo: setup
 	@$(PY) -m demo $(ARGS)
 
 test: setup
-	@$(PY) -m pytest -n auto $(ARGS)
+	@$(PY) -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: setup
 	@$(PY) -m ruff check . && .venv/bin/python -m ruff format --check . && .venv/bin/python -m mypy

@@ -72,6 +72,7 @@ def test_psql__shows_a_running_refresh_and_what_blocks_it(shop):
     thread.join()
 
 
+@pytest.mark.slow
 def test_objects__are_all_documented(shop):
     found = run(
         shop,

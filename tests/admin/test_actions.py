@@ -33,6 +33,7 @@ def test_refused__is_shown_and_accepted_once(emptied, browse):
     assert Segment.objects.get().members_count == 0
 
 
+@pytest.mark.slow
 def test_accepted_loss__is_accepted_by_the_worker(emptied, browse, settings, monkeypatch):
     settings.SEGMENTS_REFRESH_ASYNC = True
     enqueued = []

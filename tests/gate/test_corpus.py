@@ -56,8 +56,8 @@ def limit(settings, query):
 @pytest.mark.parametrize(
     "hostile",
     [
-        # Every tenth is a sample that takes seconds; all of them take a minute.
-        pytest.param(hostile, id=name, marks=[pytest.mark.slow] * bool(number % 10))
+        # One in thirty is a sample that takes seconds; all of them take minutes.
+        pytest.param(hostile, id=name, marks=[pytest.mark.slow] * bool(number % 30))
         for number, (name, hostile) in enumerate(CORPUS.items())
     ],
 )

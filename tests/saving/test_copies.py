@@ -43,6 +43,7 @@ def even(staff, make):
     return make("even", definition=EVEN)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @each_copy
 @pytest.mark.parametrize(

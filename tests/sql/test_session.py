@@ -97,6 +97,7 @@ def check_all_ways(segment, users, query):
     assert unpopulated.has_members(users) == {user.pk for user in users}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["TimeZone", *PINNED_SETTINGS])
 def test_setting__is_the_same_at_every_evaluation(name, users, make, query):
     value = ZONE if name == "TimeZone" else value_of(query, name)
@@ -115,6 +116,7 @@ def test_setting__is_the_same_at_every_evaluation(name, users, make, query):
     assert value_of(query, name) == changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "condition"), CONDITIONS.values(), ids=CONDITIONS)
 def test_session__with_another_setting_has_the_same_members(name, condition, users, make, query):
     own = value_of(query, name)
