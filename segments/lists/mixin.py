@@ -55,7 +55,8 @@ class ListsMixin(models.Model):
     ) -> LoadReport:
         """Add users to the list of the segment.
 
-        A segment that has SQL or a manager method then has a list as well.
+        A segment that has SQL or a manager method then has a list as well. One that is not saved
+        yet is saved with its list.
 
         Args:
             users: Users, keys of users, or a queryset, whose keys stay in Postgres.

@@ -125,8 +125,8 @@ def ask(connection: Any, query: str, params: Any, *, keep: bool = True) -> tuple
     Postgres keeps the plan if the connection has the option `prepare_threshold`. Django's own
     cursors merge parameters into the text, unless the option `server_side_binding` is set, and so
     never send the same statement twice. To merge many keys takes longer than to send them beside
-    it. Tools that watch queries see this query like any other;
-    without them, Django's wrapper around the cursor is not used.
+    it. Tools that watch queries see this query like any other; without them, Django's wrapper
+    around the cursor is not used.
 
     Args:
         connection: A connection of Django.

@@ -97,21 +97,20 @@ def look(as_superuser, query):
             for name in ("roles of the session", "settings")
         }
         with as_superuser():
-            catalog = CATALOG | {"relations": RELATIONS, "own": OWN}
-            found = {
-                name: query(f"SELECT md5(string_agg(w, ',' ORDER BY w)) FROM ({sql}) q (w)")
-                for name, sql in catalog.items()
-                if name not in before
-            }
+            topics = CATALOG | {"relations": RELATIONS, "own": OWN}
             tables = query(
                 "SELECT oid::regclass::text FROM pg_class "
                 "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
             )
-            for (table,) in tables:
-                found[table] = query(
-                    f"SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {table} t"
+            topics |= {table: f"SELECT t::text FROM {table} t" for (table,) in tables}
+            found = query(
+                " UNION ALL ".join(
+                    f"SELECT '{name}', md5(string_agg(w, ',' ORDER BY w)) FROM ({sql}) q (w)"
+                    for name, sql in topics.items()
+                    if name not in before
                 )
-        return found | before
+            )
+        return dict(found) | before
 
     return fingerprint
 

@@ -4,7 +4,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, models
+from django.db import models
 
 from segments import sync
 from segments.models import Membership, Segment, SegmentRefresh, StaticMember
@@ -103,25 +103,6 @@ def test_drop__works_after_migrating_to_zero(shop):
     manage(where, "drop_segments", "--yes")
     assert run(where, CATALOG) == before
     assert manage(where, "drop_segments", "--yes").stdout == "There is nothing to drop.\n"
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.slow
-@pytest.mark.usefixtures("clean_views")
-def test_drop__of_1500_segments_does_not_exhaust_the_lock_table(drop, query, schemas):
-    list(sync.sync())
-    slugs = [f"s{n}" for n in range(1500)]
-    Segment.objects.bulk_create(
-        [Segment(name=s, slug=s, definition="SELECT 1 AS id") for s in slugs]
-    )
-    with connection.cursor() as cursor:
-        for s in slugs:
-            cursor.execute(f"CREATE VIEW segments_live.{s} AS SELECT 1::bigint AS user_id")
-            cursor.execute(f"CREATE MATERIALIZED VIEW segments.{s} AS TABLE segments_live.{s}")
-            cursor.execute(f"CREATE UNIQUE INDEX ON segments.{s} (user_id)")
-    assert drop().endswith(LAST)
-    assert schemas() == []
-    assert not Segment.objects.exists()
 
 
 @pytest.mark.django_db
