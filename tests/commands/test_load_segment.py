@@ -127,7 +127,9 @@ def test_create__saves_nothing_if_the_list_is_bad(file):
 
 def test_create__needs_a_slug_that_is_free(pilot, users, file):
     done = attempt("load_segment", "pilot", file(text(users[5:6])), "--create=Pilot")
-    assert 'the segment "pilot" already has the view' in str(done.error)
+    assert str(done.error).startswith(
+        'There is a segment with the slug "pilot". Leave out --create'
+    )
     assert names(pilot) == ["u0", "u1", "u2"]
 
 

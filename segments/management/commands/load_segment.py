@@ -57,10 +57,23 @@ class Command(ReportingCommand):
 
     def handle(self, *, slug: str, file: str, create: str | None, **options: Any) -> None:
         """Load, and report."""
-        try:
-            segment = by_slug(slug) if create is None else Segment(slug=slug, name=create)
-        except Segment.DoesNotExist as error:
-            raise CommandError(f"{error} --create NAME makes a new one.") from error
+        segment = _segment(slug, create)
         source = sys.stdin.buffer if file == "-" else Path(file)
         chosen = {name: options[name] for name in ("mode", "by", "skip_bad", "allow_empty")}
         self.stdout.write(str(segment.load_ids(source, **chosen)))
+
+
+def _segment(slug: str, name: str | None) -> Segment:
+    """Return the segment of this slug; a new one if it is to have a name."""
+    try:
+        segment = by_slug(slug)
+    except Segment.DoesNotExist as error:
+        if name is None:
+            raise CommandError(f"{error} --create NAME makes a new one.") from error
+        return Segment(slug=slug, name=name)
+    if name is not None:
+        raise CommandError(
+            f'There is a segment with the slug "{segment.slug}". Leave out --create to load its '
+            "list, or choose another slug."
+        )
+    return segment
