@@ -207,17 +207,7 @@ def load(
         tally = one.read(source)
         if mode == "replace" and not tally.lines and not allow_empty:
             raise no_lines(slug)
-        if new:
-            report = _create(one, tally, using)
-            fetch_all(connection, "drop_listed")
-            return report
-        with listed(segment, using) as listing:
-            row = listing.row
-            check_mode(row, mode, using)
-            report = one.change(tally, listing.version)
-            listing.added, listing.removed = report.added, report.removed
-        if mode == "remove" and kind_of(row) is not StaticList and using == conf.exec_connection():
-            report = replace(report, still_members=one.still_members(row.slug))
+        report = (_create if new else _change)(one, tally, using)
         fetch_all(connection, "drop_listed")
     return report
 
@@ -254,6 +244,19 @@ def _create(one: _Load, tally: Tally, using: str) -> LoadReport:
     finally:
         one.segment.unsaved_static_ids = None
     return reports[0]
+
+
+def _change(one: _Load, tally: Tally, using: str) -> LoadReport:
+    """Change the list of a segment that is saved, and refresh it."""
+    with listed(one.segment, using) as listing:
+        row = listing.row
+        check_mode(row, one.mode, using)
+        report = one.change(tally, listing.version)
+        listing.added, listing.removed = report.added, report.removed
+    removing = one.mode == "remove"
+    if removing and kind_of(row) is not StaticList and using == conf.exec_connection():
+        report = replace(report, still_members=one.still_members(row.slug))
+    return report
 
 
 def check_mode(row: "Segment", mode: Mode, using: str) -> None:
