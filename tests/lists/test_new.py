@@ -10,26 +10,11 @@ from segments.exceptions import (
     SegmentExecutionError,
     SegmentListError,
 )
-from segments.models import Membership, Segment, SegmentChange, SegmentRefresh, StaticMember
+from segments.models import Segment, SegmentChange, SegmentRefresh, StaticMember
 from tests.conftest import EVEN, USERS
+from tests.lists.test_load import keys, members, text
 
 pytestmark = pytest.mark.django_db
-
-
-def keys(users):
-    return {user.pk for user in users}
-
-
-def text(users):
-    return "".join(f"{user.pk}\n" for user in users)
-
-
-def members(segment):
-    """Return the members by the view, after comparing them with the membership index."""
-    ids = set(segment.member_ids())
-    index = Membership.objects.filter(segment=segment)
-    assert set(index.values_list("user_id", flat=True)) == ids
-    return ids
 
 
 @pytest.fixture
