@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from segments.admin.editing import changes
+from segments.admin.editing.fields import OF_LIST
 from segments.admin.editing.listed import is_listed, list_words
 from segments.admin.editing.preview import PREVIEW, PreviewPage
 from segments.admin.forms import DEFINING, SegmentForm
@@ -32,7 +33,7 @@ REFUSED = "segments_refused"
 BEGUN = "segments_begun"
 """The attribute of a request that begins a list, on whose page users are then put on it."""
 
-LIST_FIELDS = ("list_count", "static_ids")
+LIST_FIELDS = ("list_count", *OF_LIST)
 
 
 class FormPage(PreviewPage):
@@ -59,7 +60,7 @@ class FormPage(PreviewPage):
             hidden |= {*DEFINING_FIELDS[1:]}
         else:
             hidden |= {*DEFINING} - {"definition"} if obj else {*DEFINING, *DEFINING_FIELDS}
-        hidden |= {"static_ids"} if listed or not may_save else set()
+        hidden |= {*OF_LIST} if listed or not may_save else set()
         hidden |= set() if listed else {"list_count", "delete_list"}
         fieldsets = [
             (title, {**options, "fields": [f for f in options["fields"] if f not in hidden]})
@@ -91,7 +92,6 @@ class FormPage(PreviewPage):
         form.previewing = PREVIEW in request.POST
         form.instead = self.download_of(request)
         form.refused = getattr(request, REFUSED, None)
-        form.list_page = self.page_url("list", obj.pk) if obj else ""
         form.may_define = self.has_change_definition_permission(request)
         return form
 
@@ -192,6 +192,8 @@ class FormPage(PreviewPage):
         save: changes.Save | None = getattr(request, SAVE, None)
         if save is None or not save.announced:
             return
+        if left_out := save.left_out():
+            self.message_user(request, left_out, messages.WARNING)
         if failure := save.failure():
             self.message_user(request, failure, messages.ERROR)
         elif save.follows_commit and (outcome := save.outcome()):

@@ -14,6 +14,7 @@ from segments.admin.editing.fields import (
     HELP_OF_STATE,
     NEEDED,
     OF_KINDS,
+    OF_LIST,
     OF_METHOD,
     OVERRIDES,
     IntervalField,
@@ -25,8 +26,13 @@ from segments.admin.editing.fields import (
     place_of,
     plain_lines,
 )
-from segments.admin.editing.listed import deletion_words, has_list, is_listed, list_words
-from segments.admin.editing.naming import refusal_of_ids
+from segments.admin.editing.listed import (
+    ListFields,
+    deletion_words,
+    has_list,
+    is_listed,
+    list_words,
+)
 from segments.definition.kinds import CHOICES, Choice, StaticList, choice_of
 from segments.definition.methods import address_of, set_method
 from segments.exceptions import SegmentError
@@ -37,8 +43,8 @@ DEFINING = ("kind", "delete_list", "definition", "allow_cost", "method")
 """The fields for users who may write definitions."""
 
 
-class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A segment, by its kind. Ids are pasted into it only until there is a list, which has a page.
+class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
+    """A segment, by its kind. It takes a list only until there is one, which has a page.
 
     Attributes:
         previewing: Whether to preview the segment instead of saving it; it is not valid then.
@@ -50,8 +56,9 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         listed: Whether the list of the saved segment has any ids.
         begins_list: Whether the segment is to have a list that nobody is on yet.
         refused: Why this could not be saved when that was tried, if it was.
-        list_page: The address of the page of the list; empty if the segment is not saved yet.
     """
+
+    text_name = "static_ids"
 
     previewing = False
     may_define = True
@@ -60,7 +67,6 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
     result: Any = None
     begins_list = False
     refused: SegmentError | None = None
-    list_page = ""
     _choice: Choice | None = None
 
     kind = forms.ChoiceField(label=_("Kind"), required=False, widget=KindSelect)
@@ -77,7 +83,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         help_text=_("Selections of users that developers have written, as methods of managers."),
     )
     static_ids = LinesField(
-        label=_("User ids"),
+        label=_("Users"),
         required=False,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 5, "class": "vLargeTextField"}),
@@ -120,8 +126,11 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         self.places: list[dict[str, Any]] = []
         self.listed = has_list(self.instance)
+        self.fields["file"].label = _("Or upload a file")
+        self.fields["skip_bad"].widget = forms.HiddenInput()
         if is_listed(self.instance):
-            self.fields.pop("static_ids", None)
+            for name in OF_LIST:
+                self.fields.pop(name, None)
         if "delete_list" in self.fields:
             self.fields["delete_list"].label = deletion_words(self.instance)
         for name, text in current_help().items():
@@ -166,13 +175,6 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         """Return the description; the saved one if only the ends of lines differ from that."""
         return self._unless_same_lines("description")
 
-    def clean_static_ids(self) -> str:
-        """Return the ids; refuse e-mail addresses and the like before Postgres sees them."""
-        text: str = self.cleaned_data["static_ids"]
-        if refusal := refusal_of_ids(text, self.list_page):
-            raise ValidationError(refusal)
-        return text
-
     def clean_refresh_every(self) -> timedelta | None:
         """Return the time between refreshes; refuse a new one that has always passed."""
         return self._above_zero("refresh_every")
@@ -197,17 +199,20 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         data = super().clean()
         word = self.cleaned_data.get("kind")
         self._choice = next((choice for choice in CHOICES if choice.word == word), None)
-        if self._choice is None:
-            return data
-        for name in OF_KINDS - set(fields_of(self._choice)):
+        if self._choice is not None:
+            self._follow(self._choice)
+        self.read_list()
+        return data
+
+    def _follow(self, choice: Choice) -> None:
+        for name in OF_KINDS - set(fields_of(choice)):
             self.cleaned_data[name] = ""
             self.errors.pop(name, None)
-        needed, words = NEEDED.get(self._choice.kind, ("", ""))
+        needed, words = NEEDED.get(choice.kind, ("", ""))
         if needed in self.cleaned_data and not self.cleaned_data[needed]:
             self.add_error(needed, words)
-        if self.listed and not self._choice.listed:
+        if self.listed and not choice.listed:
             self._ask_to_delete_list()
-        return data
 
     def _ask_to_delete_list(self) -> None:
         self._show("delete_list")
@@ -221,8 +226,8 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.refused is not None:  # It is valid, so nothing is evaluated again.
             self._add(self.refused)
             return
-        # Model.clean() tries the ids together with the definition, so the instance must have them
-        # before it runs. Unchanged ids are not assigned, so that nothing is saved again.
+        # Model.clean() refuses a segment without a definition, so the instance must have its list
+        # before it runs.
         self._change_list()
         if "method" in self.cleaned_data:
             set_method(self.instance, self.cleaned_data["method"])
@@ -234,16 +239,14 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             super()._post_clean()  # type: ignore[misc]
 
     def _change_list(self) -> None:
-        data, choice = self.cleaned_data, self._choice
+        choice = self._choice
         # People without that choice can add only lists.
         listed = choice.listed if choice else not (self.may_define or self.instance.pk)
-        self.begins_list = listed and data.get("static_ids") == ""
+        self.begins_list = listed and "static_ids" in self.fields and self.unread is None
         begins = self.begins_list and (choice is None or choice.kind is StaticList)
         ends = self.listed and choice is not None and not choice.listed
-        if data.get("static_ids"):
-            self.instance.static_ids = data["static_ids"]
-        elif begins or ends:
-            self.instance.static_ids = ""
+        if self.unread or begins or ends:
+            self.instance.unsaved_static_ids = self.unread or ""
 
     def _preview(self) -> None:
         if self.errors:
@@ -257,6 +260,7 @@ class SegmentForm(forms.ModelForm):  # type: ignore[type-arg]
             self._add(error)
 
     def _add(self, error: SegmentError) -> None:
+        error = self.in_words(error)
         failure = ValidationError(str(error), code=error.field)
         failure.__cause__ = error
         self.add_error(None, ValidationError({NON_FIELD_ERRORS: [failure]}))

@@ -1,6 +1,5 @@
 """The page of a segment's list: who is on it, and an upload that replaces, adds or removes."""
 
-import io
 from typing import Any
 
 from django import forms
@@ -13,55 +12,32 @@ from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
-from segments.admin.editing.naming import (
-    advice,
-    field_words,
-    first_lines,
-    guessed,
-    in_words_of_form,
-    list_fields,
-)
+from segments.admin.editing.listed import ListFields, field_words, paste_help
 from segments.admin.export import download_users
 from segments.admin.members import PER_PAGE, found
 from segments.admin.pages import SegmentPages, of_segment
 from segments.exceptions import SegmentError, SegmentListError
+from segments.lists.load import UnreadList
 from segments.lists.report import LoadReport
 from segments.membership.members import every_user
 from segments.models import Segment, StaticMember
 from segments.saving import acting
 
-AUTOMATIC = ""
-"""The choice that leaves the field to the header and the first lines."""
 
+class ListForm(ListFields):
+    """A list, and what to do with it."""
 
-def _choices() -> list[tuple[str, Any]]:
-    """Return the fields that a list may name users by, with their names in words."""
-    automatic = (AUTOMATIC, _("What its header names, or what it looks like"))
-    return [automatic, *((name, field_words(name)) for name in list_fields())]
+    field_order = ("file", "text", "by", "mode", "skip_bad")
 
-
-class ListForm(forms.Form):
-    """A list, as a file or as text, and what to do with it."""
-
-    file = forms.FileField(
-        label=_("File"),
-        required=False,
-        help_text=_(
-            "Text with one user a line, or CSV with a header, saved as UTF-8. It may have "
-            "millions of lines."
-        ),
-    )
     text = forms.CharField(
         label=_("Or paste it"),
         required=False,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 6, "class": "vLargeTextField"}),
     )
-    by = forms.ChoiceField(label=_("Each line is"), choices=_choices, required=False)
     mode = forms.ChoiceField(
         label=_("What to do"),
         choices=(
@@ -72,36 +48,19 @@ class ListForm(forms.Form):
         initial="add",
         widget=forms.RadioSelect,
     )
-    skip_bad = forms.BooleanField(
-        label=_("Use the good lines if others are wrong"),
-        required=False,
-        help_text=_("Otherwise nothing is changed, and the wrong lines are shown."),
-    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Say how much the server accepts."""
         super().__init__(*args, **kwargs)
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        self.fields["text"].help_text = (
-            gettext("One user a line, %s at most. Upload a longer list as a file.")
-            % filesizeformat(limit)
-            if limit
-            else gettext("One user a line.")
-        )
+        self.fields["text"].help_text = paste_help()
 
     def clean(self) -> dict[str, Any]:
         """Take the file or the text, whichever there is."""
         data: dict[str, Any] = super().clean() or {}
-        if self.errors:
-            return data
-        file, text = data.get("file"), data.get("text", "")
-        if bool(file) == bool(text.strip()):
-            raise forms.ValidationError(
-                _("Choose a file, or paste a list, not both.")
-                if file
-                else _("Choose a file, or paste a list.")
-            )
-        data["source"] = file or io.StringIO(text, newline="")
+        if not self.errors:
+            self.read_list()
+            if not self.errors and self.unread is None:
+                self.add_error(None, _("Choose a file, or paste a list."))
         return data
 
 
@@ -144,9 +103,9 @@ class ListsPage(SegmentPages):
         if not self.has_change_permission(request, segment):
             raise PermissionDenied
         form = ListForm(request.POST, request.FILES)
-        if not form.is_valid():
+        if not form.is_valid() or form.unread is None:
             return self._shown_list(request, segment, form)
-        loaded = self._load(request, segment, form.cleaned_data)
+        loaded = self._load(request, segment, form, form.unread)
         return self._shown_list(
             request, segment, form if loaded["error"] else ListForm(), **loaded
         )
@@ -182,27 +141,27 @@ class ListsPage(SegmentPages):
         )
 
     def _load(
-        self, request: HttpRequest, segment: Segment, data: dict[str, Any]
+        self, request: HttpRequest, segment: Segment, form: ListForm, unread: UnreadList
     ) -> dict[str, Any]:
         """Load a list; return the report, if it could be read, the error, if any, and advice."""
-        source, mode, skip_bad = data["source"], data["mode"], data["skip_bad"]
-        lines = first_lines(source)
-        by = data["by"] or guessed(lines)
+        mode = form.cleaned_data["mode"]
         report: LoadReport | None = None
         problem: SegmentError | None = None
         try:
             with acting(request.user):
-                report = segment.load_ids(source, mode=mode, by=by, skip_bad=skip_bad)
+                report = segment.load_ids(
+                    unread.source, mode, unread.by, unread.skip_bad, unread.allow_empty
+                )
         except SegmentError as error:
-            problem = in_words_of_form(error, lines)
+            problem = form.in_words(error)
             report = error.report if isinstance(error, SegmentListError) else None
         if report and not problem:
             self.log_change(request, segment, str(report).partition("\n")[0])
         return {
             "report": report,
             "error": problem,
-            "taken_for": field_words(by),
-            "advice": advice(lines, by) if report and report.malformed else "",
+            "taken_for": field_words(unread.by),
+            "advice": form.advice if report and report.malformed else "",
         }
 
     def _listed(self, request: HttpRequest, segment: Segment, count: int) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Static ids: load ids into a table in bulk, and report every line that is not a user."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -36,19 +37,24 @@ class SelectedIds:
     query: sql.Composable
 
 
-@dataclass(frozen=True)
-class LoadedIds:
-    """Ids of a new segment that a load has read into a temporary table of this transaction.
+class UnreadIds(ABC):
+    """Ids that are read when the segment is saved or previewed, from a list in any form.
 
     Attributes:
-        write: Adds them to the list of the segment, which has its key by then; returns how many.
+        at_once: Whether the segment is refreshed when it is saved, whatever the settings are.
     """
 
-    write: Callable[[], int]
+    at_once: bool
+
+    @abstractmethod
+    def replace(
+        self, connection: BaseDatabaseWrapper, slug: str, segment: int, version: int | None
+    ) -> tuple[int, int]:
+        """Read them, and replace the list of a segment; as the function `replace` does."""
 
 
-StaticIds = str | Iterable[Any] | SelectedIds | LoadedIds
-"""Text with one id a line, an iterable of ids or users, a query for them, or those of a load."""
+StaticIds = str | Iterable[Any] | SelectedIds | UnreadIds
+"""Text with one id a line, an iterable of ids or users, a query for them, or an unread list."""
 
 
 def checked(ids: Any, slug: str) -> StaticIds:
@@ -95,10 +101,11 @@ def replace(
 
     Raises:
         SegmentDefinitionError: with every line that is not the id of a user.
+        SegmentListError: when the ids are a list in another form, which has bad lines.
         TypeError: for an instance of another model.
     """
-    if isinstance(ids, LoadedIds):
-        return ids.write(), 0
+    if isinstance(ids, UnreadIds):
+        return ids.replace(connection, slug, segment, version)
     query = compose(
         "replace_static_ids",
         static=sql.Identifier(STATIC_MEMBER),
@@ -112,8 +119,11 @@ def replace(
 
 
 def check(connection: BaseDatabaseWrapper, slug: str, ids: StaticIds) -> None:
-    """Raise the SegmentDefinitionError that `replace` would raise, and change nothing."""
-    if isinstance(ids, SelectedIds | LoadedIds):  # Those that are of no user are left out.
+    """Raise the SegmentDefinitionError that `replace` would raise, and change nothing.
+
+    A list in another form is read only once, by `replace`.
+    """
+    if isinstance(ids, SelectedIds | UnreadIds):  # What is selected and of no user is left out.
         return
     with translated(SegmentDefinitionError, slug, field="static_ids"):
         _load(connection, slug, ids)

@@ -6,7 +6,8 @@ from typing import Any
 from django.db import models
 
 from segments.lists.export import CsvFile, export
-from segments.lists.load import Mode, load
+from segments.lists.incoming import Mode
+from segments.lists.load import load
 from segments.lists.report import LoadReport
 from segments.lists.source import ListSource
 

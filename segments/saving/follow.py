@@ -21,7 +21,7 @@ from segments import conf
 from segments.definition.compile import compile_segment
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.definition.select import check_text
-from segments.definition.static_ids import LoadedIds
+from segments.definition.static_ids import UnreadIds
 from segments.exceptions import (
     SegmentError,
     SegmentExecutionError,
@@ -137,7 +137,7 @@ def saved(segment: "Segment", using: str, rewrite: bool = False) -> Iterator[Non
             # Otherwise its cost was checked before the row was saved.
             check_cost=together and not segment.allow_cost and redefined,
             old_slug=before.slug if before else row.slug,
-            at_once=isinstance(ids, LoadedIds),
+            at_once=isinstance(ids, UnreadIds) and ids.at_once,
             unlisted=None if redefined else removed,
         )
         if together:

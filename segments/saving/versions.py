@@ -84,7 +84,7 @@ def keep(
         How many ids are added to the list, and removed from it.
 
     Raises:
-        SegmentDefinitionError: as `static_ids.replace`.
+        SegmentDefinitionError, SegmentListError: as `static_ids.replace`.
     """
     alias, version = connection.alias, None
     if before is not None and (redefined or ids is not None):

@@ -158,33 +158,6 @@ def test_list__is_begun_in_place_of_sql(users, make, browse):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("text", "words"), [
-    ("email\nada@x.org\n<bob@x.org>\nBob\nEve@x.org", "“ada@x.org” looks like an e-mail address"),
-    ("<i>Ada</i>\n7\nEve", "“<i>Ada</i>” is not a user id"),
-])  # fmt: skip
-def test_ids__that_are_none_belong_on_another_page(text, words, users, make, admin_client):
-    segment = make(definition=FEW)
-    new, old = reverse("admin:segments_segment_add"), reverse(CHANGE, args=[segment.pk])
-    data = form(kind="sql_and_list", definition=FEW, static_ids=text)
-    link = reverse(LIST, args=[segment.pk])
-    for url, text in ((new, "the page of the list opens"), (old, f'<a href="{link}">')):
-        for button in ({}, {"_preview": "1"}):
-            page = admin_client.post(url, data | button).content.decode()
-            assert html.escape(words) in page
-            assert text in page
-            assert "any of these: ID, Username." in page
-            assert ("Addresses are not among them" in page) is ("@" in words)
-            assert "<i>Ada" not in page
-            assert "whole number" not in page
-    answer = admin_client.post(f"{old.removesuffix('change/')}preview/", data).json()
-    (error,) = answer["errors"]["static_ids"]
-    assert html.escape(words) in error["html"]
-    assert f'<a href="{link}">' in error["html"]
-    assert error["html"] in answer["html"]
-    assert Segment.objects.get().static_ids == ""
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "fields"), [
     ("sql", {"definition": FEW}), ("manager", {"method": ALL})
 ])  # fmt: skip
@@ -256,12 +229,6 @@ def test_help__says_what_holds_without_a_value(browse, settings):
     for words in ("Empty means every 2 hours", "Empty means no limit", "Empty means 30, as"):
         assert words in page
     assert "no schedule refreshes it" not in page
-
-
-def test_help__names_addresses_only_if_a_list_takes_them(users, browse, monkeypatch):
-    assert row_of(browse(ADD), "For a file or a long list, leave") == "static_ids"
-    monkeypatch.setitem(vars(type(users[0])._meta.get_field("email")), "unique", True)
-    assert row_of(browse(ADD), "For e-mail addresses, a file") == "static_ids"
 
 
 @pytest.mark.slow
@@ -488,7 +455,7 @@ def test_log__has_values_before_and_after(users, make, browse, client):
         static_ids=str(users[1].pk), refresh_every="2 hours",
     )  # fmt: skip
     message = LogEntry.objects.get().get_change_message()
-    for words in ("Name: “Vip” → “Gold”", f"Definition: “{FEW}” → “{other}”", "User ids",
+    for words in ("Name: “Vip” → “Gold”", f"Definition: “{FEW}” → “{other}”", "Users",
                   "Refresh every: “1 hour” → “2 hours”"):  # fmt: skip
         assert words in message
     page = browse("admin:segments_segment_history", segment.pk)
@@ -544,7 +511,7 @@ def test_form__that_is_too_large(middleware, saved, users, make, admin_user, set
         assert response.status_code == 413
         page = html.unescape(response.content.decode())
         assert "Nothing was saved: the form takes 4.0\xa0KB at most." in page
-        assert (reverse(LIST, args=[segment.pk]) in page) is saved
+        assert "Save the list as a file, and upload that instead." in page
     assert Segment.objects.get().definition == FEW
     assert client.post(url, data | {"delete_list": "on"}).status_code == 302
     assert Segment.objects.get(slug="new").kind == "static"

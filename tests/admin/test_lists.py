@@ -86,6 +86,8 @@ def test_upload__of_names_with_bad_lines(load, listed):
         ({"text": "1", "by": "password"}, "not one of the available choices"),
         ({"file": "né".encode("latin-1")}, "not in UTF-8"),
         ({"file": "1\n".encode("utf-16")}, "UTF-16"),
+        ({"file": b"\n", "mode": "replace"}, "Is it the right file?"),
+        ({"file": b"username\n", "mode": "replace"}, "has no line"),
     ],
 )
 def test_list__that_cannot_be_read(load, listed, sent, said):

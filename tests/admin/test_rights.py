@@ -173,7 +173,7 @@ def test_preview__shows_errors_beside_their_fields(author, users):
     assert "Write a length of time, such as" in page
     page = author(ADD, **form(static_ids=f"{users[0].pk}\nx\n0"), _preview="Preview")
     for line in (
-        "2 lines of the static ids",
+        "2 lines of 3 cannot be used",
         'line 2: "x" is not a whole number',
         "id 0",
         "Hint:",

@@ -50,7 +50,7 @@ def visible(users):
     """Check which fields of a definition are shown."""
 
     def check(page, *names):
-        for name in ("definition", "method", "list_count", "static_ids"):
+        for name in ("definition", "method", "list_count", "static_ids", "file", "by"):
             row = page.locator(f".form-row.field-{name}")
             expect(row).to_be_visible(visible=name in names)
 
@@ -59,8 +59,8 @@ def visible(users):
 
 @pytest.mark.parametrize(("kind", "shown"), [
     ("SQL", ["definition"]),
-    ("A list of users", ["static_ids"]),
-    ("SQL and a list", ["definition", "static_ids"]),
+    ("A list of users", ["static_ids", "file", "by"]),
+    ("SQL and a list", ["definition", "static_ids", "file", "by"]),
     ("A method of a model", ["method"]),
 ])  # fmt: skip
 def test_kind__is_made_from_nothing(kind, shown, open_page, users, visible):
@@ -72,7 +72,7 @@ def test_kind__is_made_from_nothing(kind, shown, open_page, users, visible):
     if "definition" in shown:
         write(page, FEW)
     if "static_ids" in shown:
-        page.get_by_label("User ids:").fill(f"{users[2].pk}\n{users[5].pk}\n")
+        page.get_by_label("Users:").fill(f"{users[2].pk}\n{users[5].pk}\n")
     if "method" in shown:
         page.get_by_label("Method:").select_option(ALL)
     count = {"SQL": 2, "A list of users": 2, "SQL and a list": 3}.get(kind, 11)
@@ -122,7 +122,30 @@ def test_error__of_a_kind_is_seen(open_page, users):
         assert "Choose the method" in error.inner_text()
 
 
-def test_list__is_begun_by_an_upload(open_page, users):
+def test_list__is_uploaded_with_a_new_segment(open_page, users, tmp_path, accessible, snap):
+    file = tmp_path / "pilot.csv"
+    file.write_text("name;username\nAda;u1\nBob;nobody\nEve;u4\n")
+    page = open_page(ADD)
+    page.get_by_label("Name:").fill("Pilot")
+    page.get_by_label("A list of users", exact=True).check()
+    page.get_by_label("Or upload a file:").set_input_files(file)
+    box = page.get_by_label("Use the good lines if others are wrong")
+    expect(box).to_be_hidden()
+    assert 'line 3: no user has the username "nobody"' in preview(page).inner_text()
+    expect(page.locator(".field-file .errorlist")).to_contain_text("1 line of 3 cannot be used")
+    accessible(page)
+    snap(page, "new-list-refused")
+    box.check()
+    assert "2 members" in preview(page).inner_text()
+    snap(page, "new-list")
+    text = save(page).inner_text()
+    assert "It has 2 members." in text
+    assert "1 line of the list names nobody, and was left out: 3 (“nobody”)." in text
+    snap(page, "new-list-saved")
+    assert Segment.objects.get().members_count == 2
+
+
+def test_list__is_begun_empty(open_page, users):
     page = open_page(ADD)
     page.get_by_label("Name:").fill("Mailing")
     page.get_by_label("A list of users", exact=True).check()
@@ -174,11 +197,11 @@ def test_paste__that_is_too_long_goes_to_a_file(open_page, users, settings):
     page = open_page(ADD)
     page.get_by_label("Name:").fill("Long")
     page.get_by_label("A list of users", exact=True).check()
-    page.get_by_label("User ids:").fill("1\n" * 300)
+    page.get_by_label("Users:").fill("1\n" * 300)
     for button in ("Preview", "Save"):
         page.get_by_role("button", name=button, exact=True).click()
         error = page.locator(".field-static_ids .errorlist")
-        assert "upload it as a file on the page of the list" in error.inner_text()
+        assert "Save it as a file, and upload that" in error.inner_text()
     page.get_by_label("SQL", exact=True).check()  # What is hidden is not sent.
     write(page, FEW)
     assert "2 members" in preview(page).inner_text()
@@ -189,7 +212,7 @@ def test_paste__that_is_too_long_without_script(open_page, users, settings, snap
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 4_000
     page = open_page(ADD, script=False, expected=("Failed to load resource",))
     page.get_by_label("Name:").fill("Long")
-    page.get_by_label("User ids:").fill("1" * 5_000)
+    page.get_by_label("Users:").fill("1" * 5_000)
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".errornote")).to_contain_text("Nothing was saved")
     snap(page, "too-large")
@@ -251,6 +274,19 @@ def test_leaving__asks_only_if_something_would_be_lost(open_page, users, make):
     write(page, FEW)
     save(page).wait_for()
     assert len(asked) == 3
+
+
+def test_leaving__asks_if_only_a_file_was_chosen(open_page, users, make, tmp_path):
+    (tmp_path / "pilot.csv").write_text("u1\n")
+    segment = make("vip", definition=FEW)
+    page = open_page(change_url(segment))
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_label("SQL and a list", exact=True).check()
+    page.get_by_label("Or upload a file:").set_input_files(tmp_path / "pilot.csv")
+    page.get_by_label("SQL", exact=True).check()
+    page.get_by_label("SQL and a list", exact=True).check()
+    with page.expect_event("dialog"):
+        page.get_by_role("link", name="Overview").click(no_wait_after=True)
 
 
 def test_editor__completes_what_may_be_read(open_page, users, make):
@@ -364,7 +400,7 @@ def test_form__is_for_everybody(size, scheme, open_page, users, make, accessible
 
 def test_form__without_script_shows_all(open_page, users, visible):
     page = open_page(ADD, script=False)
-    visible(page, "definition", "method", "static_ids")
+    visible(page, "definition", "method", "static_ids", "file", "by")
     page.get_by_label("Name:").fill("Plain")
     page.get_by_label("Slug:").fill("plain")
     page.get_by_label("Definition:").fill(FEW)
@@ -381,7 +417,7 @@ def test_person__without_change_definition(open_page, person, users, make, acces
     expect(page.get_by_role("textbox", name="Definition")).to_have_count(0)
     assert FEW in page.locator(".field-definition").inner_text()
     accessible(page)
-    page.get_by_label("User ids:").fill(str(users[5].pk))
+    page.get_by_label("Users:").fill(str(users[5].pk))
     text = preview(page).inner_text()
     assert "3 members" in text
     assert "u5" not in text

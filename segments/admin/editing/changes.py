@@ -6,17 +6,22 @@ from typing import Any
 
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from segments import conf
 from segments.admin.charts import members, number
-from segments.admin.editing.fields import BOXES
+from segments.admin.editing.fields import BOXES, OF_KINDS
 from segments.admin.editing.intervals import in_words
 from segments.admin.progress import latest_refresh
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.definition.methods import address_of
+from segments.lists.load import UnreadList
 from segments.models import Segment, SegmentRefresh, Status
 from segments.rows import FAILURES, write_alias
 from segments.validation.checks import differ
+
+MAX_LINES = 10
+"""How many lines of a list a message quotes."""
 
 MAX_LOGGED = 2_000
 """How many characters of a value the log keeps."""
@@ -31,6 +36,7 @@ class Save:
         row: The saved segment before; None if it is new.
         refresh: Its latest refresh before; None if it has none.
         redefined: Whether its definition or its list changes.
+        unread: The list that the form has for it, which is read when it is saved.
         announced: Whether a message has said that it was saved.
     """
 
@@ -38,14 +44,17 @@ class Save:
     row: Segment | None
     refresh: SegmentRefresh | None
     redefined: bool
+    unread: UnreadList | None = None
     announced: bool = False
 
     @classmethod
     def of(cls, segment: Segment) -> "Save":
         """Return what is known before a segment is saved."""
         row = Segment.objects.filter(pk=segment.pk).first()
-        redefined = segment.unsaved_static_ids is not None or differ(row, segment, DEFINING_FIELDS)
-        return cls(segment, row, latest_refresh(row) if row else None, redefined)
+        ids = segment.unsaved_static_ids
+        redefined = ids is not None or differ(row, segment, DEFINING_FIELDS)
+        unread = ids if isinstance(ids, UnreadList) else None
+        return cls(segment, row, latest_refresh(row) if row else None, redefined, unread)
 
     @property
     def follows_commit(self) -> bool:
@@ -77,6 +86,20 @@ class Save:
             "removed": number(latest.removed or 0),
         }
 
+    def left_out(self) -> str:
+        """Return which lines of the list were left out; empty if none was."""
+        report = self.unread.report if self.unread else None
+        if report is None or not report.bad:
+            return ""
+        text = ngettext(
+            "%(count)s line of the list names nobody, and was left out: %(lines)s",
+            "%(count)s lines of the list name nobody, and were left out: %(lines)s",
+            report.bad,
+        )
+        shown = [f"{bad.number} (“{bad.text}”)" for bad in report.shown[:MAX_LINES]]
+        more = ", …" if report.bad > len(shown) else "."
+        return text % {"count": number(report.bad), "lines": ", ".join(shown) + more}
+
     def failure(self) -> str:
         """Return why the refresh failed; empty if it has not."""
         latest = latest_refresh(self.segment)
@@ -95,16 +118,21 @@ def with_values(entries: Any, form: Any) -> Any:
     for entry in entries:
         changed = entry.get("changed")
         if changed and "name" not in changed and "object" not in changed:
-            changed["fields"] = [_in_words(form, name) for name in form.changed_data]
+            words = (_in_words(form, name) for name in form.changed_data)
+            changed["fields"] = [*filter(None, words)]
     return entries
 
 
 def _in_words(form: Any, name: str) -> str:
     field = form.fields[name]
     label = str(field.label or name)
+    before, after = form.initial.get(name), form.cleaned_data.get(name)
+    if name in OF_KINDS and before is None and not after:  # What does not belong to its kind.
+        return ""
+    if name == "file":
+        return _("File: %s") % _shown(after.name)
     if name in ("static_ids", *BOXES):
         return label
-    before, after = form.initial.get(name), form.cleaned_data.get(name)
     if name == "method":
         after = address_of(form.instance)
     return f"{label}: {_shown(before)} → {_shown(after)}"

@@ -10,13 +10,12 @@ from django.utils.translation import gettext_lazy as _
 
 from segments import conf
 from segments.admin.editing.intervals import in_words, parse_interval
-from segments.admin.editing.naming import list_fields
-from segments.admin.pages import email_field
+from segments.admin.editing.listed import paste_help
 from segments.definition.kinds import Choice, Manager, Sql
 from segments.definition.methods import all_methods
 from segments.exceptions import SegmentCostError, SegmentError, SegmentReadersError
 
-BOXES = ("delete_list", "allow_cost", "rewrite_readers")
+BOXES = ("delete_list", "allow_cost", "rewrite_readers", "skip_bad")
 """The fields of the form that are hidden until saving asks for them."""
 
 OVERRIDES: tuple[tuple[type[SegmentError], str, Any], ...] = (
@@ -33,7 +32,10 @@ OVERRIDES: tuple[tuple[type[SegmentError], str, Any], ...] = (
 )
 """Errors that a box of the form overrides: the box, and the hint at it."""
 
-OF_KINDS = {"definition", "method", "static_ids"}
+OF_LIST = ("static_ids", "file", "by", "skip_bad")
+"""The fields of the form for the list of a segment that has none yet."""
+
+OF_KINDS = {"definition", "method", *OF_LIST}
 """The fields of the form that only some kinds have."""
 
 OF_METHOD = {"model", "manager_name", "manager_method"}
@@ -135,7 +137,7 @@ def place_of(error: SegmentError) -> dict[str, Any]:
 def fields_of(choice: Choice) -> list[str]:
     """Return the fields of the form that belong to a kind."""
     of_query = [NEEDED[choice.kind][0], "allow_cost"] if choice.kind in NEEDED else []
-    of_list = ["list_count", "static_ids"] if choice.listed else ["delete_list"]
+    of_list = ["list_count", *OF_LIST] if choice.listed else ["delete_list"]
     return [*of_query, *of_list]
 
 
@@ -151,16 +153,8 @@ def current_help() -> dict[str, Any]:
     every, timeout, loss = conf.refresh_every(), conf.statement_timeout(), conf.max_loss()
     return {
         "static_ids": _joined(
-            _("One user id a line. These users are in the segment whatever its SQL says."),
-            _(
-                "For e-mail addresses, a file or a long list, leave this empty and save: the page "
-                "of the list takes them."
-            )
-            if email_field() in list_fields()
-            else _(
-                "For a file or a long list, leave this empty and save: the page of the list takes "
-                "it."
-            ),
+            paste_help(),
+            _("These users are in the segment whatever its SQL says."),
         ),
         "slug": _(
             "Its name in code and in other tools: a-z, digits, hyphens and underscores. The name "

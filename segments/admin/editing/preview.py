@@ -59,8 +59,8 @@ class PreviewPage(SegmentPages):
             raise PermissionDenied
         created: Any = self.get_form(request, segment, change=segment is not None)
         form_class: type[SegmentForm] = created
-        form_class.previewing, form_class.instead = True, None
-        form = form_class(request.POST, instance=segment)
+        form_class.previewing, form_class.keeps_file, form_class.instead = True, True, None
+        form = form_class(request.POST, request.FILES, instance=segment)
         form.is_valid()
         context = self.preview_context(request, form, segment)
         return JsonResponse(

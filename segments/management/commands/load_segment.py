@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from django.core.management.base import CommandError, CommandParser
 
-from segments.lists.load import Mode
+from segments.lists.incoming import Mode
 from segments.management.report import ReportingCommand
 from segments.models import Segment
 from segments.rows import by_slug

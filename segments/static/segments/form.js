@@ -113,7 +113,8 @@
 
     // Ask before a link or the back button loses what was written; saving sends it.
     function guard(form, isUnsaved) {
-        const filled = () => JSON.stringify([...new FormData(form)].filter(([, value]) => value !== ""));
+        const text = (value) => (value instanceof File ? value.name : value);
+        const filled = () => JSON.stringify([...new FormData(form)].map(([name, value]) => [name, text(value)]).filter(([, value]) => value !== ""));
         const before = filled();
         let isSent = false;
         form.addEventListener("submit", (event) => {
