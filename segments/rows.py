@@ -16,13 +16,16 @@ import django.db
 from django.apps import apps
 from django.db import models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Exists, OuterRef, Value
+from django.db.models import Value
 from django.db.models.functions import Replace
 from django.utils.translation import gettext_lazy as _
+from psycopg import sql
 
 from segments import conf
 from segments.exceptions import SegmentExecutionError, SegmentLockedError, translated
 from segments.sql import locks, names, session
+from segments.sql.owned import SEGMENT, STATIC_MEMBER
+from segments.sql.statements import compose
 
 if TYPE_CHECKING:
     from segments.models import Segment, SegmentQuerySet
@@ -205,12 +208,12 @@ def try_locked_row(connection: BaseDatabaseWrapper, key: int) -> tuple["Segment 
     taken, changing = locks.try_lock(connection, key)
     if not taken:
         return None, changing
-    rows = segment_rows(connection.alias).filter(pk=key)
-    listed = Exists(static_member_rows().filter(segment_id=OuterRef("pk")))
-    lockable = rows.select_for_update(no_key=True, skip_locked=True)
-    row = lockable.annotate(listed=listed).first()
+    rows, static = segment_rows(connection.alias), sql.Identifier(STATIC_MEMBER)
+    # Django would build this statement anew for each segment, in more time than Postgres takes.
+    query = compose("lock_segment_row", segment=sql.Identifier(SEGMENT), static=static)
+    row = next(iter(rows.raw(query, {"segment": key})), None)
     if row is None:
-        rows.get()
+        rows.get(pk=key)
     return row, changing
 
 

@@ -11,6 +11,15 @@ SELECT
         AS changing
 
 
+-- name: lock_segment_row
+-- Runs before a refresh. Takes the lock of the segment's row until the end of the transaction,
+-- unless another session holds it; never waits. Returns the row, and whether there is a list.
+SELECT s.*, EXISTS (SELECT FROM {static} AS l WHERE l.segment_id = s.id) AS listed
+FROM {segment} AS s
+WHERE s.id = %(segment)s
+FOR NO KEY UPDATE OF s SKIP LOCKED
+
+
 -- name: count_members
 -- Runs after a refresh. Takes AccessShare on the members.
 SELECT count(*) FROM {view}
