@@ -24,7 +24,7 @@ NEXT_STEPS = {
     "55000": "If it is the view of a segment, refresh it: manage.py refresh_segments",
     "55P03": "Another session holds it; try again, or raise SEGMENTS_LOCK_TIMEOUT.",
     "57014": "If it took too long, make the definition cheaper (is an index missing?), or raise "
-    "SEGMENTS_STATEMENT_TIMEOUT.",
+    "the segment's timeout, which is SEGMENTS_STATEMENT_TIMEOUT if it has none of its own.",
     "57P01": TRY_AGAIN,
     "57P02": TRY_AGAIN,
     "57P03": TRY_AGAIN,

@@ -1,5 +1,6 @@
 """The models: the segment itself, and the tables of the rooms below."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -189,6 +190,13 @@ class Segment(AsyncMixin, ChangesMixin, DefinitionMixin, ListsMixin, CopiesMixin
             validate(self)
         except SegmentError as error:
             raise ValidationError(str(error), code=error.field) from error
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """Put the error of the only constraint, that of similar slugs, on the slug."""
+        try:
+            super().validate_constraints(exclude)
+        except ValidationError as error:
+            raise ValidationError({"slug": error.messages}) from error
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the segment and change its views, in one transaction.

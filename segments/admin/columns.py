@@ -29,8 +29,8 @@ class Columns(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("view"))
     def view_name(self, segment: Segment) -> str:
-        """Return the name of the view, as in a query."""
-        return view_name(segment)
+        """Return the name of the view, as in a query; a slug that was not saved has none."""
+        return view_name(Segment.objects.only("slug").get(pk=segment.pk))
 
     @admin.display(description=_("next refresh"))
     def next_refresh(self, segment: Segment) -> Any:

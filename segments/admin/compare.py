@@ -221,7 +221,7 @@ def heat_map(segments: list[Segment], compared: Overlap, links: bool) -> list[di
             cells.append(
                 {
                     "both": charts.number(both),
-                    "percent": f"{share:.0%}",
+                    "percent": "<1%" if 0 < share < 0.005 else f"{share:.0%}",
                     "shade": math.ceil(share * SHADES),
                     "same": row is column,
                     "query": _query(chosen, pair, []) if links else "",

@@ -183,8 +183,8 @@ class FormPage(PreviewPage):
         save: changes.Save | None = getattr(request, SAVE, None)
         if save is not None and not save.announced and level == messages.SUCCESS:
             save.announced = True
-            if not save.follows_commit and (outcome := save.outcome()):
-                message = changes.joined(message, outcome)
+            for words in (save.list_read(), "" if save.follows_commit else save.outcome()):
+                message = changes.joined(message, words) if words else message
         super().message_user(request, message, level, **kwargs)
 
     def _report(self, request: HttpRequest) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.exceptions import ValidationError
 from django.forms.models import construct_instance
 from django.utils.translation import gettext_lazy as _
 
@@ -15,15 +15,13 @@ from segments.admin.editing.fields import (
     NEEDED,
     OF_KINDS,
     OF_LIST,
-    OF_METHOD,
-    OVERRIDES,
+    ErrorPlaces,
     IntervalField,
     KindSelect,
     LinesField,
     MethodField,
     current_help,
     fields_of,
-    place_of,
     plain_lines,
 )
 from segments.admin.editing.listed import (
@@ -43,7 +41,7 @@ DEFINING = ("kind", "delete_list", "definition", "allow_cost", "method")
 """The fields for users who may write definitions."""
 
 
-class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
+class SegmentForm(ErrorPlaces, ListFields, forms.ModelForm):  # type: ignore[type-arg]
     """A segment, by its kind. It takes a list only until there is one, which has a page.
 
     Attributes:
@@ -52,7 +50,6 @@ class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
         preview: The preview, if there is one and it has not failed.
         instead: What to call with the segment instead of previewing it.
         result: What that has returned, if it has not failed.
-        places: The errors with a place in the definition: message, line and column, from 1.
         listed: Whether the list of the saved segment has any ids.
         begins_list: Whether the segment is to have a list that nobody is on yet.
         refused: Why this could not be saved when that was tried, if it was.
@@ -67,7 +64,6 @@ class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
     result: Any = None
     begins_list = False
     refused: SegmentError | None = None
-    _choice: Choice | None = None
 
     kind = forms.ChoiceField(label=_("Kind"), required=False, widget=KindSelect)
     definition = LinesField(
@@ -90,6 +86,9 @@ class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
     )
     # The boxes are hidden until saving asks for them.
     delete_list = forms.BooleanField(required=False, widget=forms.HiddenInput)
+    begin_empty = forms.BooleanField(
+        label=_("Begin with nobody on the list"), required=False, widget=forms.HiddenInput
+    )
     allow_cost = forms.BooleanField(
         label=_("Save it although it is expensive"), required=False, widget=forms.HiddenInput
     )
@@ -124,7 +123,6 @@ class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.places: list[dict[str, Any]] = []
         self.listed = has_list(self.instance)
         self.fields["file"].label = _("Or upload a file")
         self.fields["skip_bad"].widget = forms.HiddenInput()
@@ -143,7 +141,7 @@ class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
                 self.fields.pop(name, None)
         for box in BOXES:
             if self.data.get(self.add_prefix(box)):
-                self._show(box)
+                self.show(box)
         if self.previewing:
             for field in self.fields.values():
                 field.required = False
@@ -198,13 +196,17 @@ class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
         """Empty the fields that do not belong to the chosen kind, and demand the one that does."""
         data = super().clean()
         word = self.cleaned_data.get("kind")
-        self._choice = next((choice for choice in CHOICES if choice.word == word), None)
-        if self._choice is not None:
-            self._follow(self._choice)
+        self.choice = next((choice for choice in CHOICES if choice.word == word), None)
+        if self.choice is not None:
+            self._follow(self.choice)
         self.read_list()
+        self._demand_list()
         return data
 
     def _follow(self, choice: Choice) -> None:
+        if not choice.listed and self.has_list():
+            text = _("This kind has no list, and you have given one. Choose a kind with a list.")
+            self.add_error("kind", text)
         for name in OF_KINDS - set(fields_of(choice)):
             self.cleaned_data[name] = ""
             self.errors.pop(name, None)
@@ -214,8 +216,22 @@ class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
         if self.listed and not choice.listed:
             self._ask_to_delete_list()
 
+    def _demand_list(self) -> None:
+        """Begin a list without anybody only if that is asked for; a page loses its file."""
+        choice, data = self.choice, self.cleaned_data
+        # People without that choice can add only lists.
+        listed = choice.listed if choice else not (self.may_define or self.instance.pk)
+        self.begins_list = listed and "static_ids" in self.fields and self.unread is None
+        if self.begins_list and not self.errors.keys() & {*OF_LIST} and not data["begin_empty"]:
+            self.show("begin_empty")
+            text = _(
+                "Paste users, or choose a file, again if you have chosen one: browsers do not "
+                "keep it. Or tick “%s”."
+            )
+            self.add_error("static_ids", text % self.fields["begin_empty"].label)
+
     def _ask_to_delete_list(self) -> None:
-        self._show("delete_list")
+        self.show("delete_list")
         # It is counted even if nothing is wrong, since the log says later what was deleted.
         words = {"users": list_words(self.instance), "box": deletion_words(self.instance)}
         if not self.previewing and not self.cleaned_data.get("delete_list"):
@@ -239,10 +255,7 @@ class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
             super()._post_clean()  # type: ignore[misc]
 
     def _change_list(self) -> None:
-        choice = self._choice
-        # People without that choice can add only lists.
-        listed = choice.listed if choice else not (self.may_define or self.instance.pk)
-        self.begins_list = listed and "static_ids" in self.fields and self.unread is None
+        choice = self.choice
         begins = self.begins_list and (choice is None or choice.kind is StaticList)
         ends = self.listed and choice is not None and not choice.listed
         if self.unread or begins or ends:
@@ -260,40 +273,4 @@ class SegmentForm(ListFields, forms.ModelForm):  # type: ignore[type-arg]
             self._add(error)
 
     def _add(self, error: SegmentError) -> None:
-        error = self.in_words(error)
-        failure = ValidationError(str(error), code=error.field)
-        failure.__cause__ = error
-        self.add_error(None, ValidationError({NON_FIELD_ERRORS: [failure]}))
-
-    def add_error(self, field: str | None, error: Any) -> None:
-        """Put an error of `Segment.clean()` beside the field that its code names."""
-        if field is None and isinstance(error, ValidationError) and hasattr(error, "error_dict"):
-            for item in error.error_dict.pop(NON_FIELD_ERRORS, []):
-                super().add_error(self._place(item.code), ValidationError(self._texts(item)))
-            if not error.error_dict:
-                return
-        super().add_error(field, error)
-
-    def _place(self, code: str | None) -> str | None:
-        """Return the field for an error, of those that the chosen kind shows; None for the top."""
-        target = "method" if code in OF_METHOD else code
-        if self._choice and target in OF_KINDS - set(fields_of(self._choice)):
-            target = NEEDED.get(self._choice.kind, (None, ""))[0]
-        return target if target in self.fields else None
-
-    def _texts(self, error: ValidationError) -> list[str]:
-        """Return an error's messages and, for users who may, how to override it."""
-        cause = error.__cause__
-        if not isinstance(cause, SegmentError):
-            return error.messages
-        for kind, box, hint in OVERRIDES:
-            if isinstance(cause, kind) and box in self.fields:
-                self._show(box)
-                cause.hint = str(hint)
-        if cause.line and cause.field == "definition":
-            self.places.append(place_of(cause))
-        return [str(cause)]
-
-    def _show(self, box: str) -> None:
-        if box in self.fields:
-            self.fields[box].widget = forms.CheckboxInput()
+        self.add_segment_error(self.in_words(error))

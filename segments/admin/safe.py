@@ -1,5 +1,6 @@
 """What makes the admin's pages safe: their transactions, and errors shown in place of a crash."""
 
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import wraps
 from typing import Any
@@ -9,6 +10,7 @@ from django.contrib.admin.utils import NestedObjects
 from django.db import connections, router
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
+from django.utils.translation import gettext as _
 
 from segments import conf
 from segments.exceptions import SegmentError
@@ -57,7 +59,7 @@ class SafePages(admin.ModelAdmin):  # type: ignore[type-arg]
             and not self.admin_site.get_model_admin(model).has_delete_permission(request)
         }
         counts = {model._meta.verbose_name_plural: len(rows) for model, rows in objects.items()}
-        protected = [*map(str, collector.protected)]
+        protected = [*map(str, collector.protected), *_read_by_others(objs)]
         return collector.nested(str), counts, needed, protected
 
     def _call_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse:
@@ -68,6 +70,16 @@ class SafePages(admin.ModelAdmin):  # type: ignore[type-arg]
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
         return response
+
+
+def _read_by_others(segments: Iterable[Segment]) -> Iterator[str]:
+    """Yield which segments and views read these, and so have to be changed before."""
+    deleted = {segment.slug for segment in segments}
+    for segment in segments:
+        usage = segment.used_by()
+        others = [slug for slug in usage.segments if slug not in deleted]
+        for reader in (*others, *(view.name for view in usage.views)):
+            yield _("%(reader)s, which reads %(slug)s") % {"reader": reader, "slug": segment.slug}
 
 
 def _read_committed(view: Any) -> Any:

@@ -25,6 +25,9 @@ SAVE_AS_CSV = 'Save it as CSV (in Excel: "CSV UTF-8"), and load that file.'
 NO_TEXT = {
     b"PK\x03\x04": ("an Excel or ZIP file", SAVE_AS_CSV),
     b"\xd0\xcf\x11\xe0": ("an Excel file of the old format", SAVE_AS_CSV),
+    b"%PDF-": ("a PDF", SAVE_AS_CSV),
+    b"\x89PNG": ("a picture", SAVE_AS_CSV),
+    b"\xff\xd8\xff": ("a picture", SAVE_AS_CSV),
     b"\x1f\x8b": ("a gzip file", "Unpack it first, for instance with gunzip."),
 }
 """What other files begin with, what they are, and what to do about them."""

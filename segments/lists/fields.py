@@ -12,7 +12,6 @@ from django.db import connections, models
 from psycopg import sql
 
 from segments.definition.static_ids import entry_key, unseen_words
-from segments.definition.text import strip_blanks
 from segments.exceptions import SegmentListError
 from segments.membership.members import every_user
 from segments.sql import keys, names
@@ -24,6 +23,8 @@ ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 KEY_HEADERS = ("pk", "user_id")
 """The names that a column of primary keys may have in a header, whatever the user model is."""
+
+BETWEEN_WORDS = re.compile(r"[\s_.-]+")
 
 MAX_DIGITS = 18
 """With so many digits, any whole number is a bigint."""
@@ -72,11 +73,16 @@ class ListField:
         return field
 
     @cached_property
-    def headers(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """The names that a column of it may have in a header, the most exact first."""
-        own = (self.by, self.field.name, self.field.attname, str(self.field.column))
+        own = self.by, *_names_of(self.field)
         keys_only = KEY_HEADERS if self.is_key else ()
-        return tuple(dict.fromkeys(name.casefold() for name in (*own, *keys_only)))
+        return tuple(dict.fromkeys(filter(None, (*own, *keys_only))))
+
+    @cached_property
+    def headers(self) -> frozenset[str]:
+        """These names as `column_name` returns them."""
+        return frozenset(filter(None, map(column_name, self.names)))
 
     def type(self, alias: str) -> sql.SQL:
         """Return the SQL type of its values, without a length."""
@@ -142,11 +148,12 @@ class ListField:
             raise ValueError(f"{keys.in_words(value)}... has more than {longest} characters")
         return value
 
-    def unknown(self, value: str) -> str:
-        """Return why a value is that of no user."""
+    def unknown(self, value: str, similar: str | None = None) -> str:
+        """Return why a value is that of no user, and which similar one is, if any."""
         what = "id" if self.is_key else self.by
         shown = value[:80] if self.is_key else keys.in_words(value)
-        return f"no user has the {what} {shown}{unseen_words(value)}"
+        hint = f"; one has {keys.in_words(similar)}" if similar else ""
+        return f"no user has the {what} {shown}{unseen_words(value)}{hint}"
 
 
 def list_field(slug: str, by: str) -> ListField:
@@ -218,8 +225,21 @@ def named_field(cell: str) -> str | None:
 
     A cell may also name the key as it is named everywhere: `pk` or `user_id`.
     """
-    name = strip_blanks(cell).casefold()
+    name = column_name(cell)
     for field in get_user_model()._meta.concrete_fields:
-        if name in {str(each).casefold() for each in (field.name, field.attname, field.column)}:
+        if name in map(column_name, _names_of(field)):
             return field.name
-    return "pk" if name in KEY_HEADERS else None
+    return "pk" if name in map(column_name, KEY_HEADERS) else None
+
+
+def column_name(cell: str) -> str:
+    """Return the name of a column in a header, whatever its case and what is between its words.
+
+    So `E-Mail`, `email` and `e mail` are one name, and `User ID` and `user_id`.
+    """
+    return BETWEEN_WORDS.sub("", cell).casefold()
+
+
+def _names_of(field: Any) -> tuple[str, ...]:
+    """Return what a field is called in code, in the database and in the admin."""
+    return field.name, field.attname, str(field.column), str(field.verbose_name)

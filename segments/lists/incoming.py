@@ -146,10 +146,19 @@ class Incoming:
     def _unknown(self) -> tuple[BadLine, ...]:
         query = compose("select_unknown_listed", **self.parts)
         rows = fetch_all(self.connection, query, limit=MAX_SHOWN)
+        similar = self._similar([value for _, value, _ in rows])
         return tuple(
-            BadLine(line, shortened(value), self.field.unknown(str(value)))
+            BadLine(line, shortened(value), self.field.unknown(value, similar.get(value.lower())))
             for line, value, _ in rows
         )
+
+    def _similar(self, values: list[str]) -> dict[str, str]:
+        """Return the values of users that differ from these only in case, by their lower case."""
+        if self.field.is_key:
+            return {}
+        query = compose("select_similar_users", **self.parts)
+        lower = [value.lower() for value in values]
+        return dict(fetch_all(self.connection, query, values=lower))
 
     def still_members(self, slug: str) -> int:
         """Return how many of the users are in the view of the segment."""

@@ -118,7 +118,7 @@ class LoadReport:
 def no_lines(slug: str) -> SegmentListError:
     """Return the error for a list without a line, which would empty that of the segment."""
     return SegmentListError(
-        "the list that would replace the segment's has no line, and nothing was loaded",
+        "the list has no line, and nothing was loaded",
         slug=slug,
         field="static_ids",
         hint="If the segment's list is to be emptied, say so: allow_empty=True (--allow-empty).",

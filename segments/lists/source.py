@@ -14,7 +14,7 @@ from django.db import models
 from segments.definition.static_ids import BATCH, only_value
 from segments.definition.text import strip_blanks
 from segments.lists.decoding import CHUNK, MAX_LINE, TextReader
-from segments.lists.fields import ListField, Malformed, named_field, unique_fields
+from segments.lists.fields import ListField, Malformed, column_name, named_field, unique_fields
 from segments.sql import keys
 
 ListSource = str | bytes | bytearray | memoryview | os.PathLike[str] | IO[str] | IO[bytes]
@@ -127,7 +127,12 @@ class ListReader:
         """Return the place of the column that the first row names; None if it is no header."""
         cells = [*map(strip_blanks, header)]
         names = [cell.casefold() for cell in cells]
-        places = [place for place, name in enumerate(names) if name in self.field.headers]
+        exact = {name.casefold() for name in self.field.names}
+        places = [place for place, name in enumerate(names) if name in exact]
+        similar = not places
+        if similar:
+            found = map(column_name, cells)
+            places = [place for place, name in enumerate(found) if name in self.field.headers]
         for place in places:
             if names.count(names[place]) > 1:
                 raise self._text.refusal(
@@ -141,8 +146,11 @@ class ListReader:
                 "Rename or remove all but the one that names users.",
             )
         if places:
-            return places[0]
-        expected = " or ".join(f'"{name}"' for name in self.field.headers)
+            # A user may be called like a column.
+            may_be_user = similar and len(cells) == 1
+            is_user = may_be_user and self.field.names_user(cells[0], self.alias)
+            return None if is_user else places[0]
+        expected = " or ".join(f'"{name}"' for name in self.field.names)
         if len(header) > 1:
             raise self._text.refusal(
                 f"its first line has {_columns(len(header))}, and none is named {expected}: "
@@ -158,7 +166,7 @@ class ListReader:
         if other and not self.field.names_user(entry, self.alias):
             raise self._text.refusal(
                 f'its first line is the header "{entry}", and it is loaded by "{self.field.by}"',
-                f"Load it by={other!r}, or name the column {self.field.headers[0]}."
+                f"Load it by={other!r}, or name the column {self.field.names[0]}."
                 if other in unique_fields()
                 else "Users may share it. Name them by one of: "
                 + ", ".join(unique_fields())

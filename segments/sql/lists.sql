@@ -33,6 +33,15 @@ ORDER BY l.line
 LIMIT %(limit)s
 
 
+-- name: select_similar_users
+-- Runs when entries of a list name no user. Reads the table of users. Returns the values that differ
+-- from such entries only in upper and lower case.
+SELECT lower(u.value::text), min(u.value::text)
+FROM ({users}) AS u (user_id, value)
+WHERE lower(u.value::text) = ANY (%(values)s)
+GROUP BY 1
+
+
 -- name: matched_users
 -- Part of the statements that change a list: the users that its entries name, and whether the list
 -- may be changed. It may not be if an entry names no user, unless such entries are skipped. In the

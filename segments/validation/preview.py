@@ -129,8 +129,11 @@ def preview(segment: "Segment", limit: int = 10) -> Preview:
         members = _members(connection, before)
         evaluation = trial.evaluate(connection, slug, compiled, time, limit, members)
     if evaluation is None:
-        text = _("Counting took longer than %(seconds)s s, so the number is an estimate.")
-        warnings.insert(0, PreviewWarning(text, seconds=_plain(time.total_seconds())))
+        text = _(
+            "Counting took longer than %(seconds)s s, so the number is an estimate. Saving and "
+            "each refresh take longer than that, and fail if they take longer than the timeout."
+        )
+        warnings.insert(0, PreviewWarning(text, seconds=f"{time.total_seconds():g}"))
     elif not evaluation.count:
         warnings.insert(0, EMPTY_WARNING)
     max_cost = conf.max_cost()
@@ -237,11 +240,6 @@ def _time_for(segment: "Segment") -> timedelta:
     """Return how long a preview may count: the shorter of two limits. Zero means no limit."""
     statement = segment.timeout if segment.timeout is not None else conf.statement_timeout()
     return min(filter(None, (conf.preview_timeout(), statement)), default=timedelta())
-
-
-def _plain(number: float) -> float:
-    """Return a whole number without its decimals."""
-    return int(number) if number.is_integer() else number
 
 
 def _warnings(

@@ -74,16 +74,17 @@ def test_kind__of_a_segment_is_chosen(fields, kind, users, make, browse):
 
 @pytest.mark.slow
 def test_kind__decides_which_fields_count(users, make, browse):
-    leftover = {"definition": FEW, "static_ids": str(users[5].pk), "method": ALL}
+    leftover = {"definition": FEW, "method": ALL}
     browse(ADD, **form(kind="sql", **leftover))
     segment = Segment.objects.get()
     assert (segment.kind, len(segment), segment.static_ids) == ("sql", 2, "")
-    change(browse, segment, kind="sql_and_list", **leftover)
+    listed = leftover | {"static_ids": str(users[5].pk)}
+    change(browse, segment, kind="sql_and_list", **listed)
     assert len(Segment.objects.get()) == 3
     change(browse, segment, kind="manager", delete_list="on", **leftover)
     segment = Segment.objects.get()
     assert (segment.kind, segment.definition, segment.static_ids) == ("manager", "", "")
-    change(browse, segment, kind="static", **leftover)
+    change(browse, segment, kind="static", **listed)
     segment = Segment.objects.get()
     assert (segment.kind, segment.static_ids) == ("static", str(users[5].pk))
 
@@ -109,12 +110,14 @@ def test_kind__needs_what_defines_it(kind, field, text, users, browse):
 
 
 @pytest.mark.parametrize(("kind", "hidden"), [
-    ("sql", {"method": "shop.order.objects.gone", "static_ids": "x\0"}),
-    ("manager", {"definition": "SELECT \0", "static_ids": "x\0"}),
+    ("sql", {"method": "shop.order.objects.gone"}),
+    ("manager", {"definition": "SELECT \0"}),
     ("static", {"definition": "SELECT \0", "method": "shop.order.objects.gone"}),
 ])  # fmt: skip
 def test_kind__has_no_errors_in_hidden_rows(kind, hidden, users, browse):
-    shown = {"sql": {"definition": FEW}, "manager": {"method": ALL}, "static": {}}[kind]
+    shown = {
+        "sql": {"definition": FEW}, "manager": {"method": ALL}, "static": {"begin_empty": "on"}
+    }[kind]  # fmt: skip
     browse(ADD, **form(kind=kind, **shown, **hidden))
     assert Segment.objects.get().kind == kind
 
@@ -131,7 +134,7 @@ def test_error__of_the_definition_is_beside_the_method(users):
 
 
 def test_list__is_begun_without_ids(users, make, browse):
-    page = browse(ADD, **form(kind="static"))
+    page = browse(ADD, **form(kind="static", begin_empty="on"))
     segment = Segment.objects.get()
     assert (segment.kind, segment.members_count) == ("static", 0)
     assert "Nobody is on its list yet: upload a file, or paste users, here." in page
@@ -141,7 +144,7 @@ def test_list__is_begun_without_ids(users, make, browse):
 
 
 def test_list__is_begun_beside_sql(users, browse):
-    page = browse(ADD, **form(kind="sql_and_list", definition=FEW))
+    page = browse(ADD, **form(kind="sql_and_list", definition=FEW, begin_empty="on"))
     assert "It has 2 members." in page
     assert '<input type="file" name="file"' in page
     assert "Nobody is on its list yet" not in browse(ADD, **form(slug="b", definition=FEW))
@@ -149,9 +152,10 @@ def test_list__is_begun_beside_sql(users, browse):
 
 def test_list__is_begun_in_place_of_sql(users, make, browse):
     segment = make(definition=FEW)
-    page = change(browse, segment, kind="static", definition=FEW, _preview="1")
+    empty = {"kind": "static", "definition": FEW, "begin_empty": "on"}
+    page = change(browse, segment, **empty, _preview="1")
     assert "2 now; 0 then; 2 leave, 0 enter" in page
-    page = change(browse, segment, kind="static", definition=FEW)
+    page = change(browse, segment, **empty)
     assert '<input type="file" name="file"' in page
     segment = Segment.objects.get()
     assert (segment.kind, segment.definition, segment.members_count) == ("static", "", 0)
@@ -205,7 +209,14 @@ def test_interval__is_read_and_shown_in_words(users, make, browse):
     assert value(page, "timeout") == "5 minutes"
 
 
-@pytest.mark.parametrize("text", ["0", "0 hours", "-1", "PT0S"])
+@pytest.mark.parametrize("text", ["1", "90", "-1", "0", "1.5"])
+@pytest.mark.parametrize("field", ["refresh_every", "timeout"])
+def test_interval__has_a_unit(field, text, users, browse):
+    page = browse(ADD, **form(definition=FEW, **{field: text}))
+    assert row_of(page, "Write a length of time with its unit") == field
+
+
+@pytest.mark.parametrize("text", ["0 s", "0 hours", "-1 00:00:00", "PT0S"])
 @pytest.mark.parametrize("field", ["refresh_every", "timeout"])
 def test_interval__is_above_zero(field, text, users, browse):
     page = browse(ADD, **form(definition=FEW, **{field: text}))
@@ -526,6 +537,30 @@ def test_form__too_large_of_somebody_else(make, users, client, django_user_model
     assert client.post(reverse(CHANGE, args=[segment.pk]), data).status_code == 403
     assert client.post(reverse(ADD), data).status_code == 403
     assert client.post(reverse(CHANGE, args=[segment.pk + 1]), data).status_code == 403
+
+
+def test_preview__says_that_a_list_would_be_deleted(users, make, browse):
+    segment = make(static_ids=users[:3])
+    page = change(browse, segment, kind="sql", definition=FEW, _preview="1")
+    assert "Saving deletes its list of 3 users." in page
+
+
+def test_rename__that_is_refused_shows_the_view_that_exists(users, make, browse):
+    segment = make(definition=FEW)
+    make("reader", definition="SELECT user_id FROM segments.vip")
+    page = change(browse, segment, slug="gold", definition=FEW)
+    assert "reader" in page
+    assert "segments.vip</div>" in page.replace(" ", "")
+    assert "segments.gold</div>" not in page.replace(" ", "")
+
+
+def test_slug__that_is_taken_is_said_once(users, make, browse):
+    make(definition=FEW)
+    make("win-back", definition=FEW)
+    for slug in ("vip", "win_back"):
+        page = browse(ADD, **form(name="Other", slug=slug, definition=FEW))
+        assert page.count("errorlist") == 1
+        assert row_of(page, "Another segment has this slug.") == "slug"
 
 
 def test_preview__needs_a_token(users, make, admin_user):

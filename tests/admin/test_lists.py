@@ -88,6 +88,8 @@ def test_upload__of_names_with_bad_lines(load, listed):
         ({"file": "1\n".encode("utf-16")}, "UTF-16"),
         ({"file": b"\n", "mode": "replace"}, "Is it the right file?"),
         ({"file": b"username\n", "mode": "replace"}, "has no line"),
+        ({"file": b"\x89PNG\r\n\x1a\n\0"}, "it is a picture"),
+        ({"file": b"%PDF-1.7\n\xe2"}, "it is a PDF"),
     ],
 )
 def test_list__that_cannot_be_read(load, listed, sent, said):
@@ -100,6 +102,16 @@ def test_segment__of_sql_says_why_nobody_is_removed(admin_client, users):
     data = {"text": str(users[0].pk), "mode": "remove", "by": "pk"}
     page = admin_client.post(reverse(LIST, args=[segment.pk]), data).content.decode()
     assert "Change its definition to leave users out" in page
+
+
+def test_segment__of_sql_says_who_stays_besides_the_list(admin_client, users):
+    few = f"SELECT id FROM {USERS} WHERE username IN ('u0', 'u2')"
+    segment = Segment.objects.create(name="Few", slug="few", definition=few)
+    url = reverse(LIST, args=[segment.pk])
+    assert "The list adds users to those that it selects" in admin_client.get(url).content.decode()
+    page = admin_client.post(url, {"text": str(users[9].pk), "mode": "replace", "by": "pk"})
+    assert "<dt>Members now</dt><dd>3</dd>" in page.content.decode()
+    assert "The users that its definition selects are members as well." in page.content.decode()
 
 
 def test_list__is_searched_and_downloaded(admin_client, listed, users):
@@ -191,9 +203,29 @@ def test_field__is_found_out(load, listed, unique_email, text, taken_for):
 def test_field__of_a_file_is_found_out(load, listed, unique_email, users):
     load(file=b"\xef\xbb\xbf\r\n" + ADDRESSES.encode() + b"\r\nu6@example.com\r\n")
     assert names(listed) == ["u0", "u1", "u4", "u5", "u6"]
-    page = load(file=f"username,id\nu9,{users[7].pk}\n".encode())
-    assert "<dt>Each line was taken for</dt><dd>ID</dd>" in page
-    assert names(listed) == ["u0", "u1", "u4", "u5", "u6", "u7"]
+
+
+@pytest.mark.parametrize("by", ["pk", "username"])
+def test_field__is_asked_for_if_the_header_names_several(by, load, listed, users):
+    """An order's id beside the name of a customer is not that customer's id."""
+    file = f"Username;ID\nu9;{users[7].pk}\n".encode()
+    page = load(file=file)
+    assert "The first line names “ID” and “Username”. Choose the one" in page
+    assert names(listed) == ["u0", "u1"]
+    load(file=file, by=by)
+    assert names(listed) == ["u0", "u1", "u7" if by == "pk" else "u9"]
+
+
+@pytest.mark.parametrize("header", ["Email address", "E-mail address", "e-mail", "EMAIL"])
+def test_header__may_be_what_the_pages_say(load, listed, unique_email, header):
+    page = load(f"{header}\nu4@example.com")
+    assert "<dt>Each line was taken for</dt><dd>Email address</dd>" in page
+    assert names(listed) == ["u0", "u1", "u4"]
+
+
+def test_bad_line__that_differs_in_case_only(load, unique_email):
+    page = load("u4@example.com\nU5@Example.com")
+    assert 'no user has the email "U5@Example.com"; one has "u5@example.com"' in page
 
 
 def test_field__that_is_not_unique_is_explained(load, listed):

@@ -40,7 +40,7 @@ def unique_addresses(users, monkeypatch):
 
 def test_file__is_the_list_of_a_new_segment(browse):
     page = browse(ADD, **form(kind="static", file=file("name;username\nAda;u1\nBob;u4\n")))
-    assert "was added successfully. It has 2 members." in page
+    assert "successfully. 2 lines were read, and each was taken for “Username”. It has 2" in page
     assert "Nobody is on its list yet" not in page
     segment = Segment.objects.get()
     assert (segment.kind, listed(segment)) == ("static", ["u1", "u4"])
@@ -86,10 +86,12 @@ def test_list__beside_sql(browse):
     assert (segment.definition, listed(segment)) == (FEW, ["u0", "u1", "u2", "u4"])
 
 
-def test_list__of_another_kind_is_not_read(browse):
-    given = form(kind="sql", definition=FEW, file=file("\xff"), static_ids="\0", skip_bad="on")
-    browse(ADD, **given)
-    assert (listed(), StaticMember.objects.count()) == (["u0", "u2"], 0)
+@pytest.mark.parametrize("given", [{"file": file("u1\n")}, {"static_ids": "u1"}], ids=[*"ft"])
+def test_list__of_a_kind_without_one_is_not_dropped(given, browse):
+    """Without scripts, the fields of all kinds are shown, and SQL is chosen."""
+    page = browse(ADD, **form(kind="sql", definition=FEW, **given))
+    assert row_of(page, "This kind has no list, and you have given one.") == "kind"
+    assert not Segment.objects.exists()
 
 
 def test_list__of_a_segment_that_had_sql_only(make, browse):
@@ -104,6 +106,8 @@ def test_list__of_a_segment_that_had_sql_only(make, browse):
 
 
 def test_list__of_an_editor_without_sql(editor):
+    page = editor(ADD, **form())
+    assert row_of(page, "Paste users, or choose a file") == "static_ids"
     page = editor(ADD, **form(file=file("u1\nu4\n"), definition=FEW))
     assert "It has 2 members." in page
     segment = Segment.objects.get()
@@ -129,6 +133,31 @@ def test_list__with_a_connection_of_its_own_for_views(exec_alias, clean_views, b
 # What is refused.
 
 
+@pytest.mark.parametrize("fields", [
+    {"kind": "static"}, {"kind": "sql_and_list"}, {"kind": "static", "static_ids": " \r\n"},
+], ids=["list", "both", "blank"])  # fmt: skip
+def test_nobody__is_on_a_list_only_if_asked(fields, make, browse):
+    segment = make(definition=FEW)
+    for button in ({}, PREVIEW):
+        page = change(browse, segment, definition=FEW, **fields, **button)
+        assert row_of(page, "Paste users, or choose a file, again if you have") == "static_ids"
+        assert '<input type="checkbox" name="begin_empty"' in page
+    assert listed() == ["u0", "u2"]
+    page = change(browse, segment, definition=FEW, begin_empty="on", **fields)
+    assert "Nobody is on its list yet" in page
+    assert listed() == ([] if fields["kind"] == "static" else ["u0", "u2"])
+
+
+@pytest.mark.parametrize("others", [{"refresh_every": "soon"}, PREVIEW, {"name": ""}], ids=str)
+def test_file__is_asked_for_again(others, browse):
+    """Browsers empty the field of a file, so that the next click would save nobody."""
+    page = browse(ADD, **form(kind="static", file=file("u1\n")) | others)
+    assert row_of(page, "Browsers do not keep a file: choose “pilot.csv” again.") == "file"
+    page = browse(ADD, **form(kind="static"))
+    assert row_of(page, "Paste users, or choose a file, again if you have") == "static_ids"
+    assert not Segment.objects.exists()
+
+
 @pytest.mark.parametrize("button", [{}, PREVIEW], ids=["save", "preview"])
 def test_bad_lines__are_named_and_can_be_left_out(button, browse):
     text = "u1\n<i>x</i>\nu4\nu1 \n"
@@ -136,7 +165,7 @@ def test_bad_lines__are_named_and_can_be_left_out(button, browse):
     for words in (
         "1 line of 4 cannot be used",
         'line 2: no user has the username "<i>x</i>"',
-        "Correct these lines, or tick “Use the good lines if others are wrong”. Browsers do",
+        "Correct these lines, or tick “Use the good lines if others are wrong”.",
     ):
         assert row_of(page, words) == "file"
     assert '<input type="checkbox" name="skip_bad"' in page
@@ -169,13 +198,14 @@ def test_markup__in_a_list_is_escaped(admin_client):
 @pytest.mark.parametrize("given", [
     ({"file": b"u1\n", "static_ids": "u4"}, "Choose a file, or paste a list, not both."),
     ({"file": b""}, "The submitted file is empty."),
-    ({"file": b"\n \n"}, "the right file? Browsers do not keep a file: choose it again."),
+    ({"file": b"\n \n"}, "Hint: Is it the right file?"),
     ({"file": b"username\n"}, "has no line"),
     ({"file": "né".encode("latin-1")}, "not in UTF-8"),
     ({"file": "1\n".encode("utf-16")}, "UTF-16"),
     ({"file": b"first_name\nAda\n"}, "Your users may share the same “First name”."),
     ({"file": b"a,b\n1,2\n"}, "has 2 columns, and none is named"),
     ({"file": b"username,username\n"}, "twice"),
+    ({"file": b"id;username\n1;u1\n"}, "The first line names “ID” and “Username”."),
     ({"file": b"nobody\n"}, "If they are something else, choose it at “Each line is”."),
     ({"static_ids": "u1", "by": "password"}, "not one of the available choices"),
     ({"static_ids": "1 2 3\n"}, "no line of the list names a user"),
@@ -222,7 +252,6 @@ def test_preview__compares_with_the_members(make, admin_client):
     assert "2 now; 3 then; 1 leave, 2 enter" in answer["html"]
     answer = admin_client.post(url, data | {"static_ids": "", "file": file("u2\nx")}).json()
     assert (list(answer["errors"]), answer["show"]) == (["file"], ["skip_bad"])
-    assert "choose it again" not in answer["html"]
     assert StaticMember.objects.count() == 0
 
 

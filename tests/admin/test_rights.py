@@ -170,7 +170,7 @@ def test_preview__shows_errors_beside_their_fields(author, users):
     assert "Nothing has been saved" not in page
     page = author(ADD, **form(static_ids="x", timeout="soon"), _preview="Preview")
     assert "Nothing has been saved" not in page
-    assert "Write a length of time, such as" in page
+    assert "Write a length of time with its unit, such as" in page
     page = author(ADD, **form(static_ids=f"{users[0].pk}\nx\n0"), _preview="Preview")
     for line in (
         "2 lines of 3 cannot be used",
@@ -302,7 +302,8 @@ def test_editor__creates_only_lists(editor, users):
     assert 'name="static_ids"' in page
     for field in ("kind", "definition", "method", "manager_method", "allow_cost"):
         assert f"field-{field}" not in page
-    page = editor(ADD, **form(definition=f"SELECT id FROM {USERS}", method=ALL))
+    other = {"definition": f"SELECT id FROM {USERS}", "method": ALL}
+    page = editor(ADD, **form(begin_empty="on", **other))
     assert "Nobody is on its list yet" in page
     assert '<input type="file" name="file"' in page
     data = form(slug="b", definition=f"SELECT id FROM {USERS}", static_ids=f"{users[0].pk}")
@@ -312,7 +313,7 @@ def test_editor__creates_only_lists(editor, users):
 
 
 def test_list__is_begun_by_people_who_may_only_add(person, users):
-    page = person("add_segment", "view_segment")(ADD, **form())
+    page = person("add_segment", "view_segment")(ADD, **form(begin_empty="on"))
     assert "was added successfully" in page
     assert "Nobody is on its list yet" not in page
     assert Segment.objects.get().members_count == 0

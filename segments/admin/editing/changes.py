@@ -12,6 +12,7 @@ from segments import conf
 from segments.admin.charts import members, number
 from segments.admin.editing.fields import BOXES, OF_KINDS
 from segments.admin.editing.intervals import in_words
+from segments.admin.editing.listed import field_words
 from segments.admin.progress import latest_refresh
 from segments.definition.kinds import DEFINING_FIELDS
 from segments.definition.methods import address_of
@@ -85,6 +86,18 @@ class Save:
             "added": number(latest.added or 0),
             "removed": number(latest.removed or 0),
         }
+
+    def list_read(self) -> str:
+        """Return how many lines of the list were read, and for what; empty without a list."""
+        if self.unread is None:
+            return ""
+        lines = self.unread.report.lines
+        text = ngettext(
+            "%(count)s line was read, and taken for “%(field)s”.",
+            "%(count)s lines were read, and each was taken for “%(field)s”.",
+            lines,
+        )
+        return text % {"count": number(lines), "field": field_words(self.unread.by)}
 
     def left_out(self) -> str:
         """Return which lines of the list were left out; empty if none was."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from segments import conf
@@ -15,7 +15,7 @@ from segments.definition.kinds import Choice, Manager, Sql
 from segments.definition.methods import all_methods
 from segments.exceptions import SegmentCostError, SegmentError, SegmentReadersError
 
-BOXES = ("delete_list", "allow_cost", "rewrite_readers", "skip_bad")
+BOXES = ("delete_list", "allow_cost", "rewrite_readers", "skip_bad", "begin_empty")
 """The fields of the form that are hidden until saving asks for them."""
 
 OVERRIDES: tuple[tuple[type[SegmentError], str, Any], ...] = (
@@ -32,7 +32,7 @@ OVERRIDES: tuple[tuple[type[SegmentError], str, Any], ...] = (
 )
 """Errors that a box of the form overrides: the box, and the hint at it."""
 
-OF_LIST = ("static_ids", "file", "by", "skip_bad")
+OF_LIST = ("static_ids", "file", "by", "skip_bad", "begin_empty")
 """The fields of the form for the list of a segment that has none yet."""
 
 OF_KINDS = {"definition", "method", *OF_LIST}
@@ -65,7 +65,9 @@ class IntervalField(forms.DurationField):
 
     widget = forms.TextInput
     default_error_messages = {  # noqa: RUF012
-        "invalid": _("Write a length of time, such as “1 hour”, “every 30 minutes” or “PT1H”."),
+        "invalid": _(
+            "Write a length of time with its unit, such as “1 hour”, “every 30 minutes” or “PT1H”."
+        ),
     }
 
     def prepare_value(self, value: Any) -> Any:
@@ -124,6 +126,61 @@ class KindSelect(forms.RadioSelect):
         return context
 
 
+class ErrorPlaces(forms.BaseForm):
+    """A form of a segment that puts errors beside the fields that they are about.
+
+    Attributes:
+        choice: The kind that was chosen, if there is a choice.
+        places: The errors with a place in the definition: message, line and column, from 1.
+    """
+
+    choice: Choice | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.places: list[dict[str, Any]] = []
+
+    def add_segment_error(self, error: SegmentError) -> None:
+        """Put an error beside the field that it names."""
+        failure = ValidationError(str(error), code=error.field)
+        failure.__cause__ = error
+        self.add_error(None, ValidationError({NON_FIELD_ERRORS: [failure]}))
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """Put an error of `Segment.clean()` beside the field that its code names."""
+        if field is None and isinstance(error, ValidationError) and hasattr(error, "error_dict"):
+            for item in error.error_dict.pop(NON_FIELD_ERRORS, []):
+                super().add_error(self._place(item.code), ValidationError(self._texts(item)))
+            if not error.error_dict:
+                return
+        super().add_error(field, error)
+
+    def _place(self, code: str | None) -> str | None:
+        """Return the field for an error, of those that the chosen kind shows; None for the top."""
+        target = "method" if code in OF_METHOD else code
+        if self.choice and target in OF_KINDS - set(fields_of(self.choice)):
+            target = NEEDED.get(self.choice.kind, (None, ""))[0]
+        return target if target in self.fields else None
+
+    def _texts(self, error: ValidationError) -> list[str]:
+        """Return an error's messages and, for users who may, how to override it."""
+        cause = error.__cause__
+        if not isinstance(cause, SegmentError):
+            return error.messages
+        for kind, box, hint in OVERRIDES:
+            if isinstance(cause, kind) and box in self.fields:
+                self.show(box)
+                cause.hint = str(hint)
+        if cause.line and cause.field == "definition":
+            self.places.append(place_of(cause))
+        return [str(cause)]
+
+    def show(self, box: str) -> None:
+        """Show a box of the form that was hidden."""
+        if box in self.fields:
+            self.fields[box].widget = forms.CheckboxInput()
+
+
 def plain_lines(text: str) -> str:
     """Return a text with line feeds at the ends of its lines, and no space at its own."""
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip()
@@ -154,7 +211,7 @@ def current_help() -> dict[str, Any]:
     return {
         "static_ids": _joined(
             paste_help(),
-            _("These users are in the segment whatever its SQL says."),
+            _("If there is SQL as well, they are in the segment whatever it says."),
         ),
         "slug": _(
             "Its name in code and in other tools: a-z, digits, hyphens and underscores. The name "
@@ -178,7 +235,7 @@ def current_help() -> dict[str, Any]:
         "max_loss": _joined(
             _(
                 "How many percent of its members one refresh may remove; a refresh that would "
-                "remove more is refused."
+                "remove more is refused, unless the definition was changed."
             ),
             _("Empty or 100 means no limit.")
             if loss is None

@@ -17,6 +17,8 @@ UNITS = {
 WEEKS = re.compile(r"P(\d+(?:[.,]\d+)?)W")
 """How ISO 8601 writes weeks, which Django does not read."""
 
+NUMBER = re.compile(r"[-+]?[\d.,]+")
+
 WORDS = {"hourly": "1 hour", "daily": "1 day", "weekly": "1 week"}
 
 UNIT = r"weeks?|wks?|w|days?|d|hours?|hrs?|hr?|minutes?|mins?|m|seconds?|secs?|s"
@@ -28,11 +30,12 @@ PART = re.compile(rf"(?P<number>\d+(?:\.\d+)?|an?)?\s*(?P<unit>{UNIT})(?![a-z])\
 def parse_interval(text: str) -> timedelta | None:
     """Return the time that a text names, or None if it names none.
 
-    Reads `every hour`, `1 hour 30 min`, `1h30m`, `daily`, and all that Django reads, which
-    includes ISO 8601 (`PT1H`, here with weeks), `1 06:00:00` and a number of seconds.
+    Reads `every hour`, `1 hour 30 min`, `1h30m`, `daily`, and what Django reads, which includes
+    ISO 8601 (`PT1H`, here with weeks) and `1 06:00:00`, but no number without a unit: few people
+    mean seconds by that, as Django does.
     """
     plain = " ".join(text.split())
-    if not plain:
+    if not plain or NUMBER.fullmatch(plain):
         return None
     try:
         found = _from_iso(plain.upper()) if plain[0] in "pP" else parse_duration(plain)

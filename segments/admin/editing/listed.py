@@ -20,7 +20,7 @@ from segments.definition.kinds import StaticList, kind_of
 from segments.definition.text import strip_blanks
 from segments.exceptions import SegmentError, SegmentListError
 from segments.lists.decoding import CHUNK
-from segments.lists.fields import list_field, named_field, unique_fields
+from segments.lists.fields import column_name, list_field, named_field, unique_fields
 from segments.lists.load import UnreadList
 from segments.lists.source import DELIMITERS
 from segments.models import Segment, StaticMember
@@ -90,13 +90,11 @@ class ListFields(forms.Form):
 
     Attributes:
         text_name: The field for its text.
-        keeps_file: Whether the page stays, so that the file need not be chosen again.
         unread: The list; None if there is none.
         lines: Its first lines.
     """
 
     text_name = "text"
-    keeps_file = False
     unread: UnreadList | None = None
     lines: Sequence[str] = ()
 
@@ -115,6 +113,18 @@ class ListFields(forms.Form):
         help_text=gettext_lazy("Otherwise nothing is changed, and the wrong lines are shown."),
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Ask for a file that was sent once more, if the form is shown again."""
+        super().__init__(*args, **kwargs)
+        if file := self.files.get("file"):
+            text = _("Browsers do not keep a file: choose “%s” again.") % file.name
+            self.fields["file"].help_text = f"{text} {self.fields['file'].help_text}"
+
+    def has_list(self) -> bool:
+        """Return whether a file or a text was given."""
+        data = self.cleaned_data
+        return bool(data.get("file") or (data.get(self.text_name) or "").strip())
+
     def read_list(self) -> None:
         """Take the file or the text, whichever there is, and find out whom its lines name."""
         data = self.cleaned_data
@@ -124,8 +134,16 @@ class ListFields(forms.Form):
         elif file or text.strip():
             source = file or io.StringIO(text, newline="")
             self.lines = _first_lines(source)
-            by = data.get("by") or _guessed(self.lines)
+            by = data.get("by") or self._guessed()
             self.unread = UnreadList(source, by, data.get("skip_bad", False), allow_empty=False)
+
+    def _guessed(self) -> str:
+        """Return the field by which the list names users; refuse to choose one of several."""
+        named = _named_fields(self.lines)
+        if len(named) > 1:
+            text = _("The first line names %s. Choose the one that tells who is meant.")
+            self.add_error("by", text % _(" and ").join(f"“{field_words(n)}”" for n in named))
+        return named[0] if named else _likely_field(self.lines)
 
     def in_words(self, error: SegmentError) -> SegmentError:
         """Return an error whose hint names what there is on the page, not arguments in Python.
@@ -137,10 +155,6 @@ class ListFields(forms.Form):
             error.hint = self._hint(error)
             if self.cleaned_data.get("file"):
                 error.field = "file"
-                again = (
-                    "" if self.keeps_file else _("Browsers do not keep a file: choose it again.")
-                )
-                error.hint = f"{error.hint or ''} {again}".strip()
         elif error.hint:
             choice = _("choose “Add these users to the list”")
             error.hint = error.hint.replace("add users to it: mode='add'", choice)
@@ -194,18 +208,18 @@ def _first_lines(source: Any) -> list[str]:
     return [line for line in map(strip_blanks, text.splitlines()) if line][:FIRST_LINES]
 
 
-def _guessed(lines: Sequence[str]) -> str:
-    """Return the field by which a list names users: the key, if nothing says otherwise.
+def _named_fields(lines: Sequence[str]) -> list[str]:
+    """Return the unique fields that the first line names, if it is a header."""
+    header = {column_name(cell) for cell in re.split(f"[{DELIMITERS}]", "".join(lines[:1]))}
+    return [name for name in list_fields() if header.intersection(list_field("", name).headers)]
 
-    A header that names a unique field says so, and so does an "@" in most of the first lines if
-    addresses are unique. If most can be no keys, it is the first field that has their values.
+
+def _likely_field(lines: Sequence[str]) -> str:
+    """Return the field that lines without a header look like: the key, if nothing says otherwise.
+
+    An "@" in most of the first lines says that they are addresses, if these are unique. If most
+    can be no keys, it is the first field that has their values.
     """
-    header = {
-        cell.strip(' "').casefold() for cell in re.split(f"[{DELIMITERS}]", "".join(lines[:1]))
-    }
-    for name in list_fields():
-        if header.intersection(list_field("", name).headers):
-            return name
     if _addresses(lines) and email_field() in list_fields():
         return email_field()
     others = [line for line in lines if not _may_be_key(line)]

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from segments import conf
 from segments.admin.charts import number
 from segments.admin.editing.fields import BOXES
+from segments.admin.editing.listed import list_words
 from segments.admin.export import download_moving
 from segments.admin.forms import SegmentForm
 from segments.admin.pages import SegmentPages
@@ -59,7 +60,7 @@ class PreviewPage(SegmentPages):
             raise PermissionDenied
         created: Any = self.get_form(request, segment, change=segment is not None)
         form_class: type[SegmentForm] = created
-        form_class.previewing, form_class.keeps_file, form_class.instead = True, True, None
+        form_class.previewing, form_class.instead = True, None
         form = form_class(request.POST, request.FILES, instance=segment)
         form.is_valid()
         context = self.preview_context(request, form, segment)
@@ -85,7 +86,7 @@ class PreviewPage(SegmentPages):
         context: dict[str, Any] = {
             "preview": preview,
             "comparison": _comparison(preview) if preview else "",
-            "warnings": [*map(_translated, preview.warnings)] if preview else [],
+            "warnings": [*_warnings(form, preview)] if preview else [],
             "preview_errors": _errors_of(form) if form.is_bound and form.previewing else [],
             "preview_url": url,
             "may_preview": self.may_save(request, segment),
@@ -153,6 +154,13 @@ def _comparison(preview: Preview) -> str:
         "leave": number(preview.leaving.count),
         "enter": number(preview.entering.count),
     }
+
+
+def _warnings(form: SegmentForm, preview: Preview) -> Iterator[str]:
+    """Yield what saving would delete, and what is probably a mistake."""
+    if form.listed and form.choice and not form.choice.listed:
+        yield _("Saving deletes its list of %s.") % list_words(form.instance)
+    yield from map(_translated, preview.warnings)
 
 
 def _translated(warning: PreviewWarning) -> str:

@@ -25,7 +25,6 @@ READ = {
     "P0,5W": 84 * HOUR,
     "1 06:00:00": 30 * HOUR,
     "01:00:00": HOUR,
-    "90": timedelta(seconds=90),
     "  daily ": 24 * HOUR,
     "every week": 168 * HOUR,
     "2 weeks, 3 days": timedelta(days=17),
@@ -42,6 +41,9 @@ def test_parse__reads_what_people_write(text, expected):
     [
         "",
         "every",
+        "90",
+        "-1",
+        "1.5",
         "soon",
         "a month",
         "hour day",
