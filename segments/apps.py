@@ -1,7 +1,7 @@
 """The configuration of the app."""
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate, pre_migrate
+from django.db.models.signals import post_migrate, pre_migrate, pre_save
 
 
 class SegmentsConfig(AppConfig):
@@ -14,8 +14,11 @@ class SegmentsConfig(AppConfig):
     def ready(self) -> None:
         """Connect the receivers and register the checks."""
         from segments import checks  # noqa: F401  # Models are loaded now.
+        from segments.rows import before_raw_save
         from segments.sync import migrate
 
+        segment = self.get_model("Segment")
+        pre_save.connect(before_raw_save, sender=segment, dispatch_uid="segments.before_raw_save")
         pre_migrate.connect(
             migrate.before_migrate, sender=self, dispatch_uid="segments.before_migrate"
         )

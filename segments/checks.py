@@ -41,6 +41,14 @@ SERVER_COLUMNS = ("database", "server", "role", "login", "may_temp", "may_create
 def check_project(**kwargs: Any) -> list[CheckMessage]:
     """Check the settings and the installed apps, without asking a server."""
     messages: list[CheckMessage] = [*_check_names()]
+    if not settings.USE_TZ:
+        messages.append(
+            Error(
+                "segments needs times with a time zone, and USE_TZ is False.",
+                hint="Set USE_TZ = True; TIME_ZONE remains the zone of what people see.",
+                id="segments.E013",
+            )
+        )
     if not apps.is_installed("django_pgviews"):
         messages.append(
             Error(

@@ -206,6 +206,9 @@ class Segment(AsyncMixin, ChangesMixin, DefinitionMixin, ListsMixin, CopiesMixin
         a surrounding transaction stays usable. Waits up to `SEGMENTS_LOCK_TIMEOUT` for a running
         refresh of this segment.
 
+        With `update_fields`, the list is saved only if `static_ids` is among them. If the
+        transaction is rolled back, the next call saves the list that this one has.
+
         Raises:
             SegmentDefinitionError: when the definition, a static id or the slug is not valid.
             SegmentExecutionError: when Postgres cannot evaluate the definition.
@@ -213,10 +216,12 @@ class Segment(AsyncMixin, ChangesMixin, DefinitionMixin, ListsMixin, CopiesMixin
         """
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         key, adding = self.pk, self._state.adding
+        fields = kwargs.get("update_fields")
+        if fields is not None:
+            kwargs["update_fields"] = [name for name in fields if name != "static_ids"]
         try:
-            with saving.saved(self, using, self.rewrite_readers):
+            with self.saving_ids(using, fields), saving.saved(self, using, self.rewrite_readers):
                 super().save(*args, **{**kwargs, "using": using})
-            self.discard_unsaved()
         except BaseException:
             if adding:  # No row was saved, so the instance is new again.
                 self.pk, self._state.adding = key, True

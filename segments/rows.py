@@ -184,8 +184,15 @@ def locked(
         translate: As for `session.transaction`.
 
     Raises:
+        SegmentExecutionError: when the database is not that of segments.
         SegmentLockedError: when another session locks it for longer than `SEGMENTS_LOCK_TIMEOUT`.
     """
+    if alias not in {home := write_alias(), conf.exec_connection()}:
+        raise SegmentExecutionError(
+            f'segments are in the database "{home}", and this one would be in "{alias}"',
+            slug=slug,
+            hint="A project has segments in one database, that of its users. Leave out using().",
+        )
     with session.transaction(alias, slug, timeout=timeout, translate=translate) as connection:
         row = None
         if key is not None:
@@ -246,6 +253,12 @@ def copy_state(source: "Segment | None", target: "Segment") -> None:
     for name in STATE + FEED_STATE:
         field: Any = target._meta.get_field(name)
         setattr(target, name, getattr(source, name) if source else field.get_default())
+
+
+def before_raw_save(instance: "Segment", raw: bool, using: str, **kwargs: Any) -> None:
+    """Keep the state of a segment out of fixtures, whose views were elsewhere; of `pre_save`."""
+    if raw:
+        copy_state(segment_rows(using).filter(pk=instance.pk).first(), instance)
 
 
 def store(segment: "Segment", **state: Any) -> None:

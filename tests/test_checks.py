@@ -231,6 +231,13 @@ def test_setting__that_there_is_not(name, hint, settings):
     assert message.hint.startswith(hint)
 
 
+def test_project__without_time_zones(settings):
+    settings.USE_TZ = False
+    (message,) = checks.check_project()
+    assert message.id == "segments.E013"
+    assert "USE_TZ = True" in message.hint
+
+
 def test_setting__of_another_package_is_not_ours(settings):
     settings.SEGMENT_WRITE_KEY = "x"
     assert checks.check_project() == []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.functional import Promise
 from psycopg import pq, sql
 from psycopg.errors import error_from_result
 
@@ -15,6 +16,7 @@ from segments.definition.origins import Column, id_column
 from segments.definition.text import without_semicolon
 from segments.exceptions import SegmentDefinitionError, translated
 from segments.sql import names
+from segments.sql.keys import in_words
 from segments.sql.owned import STATIC_MEMBER
 from segments.sql.session import as_owner, fetch_value, pinned
 from segments.sql.statements import compose, sql_text
@@ -125,11 +127,19 @@ def _compile(
     return compiled
 
 
-def check_text(slug: str, text: str, field: str = "definition") -> None:
-    """Raise SegmentDefinitionError for characters that Postgres cannot store."""
-    wrong = "a NUL character" if "\0" in text else None
+def check_text(slug: str, text: object, field: str = "definition") -> None:
+    """Raise SegmentDefinitionError for what is no text, or has characters that Postgres lacks."""
+    if not isinstance(text, str | Promise):  # A text may be translated.
+        raise SegmentDefinitionError(
+            f"the definition is text, not {in_words(text)}",
+            slug=slug,
+            field=field,
+            hint="Users are selected by SQL, by static_ids, or by a method of a manager: "
+            "manager_method.",
+        )
+    wrong = "a NUL character" if "\0" in str(text) else None
     try:
-        text.encode()
+        str(text).encode()
     except UnicodeEncodeError as error:
         wrong = f"a character that is not Unicode, at index {error.start}"
     if wrong:

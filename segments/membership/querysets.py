@@ -9,7 +9,7 @@ from django.db import models, transaction
 from django.db.models import F, OuterRef
 from django.db.models.expressions import RawSQL
 
-from segments.exceptions import SegmentExecutionError, translated
+from segments.exceptions import SegmentDefinitionError, SegmentExecutionError, translated
 from segments.membership.algebra import AlgebraQuerySet
 from segments.membership.members import NOT_MANY, every_user
 from segments.pgviews.probe import query_of_segments
@@ -30,6 +30,20 @@ USERS = "users_among_those_asked"
 """The annotation of `with_users`."""
 
 
+def _without_lists(segments: "Iterable[Segment]") -> "list[Segment]":
+    """Return segments; raise an error if ids were assigned to one, which only `save()` saves."""
+    found = [*segments]
+    for segment in found:
+        if segment.unsaved_static_ids is not None:
+            raise SegmentDefinitionError(
+                "its list would not be saved",
+                slug=segment.slug,
+                field="static_ids",
+                hint="Use save() or load_ids().",
+            )
+    return found
+
+
 class _IsAnyOf(models.Func):
     """Whether a value is in an array. Unlike IN with a subquery, it can use an index."""
 
@@ -40,6 +54,18 @@ class _IsAnyOf(models.Func):
 
 class SegmentQuerySet(AlgebraQuerySet["Segment"]):
     """Segments, by priority."""
+
+    def bulk_create(self, objs: "Iterable[Segment]", *args: Any, **kwargs: Any) -> "list[Segment]":
+        """Insert rows, as Django does. Their views are created by `sync_segments`.
+
+        Raises:
+            SegmentDefinitionError: when a segment has a list, which this would not save.
+        """
+        return super().bulk_create(_without_lists(objs), *args, **kwargs)
+
+    def bulk_update(self, objs: "Iterable[Segment]", *args: Any, **kwargs: Any) -> int:
+        """Update rows, as Django does; raise the same as `bulk_create`."""
+        return super().bulk_update(_without_lists(objs), *args, **kwargs)
 
     def for_user(self, user: Any) -> "SegmentQuerySet":
         """Return the segments that the user was in at their last refresh, by priority.

@@ -185,8 +185,6 @@ def _revokes(connection: BaseDatabaseWrapper, owner: ViewOwner) -> Statements:
     for kind, name in fetch_all(connection, "select_granted", role=owner.name):
         target = sql.SQL("{} {}").format(sql.SQL(kind), sql.SQL(name))
         yield compose("revoke_all", target=target, role=role)
-    if owner.member:
-        yield compose("revoke_membership", role=role, member=app)
 
 
 def _transfer(connection: BaseDatabaseWrapper, role: sql.Identifier) -> Statements:

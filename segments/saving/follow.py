@@ -56,6 +56,7 @@ from segments.validation.checks import (
     check_cost,
     check_defined,
     check_free,
+    check_limits,
     check_max_loss,
     check_timeout,
     differ,
@@ -103,6 +104,7 @@ def saved(segment: "Segment", using: str, rewrite: bool = False) -> Iterator[Non
     """
     names.check_slug(segment.slug)
     check_text(segment.slug, segment.definition)
+    check_limits(segment)
     together = using == conf.exec_connection()
     if not together:
         stored = segment_rows(using).filter(pk=segment.pk).first()

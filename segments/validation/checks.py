@@ -128,9 +128,18 @@ def check_defined(segment: "Segment", before: "Segment | None", using: str) -> N
         )
 
 
+def check_limits(segment: "Segment") -> None:
+    """Refuse a timeout that Postgres does not take, before a transaction is opened with it."""
+    if segment.timeout is not None and segment.timeout < timedelta():
+        raise SegmentDefinitionError(
+            "its timeout is below zero", slug=segment.slug, field="timeout"
+        )
+
+
 def check_timeout(segment: "Segment", before: "Segment | None") -> None:
     """Refuse a new timeout above `SEGMENTS_MAX_TIMEOUT`, where zero means no limit."""
     timeout, limit = segment.timeout, conf.max_timeout()
+    check_limits(segment)
     if timeout is None or not limit or timedelta() < timeout <= limit:
         return
     if differ(before, segment, ("timeout",)):

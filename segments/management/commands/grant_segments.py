@@ -120,7 +120,8 @@ def _how_to_drop(owner: ViewOwner) -> str:
     """Say how to drop the role that --revoke leaves, as a comment after the statements."""
     role, app = (sql.Identifier(name).as_string() for name in (owner.name, owner.app_role))
     return (
-        f"-- The role {role} still exists. To drop it, run in each database where it has rights:\n"
+        f"-- The role {role} still exists, and {app} is its member in all databases of the\n"
+        "-- server, which others may need. To drop it, run in each database where it has rights:\n"
         f"-- REASSIGN OWNED BY {role} TO {app}; DROP OWNED BY {role};\n"
         f"-- Then run: DROP ROLE {role};"
     )
