@@ -96,7 +96,8 @@ def feed_of(segment: "Segment", alias: str | None = None) -> Feed:
     with translated(SegmentExecutionError, segment.slug):
         found = segment_rows(alias).filter(pk=segment.pk).values_list(*fields).first()
     if found is None:
-        raise SegmentExecutionError("it has been deleted", slug=segment.slug)
+        why = "it is not saved yet" if segment.pk is None else "it has been deleted"
+        raise SegmentExecutionError(why, slug=segment.slug)
     *values, tracked = found
     if not tracked and values[0] is None:
         raise SegmentChangesError("its changes are not tracked", slug=segment.slug, hint=TRACK)

@@ -2,8 +2,13 @@
 
 import csv
 import io
+import os
+import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
 from typing import IO, TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -17,14 +22,15 @@ from segments.exceptions import SegmentError, SegmentExecutionError, translated
 from segments.membership.members import shown_users
 from segments.rows import write_alias
 from segments.sql import names, session
+from segments.sql.keys import in_words
 from segments.sql.statements import compose, sql_text
 from segments.validation.preview import copy_moving
 
 if TYPE_CHECKING:
     from segments.models import Segment
 
-CsvFile = IO[str] | IO[bytes] | OutputWrapper
-"""A file that is open for text or bytes, or the stdout of a command."""
+CsvFile = IO[str] | IO[bytes] | OutputWrapper | os.PathLike[str]
+"""A file that is open for text or bytes, the stdout of a command, or a path."""
 
 BLOCK = 1 << 16
 """How many bytes are read from a file at a time."""
@@ -46,7 +52,8 @@ def export(
     take text that begins with `=`, `+`, `-` or `@` for a formula.
 
     Args:
-        file: A file that is open for text or bytes.
+        file: A file that is open for text or bytes, or a path, whose file is replaced when all is
+            written.
         fields: Names of fields of the user model that are columns of its table, or `pk`.
         users: Other users to write instead of the members.
 
@@ -54,6 +61,11 @@ def export(
         SegmentError: for another name, and for `password`.
         SegmentExecutionError: when Postgres cannot read the users.
     """
+    if isinstance(file, os.PathLike):
+        with replaced(Path(file)) as opened:
+            return export(segment, opened, fields, users)
+    if not hasattr(file, "write"):
+        raise TypeError(f"members are written to an open file or a path, not {in_words(file)}")
     columns = [_column(segment.slug, name) for name in fields]
     if not columns:
         raise SegmentError("no field is to be exported", slug=segment.slug)
@@ -111,6 +123,29 @@ def export_moving(
                     copy.write(block)
             moving = RawSQL(sql_text("select_incoming_ids"), ())  # noqa: S611  # The SQL is ours.
             return export(segment, file, fields, shown_users().using(alias).filter(pk__in=moving))
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of another one at the end, if no error is raised.
+
+    Until then it has a name that nothing else has, in the same folder. It gets the permissions of
+    the other file. A link stays, and what it leads to is replaced.
+    """
+    if path.exists() and not path.is_file():  # A pipe or a terminal cannot be replaced.
+        with path.open("wb") as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path))
+    part = path.with_name(f".{token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            if path.exists():
+                shutil.copymode(path, part)
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _column(slug: str, name: str) -> str:

@@ -142,7 +142,7 @@ class MembersMixin(models.Model):
             return False
         alias = self._read_from
         with session.transaction(alias, self.slug, read_only=True, timeout=self.timeout):
-            return is_live_member(alias, self.pk, self.slug, key)
+            return is_live_member(alias, self._key, self.slug, key)
 
     def has_members(self, users: Iterable[Any]) -> set[Any]:
         """Return the primary keys of the users who are in the segment. One query.
@@ -165,7 +165,7 @@ class MembersMixin(models.Model):
         with translated(SegmentExecutionError, self.slug):
             return members_among(
                 self._read_from,
-                self.pk,
+                self._key,
                 self.slug,
                 keys,
                 live=self.refreshed_at is None,
@@ -173,7 +173,7 @@ class MembersMixin(models.Model):
             )
 
     def _live(self, users: "models.Manager[Any]") -> "models.QuerySet[Any]":
-        query = live_query(self.pk, self.slug)
+        query = live_query(self._key, self.slug)
         return users.filter(pk__in=RawSQL(query, ()))  # noqa: S611  # The SQL is ours.
 
     def _ids(self, users: "models.Manager[Any]") -> "models.QuerySet[Any, Any]":
@@ -185,7 +185,7 @@ class MembersMixin(models.Model):
 
     def _rows(self) -> "models.QuerySet[Any, Any]":
         """Return the rows of the view, or an error if it is another segment's by now."""
-        condition = check(self.pk, names.members_view(self.slug)).as_string()
+        condition = check(self._key, names.members_view(self.slug)).as_string()
         checked = RawSQL(condition, (), models.BooleanField())  # noqa: S611  # The SQL is ours.
         return self.view.objects.filter(checked)
 
@@ -199,3 +199,9 @@ class MembersMixin(models.Model):
     @property
     def _read_from(self) -> str:
         return router.db_for_read(type(self))
+
+    @property
+    def _key(self) -> Any:
+        if self.pk is None:
+            raise SegmentExecutionError("it is not saved yet", slug=self.slug)
+        return self.pk

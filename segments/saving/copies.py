@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, cast
 
 from django.db import models, router
@@ -15,7 +16,7 @@ from segments.definition.kinds import StaticList, kind_of
 from segments.definition.static_ids import SelectedIds
 from segments.exceptions import SegmentExecutionError
 from segments.membership.given import check_populated
-from segments.rows import STATE, locked, static_member_rows
+from segments.rows import STATE, locked, segment_rows, static_member_rows, write_alias
 from segments.sql import names
 from segments.sql.owned import STATIC_MEMBER
 from segments.sql.statements import compose
@@ -133,8 +134,14 @@ def _source(instance: models.Model) -> "Iterator[tuple[BaseDatabaseWrapper, Segm
 
 def _new(row: "Segment", slug: str, name: str | None, remark: str) -> "Segment":
     """Return an unsaved segment. Without a name it has that of the source, with a remark."""
-    if name is None:
-        field: Any = row._meta.get_field("name")
-        remark = f" ({remark})"
-        name = row.name[: field.max_length - len(remark)] + remark
-    return type(row)(slug=slug, name=name)
+    return type(row)(slug=slug, name=_free_name(row, remark) if name is None else name)
+
+
+def _free_name(row: "Segment", remark: str) -> str:
+    """Return a name that no segment has: with a remark, and a number if that is taken."""
+    field: Any = row._meta.get_field("name")
+    numbers = chain([""], (f", {number}" for number in count(2)))
+    ends = (f" ({remark}{number})" for number in numbers)
+    candidates = (row.name[: field.max_length - len(end)] + end for end in ends)
+    rows = segment_rows(write_alias())
+    return next(name for name in candidates if not rows.filter(name=name).exists())

@@ -1,7 +1,7 @@
 """Querysets of users: those who are in segments, and those who are in none."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -197,7 +197,9 @@ def _members(segments: tuple[Any, ...]) -> Any:
 
 def _saved_key(segment: Any) -> int:
     if not isinstance(segment, MembersMixin):
-        raise TypeError(f"a segment or its slug is needed, not {in_words(segment)}")
+        several = isinstance(segment, Iterable) and not isinstance(segment, bytes)
+        hint = "; name several one by one: in_any(*segments)" if several else ""
+        raise TypeError(f"a segment or its slug is needed, not {in_words(segment)}{hint}")
     if segment.pk is None:
         raise ValueError(f'segment "{segment.slug}" is not saved')
     key: int = segment.pk

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from segments.management.commands.export_segment import replaced
+from segments.lists.export import replaced
 from tests.commands.running import attempt, run
 
 pytestmark = pytest.mark.django_db

@@ -36,6 +36,19 @@ def test_export__to_a_binary_file(make, users):
     assert file.getvalue().splitlines()[:2] == [b"username", b"u0"]
 
 
+def test_export__to_a_path(make, users, tmp_path):
+    file = tmp_path / "members.csv"
+    file.write_text("former")
+    assert make(static_ids=users[:1]).export(file, ["username"]) == 1
+    assert file.read_bytes() == b"username\nu0\n"
+
+
+@pytest.mark.parametrize("wrong", ["members.csv", None, 7])
+def test_export__to_nothing_that_can_be_written(wrong, make):
+    with pytest.raises(TypeError, match="an open file or a path, not "):
+        make().export(wrong)
+
+
 def test_export__is_that_of_the_last_refresh(make, staff, users):
     segment = make(definition=EVEN)
     staff(1)

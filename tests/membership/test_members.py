@@ -1,5 +1,8 @@
 """An instance answers for its own segment, whoever has its slug by now."""
 
+from datetime import timedelta
+from io import StringIO
+
 import pytest
 from django.db import Error, transaction
 
@@ -80,6 +83,20 @@ def test_question__to_a_deleted_segment_is_an_error(users, make):
     for ask in QUESTIONS.values():
         with pytest.raises((SegmentError, Error), match=RENAMED), transaction.atomic():
             ask(deleted, users[0])
+
+
+@pytest.mark.django_db
+def test_segment__that_is_not_saved_says_so(users, make):
+    segment = Segment(name="Vip", slug="vip")
+    make(definition=FEW)
+    others = {
+        "entered": lambda segment, user: list(segment.entered(timedelta(hours=1))),
+        "export": lambda segment, user: segment.export(StringIO()),
+        "has_member": lambda segment, user: segment.has_member(user),
+    }
+    for ask in (QUESTIONS | others).values():
+        with pytest.raises(SegmentExecutionError, match="not saved yet"):
+            ask(segment, users[0])
 
 
 @pytest.mark.django_db

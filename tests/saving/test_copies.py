@@ -240,6 +240,17 @@ def test_clone__of_every_kind_has_the_same_definition_and_list(kinds):
 
 
 @pytest.mark.django_db
+def test_copies__have_names_of_their_own(users, make):
+    segment = make(static_ids=users[:2])
+    segment.name = "x" * 255
+    segment.save()
+    names = {segment.clone(f"c{n}").name for n in range(3)}
+    assert names == {"x" * 248 + " (copy)", "x" * 245 + " (copy, 2)", "x" * 245 + " (copy, 3)"}
+    names = [segment.freeze(f"f{n}").name for n in range(2)]
+    assert names[1].endswith(", 2)")
+
+
+@pytest.mark.django_db
 def test_clone__is_independent_of_its_source(kinds, users):
     clone = kinds["sql and list"].clone("copy", "Mine")
     kinds["sql and list"].delete()

@@ -209,6 +209,15 @@ def test_other_things__are_refused_at_once(wrong, people, django_assert_num_quer
                 getattr(people, method)(wrong)
 
 
+@pytest.mark.parametrize(
+    "several", [["vip", "gold"], ("vip",), iter("v")], ids=["list", "tuple", "iterator"]
+)
+def test_several__are_named_one_by_one(several, people):
+    for method in ("in_any", "in_all", "not_in"):
+        with pytest.raises(TypeError, match=r"name several one by one: in_any\(\*segments\)"):
+            getattr(people, method)(several)
+
+
 def test_unsaved_segment__is_refused_at_once(people):
     with pytest.raises(ValueError, match='segment "gold" is not saved'):
         people.in_segment(Segment(slug="gold"))

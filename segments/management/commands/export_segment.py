@@ -1,13 +1,10 @@
 """manage.py export_segment"""
 
 import io
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from secrets import token_hex
-from typing import IO, Any
+from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -50,7 +47,7 @@ class Command(ReportingCommand):
             raise CommandError(str(error)) from error
         names = [name.strip() for name in fields.split(",") if name.strip()]
         try:
-            with replaced(output) if output else as_bytes(self.stdout) as file:
+            with nullcontext(output) if output else as_bytes(self.stdout) as file:
                 count = segment.export(file, names)
         except OSError as error:
             where = output or "stdout"
@@ -73,26 +70,3 @@ def as_bytes(stdout: Any) -> Iterator[Any]:
         return
     with open(number, "wb", closefd=False) as file:
         yield file
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of another one at the end, if no error is raised.
-
-    Until then it has a name that nothing else has, in the same folder. It gets the permissions of
-    the other file. A link stays, and what it leads to is replaced.
-    """
-    if path.exists() and not path.is_file():  # A pipe or a terminal cannot be replaced.
-        with path.open("wb") as file:
-            yield file
-        return
-    path = Path(os.path.realpath(path))
-    part = path.with_name(f".{token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            if path.exists():
-                shutil.copymode(path, part)
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
