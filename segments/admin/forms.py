@@ -204,7 +204,7 @@ class SegmentForm(ErrorPlaces, ListFields, forms.ModelForm):  # type: ignore[typ
         return data
 
     def _follow(self, choice: Choice) -> None:
-        if not choice.listed and self.has_list():
+        if not choice.listed and self.gives_list():
             text = _("This kind has no list, and you have given one. Choose a kind with a list.")
             self.add_error("kind", text)
         for name in OF_KINDS - set(fields_of(choice)):

@@ -110,6 +110,10 @@ class DefinitionMixin(models.Model):
         if chosen and ids is not None:
             self._written_ids = WrittenIds(ids, using)
 
+    def forget_written_ids(self) -> None:
+        """Save no ids again that were rolled back, since the list has others by now."""
+        self._written_ids = None
+
     def discard_unsaved(self) -> None:
         """Forget the static ids that were assigned, and what was allowed for one save."""
         self.unsaved_static_ids, self._allow_cost, self.rewrite_readers = None, False, False

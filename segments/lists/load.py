@@ -120,6 +120,7 @@ def load(
         if removing and kind_of(row) is not StaticList and using == conf.exec_connection():
             report = replace(report, still_members=one.still_members(row.slug))
         fetch_all(connection, "drop_listed")
+    segment.forget_written_ids()
     return report
 
 

@@ -189,6 +189,7 @@ ADDRESSES = "u4@example.com\nu5@example.com"
     [
         ("username\nu4\nu5", "Username"),
         ("name;Username;age\nx;u4;1\ny;u5;2", "Username"),
+        ('"name";"Username"\n"x";"u4"\n"y";"u5"', "Username"),
         (ADDRESSES, "Email address"),
         (f"email\n{ADDRESSES}", "Email address"),
     ],

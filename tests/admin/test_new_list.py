@@ -206,6 +206,7 @@ def test_markup__in_a_list_is_escaped(admin_client):
     ({"file": b"a,b\n1,2\n"}, "has 2 columns, and none is named"),
     ({"file": b"username,username\n"}, "twice"),
     ({"file": b"id;username\n1;u1\n"}, "The first line names “ID” and “Username”."),
+    ({"file": b'"ID", "Username"\n"1","u1"\n'}, "The first line names “ID” and “Username”."),
     ({"file": b"nobody\n"}, "If they are something else, choose it at “Each line is”."),
     ({"static_ids": "u1", "by": "password"}, "not one of the available choices"),
     ({"static_ids": "1 2 3\n"}, "no line of the list names a user"),

@@ -86,6 +86,15 @@ def test_save__after_a_rollback_takes_what_was_assigned_since(users, make):
     assert ids(segment) == keys(users[4:5])
 
 
+def test_load__after_a_rollback_is_the_list(users, make):
+    segment = make(static_ids=users[:1])
+    segment.static_ids = users[1:3]
+    rolled_back(segment.save)
+    segment.load_ids(users[4:6])
+    segment.save()
+    assert ids(segment) == keys(users[4:6])
+
+
 def test_refresh_from_db__forgets_what_was_rolled_back(users, make):
     segment = make(static_ids=users[:1])
     segment.static_ids = users[1:3]

@@ -120,7 +120,7 @@ class ListFields(forms.Form):
             text = _("Browsers do not keep a file: choose “%s” again.") % file.name
             self.fields["file"].help_text = f"{text} {self.fields['file'].help_text}"
 
-    def has_list(self) -> bool:
+    def gives_list(self) -> bool:
         """Return whether a file or a text was given."""
         data = self.cleaned_data
         return bool(data.get("file") or (data.get(self.text_name) or "").strip())
@@ -210,7 +210,8 @@ def _first_lines(source: Any) -> list[str]:
 
 def _named_fields(lines: Sequence[str]) -> list[str]:
     """Return the unique fields that the first line names, if it is a header."""
-    header = {column_name(cell) for cell in re.split(f"[{DELIMITERS}]", "".join(lines[:1]))}
+    cells = re.split(f"[{DELIMITERS}]", "".join(lines[:1]))
+    header = {column_name(cell.strip(' "')) for cell in cells}
     return [name for name in list_fields() if header.intersection(list_field("", name).headers)]
 
 
