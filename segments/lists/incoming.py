@@ -11,7 +11,7 @@ from psycopg import sql
 
 from segments.definition.static_ids import BATCH
 from segments.lists.fields import MAX_DIGITS, ListField
-from segments.lists.report import MAX_SHOWN, BadLine, LoadReport, Tally, shortened
+from segments.lists.report import MAX_SHOWN, BadLine, LoadReport, Tally, no_lines, shortened
 from segments.lists.source import Entry, ListReader
 from segments.sql import keys, names
 from segments.sql.owned import LIST_CHANGE, STATIC_MEMBER
@@ -47,10 +47,20 @@ class Incoming:
         """The parts of statements that look up the users of a list."""
         return {"users": self.field.users(self.connection.alias)}
 
-    def read(self, source: Any) -> Tally:
-        """Copy the list into a temporary table; return what was read."""
+    def read(self, source: Any, allow_empty: bool) -> Tally:
+        """Copy the list into a temporary table; return what was read.
+
+        Raises:
+            SegmentListError: when it cannot be read, or has no line, unless `allow_empty`.
+        """
         type_ = self.field.type(self.connection.alias)
         fetch_all(self.connection, compose("create_listed", type=type_))
+        tally = self._copy(source)
+        if not tally.lines and not allow_empty:
+            raise no_lines(self.slug)
+        return tally
+
+    def _copy(self, source: Any) -> Tally:
         if isinstance(source, models.QuerySet) and self.field.is_key:
             queryset = keys.user_keys(source)
             if queryset.db == self.connection.alias:

@@ -17,7 +17,7 @@ from segments.exceptions import (
 )
 from segments.lists.fields import list_field
 from segments.lists.incoming import Incoming, Mode
-from segments.lists.report import LoadReport, no_lines
+from segments.lists.report import LoadReport
 from segments.lists.source import ListSource
 from segments.rows import static_member_rows
 from segments.saving import listed
@@ -61,9 +61,7 @@ class UnreadList(UnreadIds):
         users_by = list_field(slug, self.by)
         with translated(SegmentExecutionError, slug, field="static_ids"):
             one = Incoming(connection, slug, self.mode, users_by, self.skip_bad)
-            tally = one.read(self.source)
-            if not tally.lines and not self.allow_empty:
-                raise no_lines(slug)
+            tally = one.read(self.source, self.allow_empty)
             self.report = one.change(tally, segment, version)
             fetch_all(connection, "drop_listed")
         return self.report.added, self.report.removed
@@ -79,7 +77,8 @@ def load(
 ) -> LoadReport:
     """Load a list, and refresh the segment, in one transaction; save the segment if it is new.
 
-    Reads the list before it takes the segment's lock. Then takes that lock, row locks on the users
+    Reads the list before it takes the segment's lock; that of a new segment, whose row nobody else
+    has, once the row is written. Then takes that lock, row locks on the users
     that are added or removed, and what a refresh takes; readers go on. Holds some 10,000 lines in
     memory. Costs a COPY of the list, a join with the table of users, and a refresh.
 
@@ -108,9 +107,7 @@ def load(
     users_by = list_field(slug, by)
     with transaction(using, slug, timeout=segment.timeout) as connection:
         one = Incoming(connection, slug, mode, users_by, skip_bad)
-        tally = one.read(source)
-        if mode == "replace" and not tally.lines and not allow_empty:
-            raise no_lines(slug)
+        tally = one.read(source, allow_empty or mode != "replace")
         with listed(segment, using) as listing:
             row = listing.row
             check_mode(row, mode, using)

@@ -67,7 +67,8 @@ def revokes(
 ) -> Statements:
     """Yield the statements that give the views to the application's role and revoke the grants.
 
-    The role itself stays, since it may have rights in other databases of the server.
+    The role itself stays, and the application's role its member, since other databases of the
+    server may need both.
     """
     return with_borrowed(connection, borrowed, _revokes(connection, owner))
 

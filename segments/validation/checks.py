@@ -39,6 +39,7 @@ def validate(segment: "Segment") -> None:
     alias = conf.exec_connection()
     before = segment_rows(alias).filter(pk=segment.pk).first()
     check_defined(segment, before, alias)
+    check_limits(segment)
     check_timeout(segment, before)
     if before and not slug_of_view(alias, names.view_name(segment.slug), segment.pk):
         # If it is to rewrite definitions, it locks their segments, here for a moment only.
@@ -139,7 +140,6 @@ def check_limits(segment: "Segment") -> None:
 def check_timeout(segment: "Segment", before: "Segment | None") -> None:
     """Refuse a new timeout above `SEGMENTS_MAX_TIMEOUT`, where zero means no limit."""
     timeout, limit = segment.timeout, conf.max_timeout()
-    check_limits(segment)
     if timeout is None or not limit or timedelta() < timeout <= limit:
         return
     if differ(before, segment, ("timeout",)):

@@ -163,7 +163,7 @@ class ErrorPlaces(forms.BaseForm):
         return target if target in self.fields else None
 
     def _texts(self, error: ValidationError) -> list[str]:
-        """Return an error's messages and, for users who may, how to override it."""
+        """Return the messages of an error; if the user may override it, they say how."""
         cause = error.__cause__
         if not isinstance(cause, SegmentError):
             return error.messages
